@@ -1,0 +1,155 @@
+//! An account as the rest of the program sees it: values that the configuration has already checked.
+//!
+//! Nothing here reads a file, opens a connection or knows where a value came from.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One maildrop to fetch from, and what to do with its messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// The name in the configuration, or `USER@HOST` for a one-off URL.
+    pub name: String,
+    /// Host name or address literal (no brackets) of the POP3 server.
+    pub host: String,
+    /// TCP port: 995 for implicit TLS and 110 otherwise, unless written.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// The mailbox name sent to the server.
+    pub user: String,
+    /// Where the password comes from; it is asked for only when the account is fetched.
+    pub secret: Secret,
+    /// How to log in.
+    pub auth: Auth,
+    /// Where messages go; `None` is an error of the account once it has something to deliver.
+    pub deliver: Target,
+    /// What happens on the server to a message that is safe at home.
+    pub keep: Keep,
+    /// Fetch messages that are already known, too.
+    pub all: bool,
+    /// Messages announced as larger than this many octets stay on the server.
+    pub max_size: Option<u64>,
+    /// At most this many messages are fetched in one run.
+    pub max_messages: Option<u64>,
+    /// The longest that popfetch waits for the server to make progress, for each named deadline.
+    pub timeout: Duration,
+    /// The longest that one run of the MDA may take.
+    pub mda_timeout: Duration,
+    /// False: fetched only when named on the command line.
+    pub enabled: bool,
+    /// True for a URL on the command line: its ledger belongs to the account *and* the destination.
+    pub one_off: bool,
+}
+
+impl Account {
+    /// `USER@HOST`, and `:PORT` where the port is not a standard one: the maildrop's identity in the state.
+    pub fn maildrop(&self) -> String {
+        match self.port {
+            110 | 995 => format!("{}@{}", self.user, self.host),
+            port => format!("{}@{}:{port}", self.user, self.host),
+        }
+    }
+}
+
+/// Protection of the connection (RFC 2595, RFC 8314).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// When TLS begins.
+    pub mode: TlsMode,
+    /// PEM file with the only certificate authorities to trust; the system's when absent.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// When TLS begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// From the first octet (RFC 8314 §3.2), port 995.
+    Implicit,
+    /// By STLS before the login (RFC 2595 §4), port 110; demanded, never optional.
+    Starttls,
+    /// Never: everything goes in clear, the password too.
+    None,
+}
+
+/// How to log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// AUTH PLAIN where the server announces it, else USER and PASS.
+    Auto,
+    /// USER and PASS (RFC 1939 §7).
+    User,
+    /// AUTH PLAIN (RFC 4616, RFC 5034).
+    Plain,
+    /// APOP (RFC 1939 §7).
+    Apop,
+}
+
+/// Where the messages of an account go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// A Maildir, created on demand.
+    Maildir(PathBuf),
+    /// A file in mboxrd format.
+    Mbox(PathBuf),
+    /// A command and its arguments; `%F` stands for the envelope sender.
+    Mda(Vec<String>),
+}
+
+/// As the configuration writes it: `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Maildir(path) => write!(f, "maildir:{}", path.display()),
+            Target::Mbox(path) => write!(f, "mbox:{}", path.display()),
+            Target::Mda(words) => write!(f, "mda:{}", shell_words::join(words)),
+        }
+    }
+}
+
+/// What happens on the server to a message that is safe at home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It stays for ever.
+    Forever,
+    /// It is deleted in the same session.
+    Never,
+    /// It is deleted by the first run that long after it was first seen.
+    For(Duration),
+}
+
+/// Where a password comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// Written in the configuration.
+    Literal(Password),
+    /// The first line of what this command prints.
+    Command(Vec<String>),
+    /// The first line of this file.
+    File(PathBuf),
+    /// Nothing is configured: `$CREDENTIALS_DIRECTORY`, `~/.netrc`, then a prompt.
+    Ambient,
+}
+
+/// A password: it can be used, but not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Wraps the secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Password(secret.into())
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(****)")
+    }
+}

@@ -1,0 +1,71 @@
+//! The wish to stop (SIGINT, SIGTERM, SIGHUP), as a value that every blocking wait can look at.
+//!
+//! A flag says which signal came; a pipe that becomes readable wakes whoever sleeps in `poll`. Nobody reads
+//! the pipe, so it wakes all of them and stays awake.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Tells whether the run was asked to stop. Clones share the same wish.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    signal: Arc<AtomicUsize>,
+    wake: Arc<OwnedFd>,
+    /// Held so that the pipe never reports end of file before a signal.
+    hold: Arc<OwnedFd>,
+}
+
+impl Stop {
+    /// A wish that only [`Stop::request`] can make.
+    pub fn new() -> io::Result<Self> {
+        let (wake, hold) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?;
+        Ok(Stop { signal: Arc::default(), wake: Arc::new(wake), hold: Arc::new(hold) })
+    }
+
+    /// Listens to SIGINT, SIGTERM and SIGHUP. The first one asks politely; a second one ends the process at
+    /// once with 128 + its number, which loses nothing either.
+    pub fn on_signals() -> io::Result<Self> {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        use signal_hook::flag;
+        let stop = Stop::new()?;
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // Before the flag itself is registered: the first signal must find it unset.
+            flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())?;
+        }
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            flag::register(signal, asked.clone())?;
+            flag::register_usize(signal, stop.signal.clone(), signal as usize)?;
+            signal_hook::low_level::pipe::register_raw(signal, stop.hold.try_clone()?)?;
+        }
+        Ok(stop)
+    }
+
+    /// Makes the wish, as `signal` would.
+    pub fn request(&self, signal: i32) {
+        self.signal.store(signal as usize, Ordering::Relaxed);
+        // A full pipe wakes as well as one more octet would.
+        let _ = rustix::io::write(self.hold.as_fd(), b"!");
+    }
+
+    /// The signal that asked to stop, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(signal as i32),
+        }
+    }
+
+    /// True once the run should end.
+    pub fn is_requested(&self) -> bool {
+        self.signal().is_some()
+    }
+
+    /// Readable from the moment a stop is requested: to be polled beside whatever is waited for. Never read it.
+    pub fn wakes(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}

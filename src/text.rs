@@ -1,0 +1,153 @@
+//! Untrusted octets as text that is safe to print, and small wordings that every room shares.
+
+use std::fmt::Write;
+
+/// The most characters of a server's own words that popfetch repeats.
+pub const SHOWN: usize = 200;
+
+/// Octets from a server as printable text: UTF-8 stays, everything that could drive a terminal (controls,
+/// also C1, and bidirectional overrides) and every stray octet is escaped, and what is longer than
+/// [`SHOWN`] characters is cut with an ellipsis.
+pub fn printable(octets: &[u8]) -> String {
+    printable_within(octets, SHOWN)
+}
+
+/// [`printable`] with a limit of its own, in characters of output.
+pub fn printable_within(octets: &[u8], limit: usize) -> String {
+    let mut shown = String::new();
+    let mut characters = 0;
+    for chunk in octets.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            characters += push(&mut shown, character);
+            if characters > limit {
+                return cut(shown, limit);
+            }
+        }
+        for octet in chunk.invalid() {
+            write!(shown, "\\x{octet:02x}").expect("writing to a String cannot fail");
+            characters += 4;
+            if characters > limit {
+                return cut(shown, limit);
+            }
+        }
+    }
+    shown
+}
+
+fn push(shown: &mut String, character: char) -> usize {
+    if is_unsafe(character) {
+        let escaped = match character {
+            '\u{0}'..='\u{ff}' => format!("\\x{:02x}", character as u32),
+            other => format!("\\u{{{:x}}}", other as u32),
+        };
+        shown.push_str(&escaped);
+        return escaped.len();
+    }
+    shown.push(character);
+    1
+}
+
+/// Controls drive terminals; bidirectional overrides and invisible separators make text lie about itself.
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn cut(shown: String, limit: usize) -> String {
+    let mut shorter: String = shown.chars().take(limit.saturating_sub(1)).collect();
+    shorter.push('…');
+    shorter
+}
+
+/// `1 message`, `2 messages`.
+pub fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        n => format!("{n} {noun}s"),
+    }
+}
+
+/// Octets for people: `812 B`, `4.1 KiB`, `1.2 GiB`.
+pub fn octets(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        if value < 1023.95 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// The known word nearest to what was typed, when it is near enough to be a slip.
+pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let allowed = (typed.chars().count() / 3).clamp(1, 3);
+    known
+        .into_iter()
+        .map(|word| (distance(typed, word), word))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// Edits between two words: insertions, deletions, replacements and swapped neighbours.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().collect();
+    let b: Vec<char> = b.chars().collect();
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            if i == 0 || j == 0 {
+                rows[i][j] = i + j;
+                continue;
+            }
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            rows[i][j] = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                rows[i][j] = rows[i][j].min(rows[i - 2][j - 2] + 1);
+            }
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_drive_a_terminal_is_escaped() {
+        assert_eq!(printable(b"+OK \x1b[2J \xff bell\x07 \xc2\x9b"), "+OK \\x1b[2J \\xff bell\\x07 \\x9b");
+        assert_eq!(printable("schön \u{202e}evil".as_bytes()), "schön \\u{202e}evil");
+    }
+
+    #[test]
+    fn a_long_reply_is_cut_with_an_ellipsis() {
+        let shown = printable(&[b'x'; 5000]);
+        assert_eq!(shown.chars().count(), SHOWN);
+        assert!(shown.ends_with('…'));
+        assert_eq!(printable_within(&[0xff; 50], 10).chars().count(), 10);
+    }
+
+    #[test]
+    fn octets_are_shown_in_binary_units() {
+        assert_eq!(octets(812), "812 B");
+        assert_eq!(octets(4200), "4.1 KiB");
+        assert_eq!(octets(1 << 20), "1.0 MiB");
+        assert_eq!(octets(u64::MAX), "16777216.0 TiB");
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_finds_its_word() {
+        let known = ["password", "password_command", "port"];
+        assert_eq!(nearest("pasword", known), Some("password"));
+        assert_eq!(nearest("psasword", known), Some("password"));
+        assert_eq!(nearest("zebra", known), None);
+    }
+}
