@@ -21,6 +21,8 @@ pub mod net;
 pub mod plan;
 pub mod pop3;
 
+pub mod progress;
+
 use std::process::ExitCode;
 
 /// Runs the program on the process's own arguments and returns its exit status.
