@@ -21,7 +21,7 @@ pub use authorization::{Authorization, Credentials};
 pub use capabilities::Capabilities;
 pub use command::{Command, Verb};
 pub use connection::{Expected, Limits, Trace, Transport};
-pub use error::Error;
+pub use error::{Error, Missing};
 pub use reply::ResponseCode;
 pub use retrieval::{Body, CopyError, Incoming, Refusal, Retrieval, Wanted, Window};
 pub use transaction::{Survey, Transaction, Update};
