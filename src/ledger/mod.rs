@@ -439,3 +439,247 @@ fn sync_folder(path: &Path) -> Result<(), Error> {
     let folder = path.parent().expect("a ledger is in a folder");
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Target;
+    use crate::deliver::{self, Context};
+    use crate::stop::Stop;
+
+    const MAILDROP: &str = "petar@pop.example.com";
+    const NOW: u64 = 1_795_423_680;
+
+    struct Home {
+        folder: tempfile::TempDir,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            Home { folder: tempfile::tempdir().unwrap() }
+        }
+
+        fn open(&self) -> Result<(Ledger, Notices), Error> {
+            Ledger::open(self.folder.path(), "ledger", MAILDROP)
+        }
+
+        fn ledger(&self) -> Ledger {
+            self.open().unwrap().0
+        }
+
+        fn text(&self) -> Vec<u8> {
+            std::fs::read(self.folder.path().join("ledger.jsonl")).unwrap()
+        }
+
+        fn write(&self, text: &[u8]) {
+            std::fs::write(self.folder.path().join("ledger.jsonl"), text).unwrap();
+        }
+
+        /// Delivers one batch to a Maildir, as far as the step that `until` names.
+        fn deliver(&self, ledger: &mut Ledger, ids: &[&str], until: Until) -> Vec<Option<Committed>> {
+            let context = Context {
+                account: "work".into(),
+                recipient: "petar".into(),
+                spool_dir: self.folder.path().into(),
+                tag: "tag".into(),
+                envelope_sender: |_| None,
+                mda_timeout: Duration::from_secs(5),
+                stop: Stop::new().unwrap(),
+            };
+            let target = Target::Maildir(self.folder.path().join("Mail"));
+            let (mut stager, mut publisher) = deliver::open(&target, &context).unwrap();
+            let staged = ids.iter().map(|id| {
+                let mut stage = stager.stage(vec![]).unwrap();
+                stage.write_all(id.as_bytes()).unwrap();
+                stage.finish().unwrap()
+            });
+            let synced = publisher.sync(staged.collect()).unwrap();
+            let keys = ids.iter().zip(1..).map(|(id, number)| key(id, number));
+            let (intended, batch) = ledger.intend(keys.zip(synced).collect(), NOW).unwrap();
+            if until == Until::Intended {
+                return vec![];
+            }
+            let outcomes = publisher.publish(intended).unwrap();
+            if until == Until::Published { vec![] } else { ledger.record(batch, &outcomes).unwrap() }
+        }
+    }
+
+    #[derive(PartialEq)]
+    enum Until {
+        Intended,
+        Published,
+        Recorded,
+    }
+
+    fn key(id: &str, number: u32) -> Key {
+        Key { number: MessageNumber(number), unique_id: id.into(), nth: 1, octets: Some(9), again: false }
+    }
+
+    fn listing(ids: &[&str]) -> Listing {
+        let mut listing = Listing::default();
+        for (id, number) in ids.iter().zip(1..) {
+            assert!(listing.push(MessageNumber(number), id.as_bytes()));
+            listing.set_octets(listing.len() - 1, 9);
+        }
+        listing
+    }
+
+    fn known(ledger: &mut Ledger, ids: &[&str]) -> Vec<bool> {
+        let listing = listing(ids);
+        let standings = ledger.locate(&listing);
+        (0..ids.len()).map(|position| matches!(standings.get(position), Standing::Known(_))).collect()
+    }
+
+    #[test]
+    fn what_was_recorded_is_known_to_the_next_run() {
+        let home = Home::new();
+        home.deliver(&mut home.ledger(), &["a", "b \"x\"", "\u{1}ü"], Until::Recorded);
+        let (mut ledger, notices) = home.open().unwrap();
+        assert_eq!(notices, Notices::default());
+        assert!(ledger.pending().is_empty());
+        assert_eq!(known(&mut ledger, &["a", "b \"x\"", "\u{1}ü", "c"]), [true, true, true, false]);
+        assert_eq!(ledger.facts().get(0).at, NOW as u32);
+    }
+
+    #[test]
+    fn an_intent_without_record_is_looked_up_and_resolved() {
+        for (until, is_known) in [(Until::Intended, false), (Until::Published, true)] {
+            let home = Home::new();
+            home.deliver(&mut home.ledger(), &["a"], until);
+            // Without the file in tmp/, an intended message is not there.
+            std::fs::remove_dir_all(home.folder.path().join("Mail/tmp")).unwrap();
+            let mut ledger = home.ledger();
+            let pending = ledger.pending();
+            assert_eq!(pending.len(), 1);
+            let found: Vec<_> = pending[&1].iter().map(|place| recovered(place)).collect();
+            ledger.resolve(1, &found).unwrap();
+            drop(ledger);
+            let mut ledger = home.ledger();
+            assert!(ledger.pending().is_empty());
+            assert_eq!(known(&mut ledger, &["a"]), [is_known]);
+        }
+    }
+
+    fn recovered(place: &Place) -> Recovered {
+        let context = Context {
+            account: String::new(),
+            recipient: String::new(),
+            spool_dir: "/nonexistent".into(),
+            tag: "tag".into(),
+            envelope_sender: |_| None,
+            mda_timeout: Duration::ZERO,
+            stop: Stop::new().unwrap(),
+        };
+        deliver::recover(std::slice::from_ref(place), &context).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_ledger_cut_anywhere_is_repaired_and_never_invents() {
+        let home = Home::new();
+        home.deliver(&mut home.ledger(), &["a", "b"], Until::Recorded);
+        let text = home.text();
+        for cut in 0..text.len() {
+            home.write(&text[..cut]);
+            let (mut ledger, notices) = home.open().unwrap();
+            assert_eq!(notices.damaged, [0u32; 0], "cut at {cut}");
+            assert_eq!(known(&mut ledger, &["a", "b"]), [false, false], "cut at {cut}");
+            drop(ledger);
+            let repaired = home.text();
+            assert!(repaired.ends_with(b"\n") && (text.starts_with(&repaired) || cut < 20), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn damaged_lines_are_told_kept_and_passed_over() {
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        home.deliver(&mut ledger, &["a"], Until::Recorded);
+        home.deliver(&mut ledger, &["b"], Until::Recorded);
+        drop(ledger);
+        let text = String::from_utf8(home.text()).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        let long = "x".repeat(100_000);
+        lines.splice(1..1, ["{\"deleted\":\"zzz\"}", "\u{0}garbage", &long, ""]);
+        home.write((lines.join("\n") + "\n").as_bytes());
+        let (mut ledger, notices) = home.open().unwrap();
+        assert_eq!(notices.damaged, [2, 3, 4, 5]);
+        assert!(notices.kept.unwrap().exists());
+        assert_eq!(known(&mut ledger, &["a", "b"]), [true, true]);
+        drop(ledger);
+        let (mut ledger, notices) = home.open().unwrap();
+        assert_eq!(notices, Notices::default());
+        assert_eq!(known(&mut ledger, &["a", "b"]), [true, true]);
+    }
+
+    #[test]
+    fn a_newer_format_and_another_maildrop_are_refused() {
+        let home = Home::new();
+        home.write(b"{\"popfetch\":2}\n");
+        assert!(matches!(home.open(), Err(Error::Future { version: 2, .. })));
+        home.write(b"{\"popfetch\":1,\"maildrop\":\"other@host\"}\n");
+        let error = home.open().unwrap_err();
+        assert!(error.is_bad_data() && error.to_string().contains("`other@host`"), "{error}");
+    }
+
+    #[test]
+    fn one_run_holds_the_account_and_the_other_learns_who() {
+        let home = Home::new();
+        let held = home.ledger();
+        let error = home.open().unwrap_err();
+        assert!(error.is_transient());
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        drop(held);
+        home.ledger();
+    }
+
+    #[test]
+    fn a_ledger_that_vanished_is_said() {
+        let home = Home::new();
+        assert_eq!(home.open().unwrap().1, Notices::default());
+        std::fs::remove_file(home.folder.path().join("ledger.jsonl")).unwrap();
+        assert!(home.open().unwrap().1.is_missing);
+    }
+
+    #[test]
+    fn deleted_and_gone_are_told_apart() {
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        let committed: Vec<_> = home.deliver(&mut ledger, &["a", "b", "c"], Until::Recorded).into_iter().flatten().collect();
+        ledger.deleted(&committed[..1], NOW).unwrap();
+        let listing = listing(&["c"]);
+        let standings = ledger.locate(&listing);
+        ledger.gone(&listing, &standings, NOW + 5).unwrap();
+        drop(ledger);
+        let ledger = home.ledger();
+        let states: Vec<_> = ledger.facts().iter().map(|fact| fact.state).collect();
+        assert_eq!(states, [State::Deleted, State::Gone, State::Delivered]);
+        assert_eq!(ledger.facts().get(1).at, NOW as u32 + 5);
+        assert_eq!(ledger.committed(0, MessageNumber(1)), None);
+    }
+
+    #[test]
+    fn compaction_keeps_what_is_listed_or_remembered_and_the_lock() {
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        let ids: Vec<String> = (0..400).map(|n| format!("id{n:04}-{}", "x".repeat(60))).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let committed: Vec<_> = home.deliver(&mut ledger, &ids, Until::Recorded).into_iter().flatten().collect();
+        ledger.deleted(&committed[..395], NOW).unwrap();
+        let before = home.text().len();
+        let listed = listing(&ids[394..398]);
+        let standings = ledger.locate(&listed);
+        ledger.gone(&listed, &standings, NOW).unwrap();
+        let is_listed = |fact| (394..398).contains(&fact);
+        ledger.settle(MAILDROP, is_listed, NOW).unwrap();
+        assert!(home.text().len() < before / 10);
+        assert!(home.open().unwrap_err().is_transient(), "the lock survives the rename");
+        home.deliver(&mut ledger, &["later"], Until::Recorded);
+        drop(ledger);
+        let mut ledger = home.ledger();
+        assert_eq!(ledger.facts().len(), 7);
+        assert_eq!(known(&mut ledger, &ids[393..]), [false, true, true, true, true, true, true]);
+        assert_eq!(known(&mut ledger, &["later"]), [true]);
+        assert_eq!(ledger.facts().get(0).state, State::Deleted);
+        assert!(String::from_utf8(home.text()).unwrap().contains("\"maildir\""), "where it went is kept");
+    }
+}
