@@ -34,32 +34,3 @@ pub enum Place {
     /// An MDA took it; nothing can be looked up later.
     Mda,
 }
-
-// stubs until the room is merged
-#[allow(missing_docs)]
-mod stub {
-    use super::Place;
-    #[derive(Debug)]
-    pub struct Synced {
-        place: Place,
-    }
-    impl Synced {
-        pub fn place(&self) -> &Place {
-            &self.place
-        }
-    }
-    pub trait Intents {
-        fn into_synced(self) -> Vec<Synced>;
-    }
-    #[derive(Debug)]
-    pub struct Receipt;
-    pub enum Outcome {
-        Delivered(Receipt),
-        Refused(()),
-    }
-    pub enum Recovered {
-        Delivered(Receipt),
-        Absent,
-    }
-}
-pub use stub::*;
