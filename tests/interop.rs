@@ -12,19 +12,17 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::sandbox::{self, Account, CANARY, Sandbox, left_out};
+use crate::sandbox::{self, Account, CANARY, Destination, Sandbox, left_out};
 use crate::server::Authority;
 use crate::server::certificates::LOOPBACK;
 
-/// How a case connects; `{ca}` in its keys is the authority's file.
+/// How a case connects.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mode {
     Clear,
     Starttls,
     Implicit,
 }
-
-const DESTINATIONS: [&str; 3] = ["maildir", "mbox", "mda"];
 
 /// A Dovecot of our own. Dropping it ends it.
 struct Dovecot {
@@ -63,7 +61,7 @@ impl Dovecot {
         let passwords: String = users.iter().map(|user| format!("{user}:{{PLAIN}}{CANARY}::::::\n")).collect();
         write(folder.path(), "passwd", &passwords);
         users.iter().for_each(|user| fill(&folder.path().join("mail").join(user), mails, owner));
-        write(folder.path(), "dovecot.conf", &configuration(folder.path(), port, tls_port, owner));
+        write(folder.path(), "dovecot.conf", configuration(folder.path(), port, tls_port, owner));
         let process = Command::new(program("dovecot").expect("its version was asked for"))
             .args(["-F", "-c"])
             .arg(folder.path().join("dovecot.conf"))
@@ -242,55 +240,45 @@ fn big_mail() -> Vec<u8> {
     mail
 }
 
-fn deliver_to(sandbox: &Sandbox, destination: &str) -> String {
-    match destination {
-        "mda" => sandbox.mda(),
-        "mbox" => "\"mbox:~/mbox\"".into(),
-        _ => "\"maildir:~/Mail\"".into(),
-    }
-}
-
-fn delivered(sandbox: &Sandbox, destination: &str) -> Vec<Vec<u8>> {
-    let mut delivered: Vec<_> = match destination {
-        "mda" => sandbox.mda_messages(),
-        "mbox" => sandbox.mbox().into_iter().map(|message| message.octets).collect(),
-        _ => sandbox.maildir().messages(),
-    };
-    delivered.sort();
-    delivered
-}
-
-/// Fetches twice: everything, octet for octet, then nothing.
-#[track_caller]
-fn fetches_everything_once(
-    dovecot: &Dovecot,
+/// What one account of a test does; it has a user of its own.
+#[derive(Debug, Clone, Copy)]
+struct Case {
     mode: Mode,
-    user: &str,
     keep: bool,
-    destination: &str,
-    mails: &[Vec<u8>],
-) {
-    let sandbox = Sandbox::new();
-    sandbox.file("ca.pem", &dovecot.authority.pem);
-    let deliver = deliver_to(&sandbox, destination);
-    sandbox.config(&dovecot.account(mode, user).set("keep", keep).set("deliver", deliver).to_string());
-    for _ in 0..2 {
-        sandbox.popfetch(["-q"]).exits(0).is_silent();
-        assert!(delivered(&sandbox, destination) == mails, "{mode:?}, keep = {keep}, {destination}: octets differ");
+    destination: Destination,
+}
+
+impl Case {
+    fn user(self) -> String {
+        format!("{:?}-{}", self.destination, if self.keep { "keep" } else { "delete" }).to_lowercase()
     }
-    let left = if keep { mails.len() } else { 0 };
-    assert_eq!(dovecot.messages(user).len(), left, "{mode:?}, keep = {keep}, {destination}: left on the server");
+
+    /// Fetches twice: everything, octet for octet, then nothing.
+    #[track_caller]
+    fn fetches_everything_once(self, dovecot: &Dovecot, mails: &[Vec<u8>]) {
+        let sandbox = Sandbox::new();
+        sandbox.file("ca.pem", &dovecot.authority.pem);
+        let deliver = self.destination.deliver(&sandbox);
+        let account = dovecot.account(self.mode, &self.user()).set("keep", self.keep).set("deliver", deliver);
+        sandbox.config(&account.to_string());
+        for _ in 0..2 {
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert!(self.destination.messages(&sandbox) == mails, "{self:?}: octets differ");
+        }
+        let left = if self.keep { mails.len() } else { 0 };
+        assert_eq!(dovecot.messages(&self.user()).len(), left, "{self:?}: left on the server");
+    }
+}
+
+fn run(cases: &[Case], mails: &[Vec<u8>]) {
+    let users: Vec<_> = cases.iter().map(|case| case.user()).collect();
+    let Some(dovecot) = Dovecot::start(&users, mails) else { return };
+    cases.iter().for_each(|case| case.fetches_everything_once(&dovecot, mails));
 }
 
 fn every_case(mode: Mode) {
-    let cases: Vec<_> = DESTINATIONS.iter().flat_map(|to| [(*to, true), (*to, false)]).collect();
-    let user_of = |(to, keep): (&str, bool)| format!("{to}-{keep}");
-    let users: Vec<_> = cases.iter().map(|case| user_of(*case)).collect();
-    let mails = mails();
-    let Some(dovecot) = Dovecot::start(&users, &mails) else { return };
-    for (destination, keep) in cases {
-        fetches_everything_once(&dovecot, mode, &user_of((destination, keep)), keep, destination, &mails);
-    }
+    let cases = Destination::ALL.map(|destination| [true, false].map(|keep| Case { mode, keep, destination }));
+    run(cases.as_flattened(), &mails());
 }
 
 #[test]
@@ -310,12 +298,10 @@ fn a_real_server_with_implicit_tls() {
 
 #[test]
 fn a_message_of_30_megabytes_from_a_real_server() {
-    let mails = [big_mail()];
-    let users = DESTINATIONS.map(String::from);
-    let Some(dovecot) = Dovecot::start(&users, &mails) else { return };
-    for (destination, mode) in DESTINATIONS.into_iter().zip([Mode::Implicit, Mode::Clear, Mode::Starttls]) {
-        fetches_everything_once(&dovecot, mode, destination, false, destination, &mails);
-    }
+    let modes = [Mode::Implicit, Mode::Clear, Mode::Starttls].into_iter();
+    let cases: Vec<_> =
+        modes.zip(Destination::ALL).map(|(mode, to)| Case { mode, keep: false, destination: to }).collect();
+    run(&cases, &[big_mail()]);
 }
 
 #[test]
@@ -323,10 +309,10 @@ fn new_mail_on_a_real_server_is_all_that_is_fetched() {
     let users = ["alice".to_string()];
     let Some(dovecot) = Dovecot::start(&users, &mails()) else { return };
     let sandbox = Sandbox::with(dovecot.account(Mode::Clear, "alice"));
-    sandbox.popfetch(["-q"]).exits(0).is_silent();
+    sandbox.popfetch(["-q"]).exits(0).silently();
     let late = b"Subject: late\n\nlate\n".to_vec();
     fill(&dovecot.maildir("alice"), &[mails(), vec![late.clone()]].concat(), dovecot.owner);
-    sandbox.popfetch(["-q"]).exits(0).is_silent();
+    sandbox.popfetch(["-q"]).exits(0).silently();
     let mut expected = [mails(), vec![late]].concat();
     expected.sort();
     assert!(sandbox.maildir().messages() == expected, "octets differ");

@@ -3,6 +3,7 @@
 //! Nothing of the caller's environment gets in, and no run may outlive its limit. Every run is searched for the
 //! password, in what it printed and in what it left behind.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -10,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -140,6 +142,14 @@ impl Sandbox {
     /// Runs popfetch to its end.
     pub fn popfetch<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Run {
         self.run(self.command(arguments))
+    }
+
+    /// Runs `sh -c SCRIPT`, in which `popfetch` is the binary: for limits and masks that a run inherits.
+    pub fn shell(&self, script: &str) -> Run {
+        let mut command = Command::new("/bin/sh");
+        self.adopt(&mut command);
+        command.args(["-c", &script.replace("popfetch", env!("CARGO_BIN_EXE_popfetch"))]);
+        self.run(command)
     }
 
     /// Runs popfetch with something to read on standard input.
@@ -293,9 +303,41 @@ impl Run {
 
     /// Asserts that nothing was printed, as under cron when all is well.
     #[track_caller]
-    pub fn is_silent(self) -> Self {
+    pub fn silently(self) -> Self {
         assert_eq!((self.stdout.as_str(), self.stderr.as_str()), ("", ""), "under cron all is well in silence");
         self
+    }
+}
+
+/// One of the three kinds of place that mail can go to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Destination {
+    Maildir,
+    Mbox,
+    Mda,
+}
+
+impl Destination {
+    pub const ALL: [Destination; 3] = [Destination::Maildir, Destination::Mbox, Destination::Mda];
+
+    /// The value of `deliver` for it.
+    pub fn deliver(self, sandbox: &Sandbox) -> String {
+        match self {
+            Destination::Maildir => "\"maildir:~/Mail\"".into(),
+            Destination::Mbox => "\"mbox:~/mbox\"".into(),
+            Destination::Mda => sandbox.mda(),
+        }
+    }
+
+    /// What has arrived there, sorted.
+    pub fn messages(self, sandbox: &Sandbox) -> Vec<Vec<u8>> {
+        let mut messages: Vec<_> = match self {
+            Destination::Maildir => sandbox.maildir().messages(),
+            Destination::Mbox => sandbox.mbox().into_iter().map(|message| message.octets).collect(),
+            Destination::Mda => sandbox.mda_messages(),
+        };
+        messages.sort();
+        messages
     }
 }
 
@@ -455,14 +497,28 @@ pub fn read(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Waits until something is so, within reason.
+#[track_caller]
+pub fn wait_until(is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < LIMIT, "it never became so");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Tells whoever runs the tests what was not tested; `POPFETCH_REQUIRE_ALL=1` makes it a failure.
 ///
 /// Written past the test harness, which shows nothing of what a passing test prints.
 #[track_caller]
 pub fn left_out(what: &str, why: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let required = std::env::var_os("POPFETCH_REQUIRE_ALL").is_some_and(|value| value == "1");
     assert!(!required, "{what} is required, but {why}");
-    let _ = writeln!(std::io::stderr(), "left out: {what} ({why})");
+    let line = format!("left out: {what} ({why})\n");
+    if SAID.lock().expect("nobody panics while saying it").insert(line.clone()) {
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
 }
 
 #[cfg(test)]

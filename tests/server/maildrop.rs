@@ -258,6 +258,11 @@ impl Maildrop {
         self.shared.state().traffic[connection - 1]
     }
 
+    /// How many lines were sent in all connections so far.
+    pub fn lines_sent(&self) -> u64 {
+        self.shared.state().traffic.iter().map(|traffic| traffic.lines_sent).sum()
+    }
+
     /// The unique-ids of a user's maildrop, in its order.
     pub fn unique_ids(&self, user: &str) -> Vec<String> {
         self.shared.state().users[user].maildrop.iter().map(|mail| mail.unique_id.clone()).collect()
@@ -271,11 +276,6 @@ impl Maildrop {
     /// Another client holds the maildrop until the server ends.
     pub fn lock(&self, user: &str) {
         self.with_user(user, |user| user.is_locked = true);
-    }
-
-    /// A fault for the next connection that has none yet.
-    pub fn arm(&self, fault: Fault) {
-        self.shared.state().faults.push_back(fault);
     }
 
     fn with_user(&self, name: &str, change: impl FnOnce(&mut User)) {

@@ -1,6 +1,6 @@
 //! The servers that the tests talk to.
 //!
-//! `script`: a conversation word by word, in memory ([`Dialogue`]). `wire`: the same over TCP and TLS.
+//! `script`: a conversation word by word, in memory ([`script::Dialogue`]). `wire`: the same over TCP and TLS.
 //! `maildrop`: a real little POP3 server with messages, faults and a log. `certificates`: whom TLS may trust.
 
 pub mod certificates;
@@ -13,5 +13,4 @@ mod maildrop_tests;
 
 pub use certificates::{Authority, Identity};
 pub use maildrop::{Builder, Fault, Mail, Maildrop, Misdeed, Moment};
-pub use script::{Dialogue, Script};
 pub use wire::ScriptServer;

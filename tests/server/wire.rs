@@ -1,6 +1,6 @@
 //! Scripts over TCP and TLS: the same conversations as in memory, for the binary.
 //!
-//! One script a connection, in the order of the connections; the last one ends the server.
+//! One script, one connection; then the server ends.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use super::script::{Script, Step, Transcript};
 /// The longest that a script waits for the client: longer than any time-out that a test configures.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Plays scripts on 127.0.0.1. Dropping it waits for the end and fails the test when the client left the script.
+/// Plays a script on 127.0.0.1. Dropping it waits for the end and fails the test when the client left the script.
 pub struct ScriptServer {
     pub port: u16,
     thread: Option<JoinHandle<Result<(), String>>>,
@@ -24,37 +24,30 @@ pub struct ScriptServer {
 impl ScriptServer {
     /// In clear.
     pub fn tcp(script: &str) -> Self {
-        Self::start(vec![Script::parse(script)], None, false)
-    }
-
-    /// In clear, one script for each connection.
-    pub fn tcp_connections(scripts: &[&str]) -> Self {
-        Self::start(scripts.iter().map(|script| Script::parse(script)).collect(), None, false)
+        Self::start(Script::parse(script), None, false)
     }
 
     /// In clear until `!tls`.
     pub fn starttls(script: &str, tls: Arc<ServerConfig>) -> Self {
-        Self::start(vec![Script::parse(script)], Some(tls), false)
+        Self::start(Script::parse(script), Some(tls), false)
     }
 
     /// TLS from the first octet.
     pub fn tls(script: &str, tls: Arc<ServerConfig>) -> Self {
-        Self::start(vec![Script::parse(script)], Some(tls), true)
+        Self::start(Script::parse(script), Some(tls), true)
     }
 
-    fn start(scripts: Vec<Script>, tls: Option<Arc<ServerConfig>>, implicit: bool) -> Self {
+    fn start(script: Script, tls: Option<Arc<ServerConfig>>, is_implicit: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let thread = thread::spawn(move || {
-            scripts.into_iter().try_for_each(|script| {
-                let (socket, _) = accept_within(&listener, PATIENCE)?;
-                Player::new(socket, tls.clone()).run(script, implicit)
-            })
+            let socket = accept_within(&listener, PATIENCE)?;
+            Player::new(socket, tls).run(script, is_implicit)
         });
         ScriptServer { port, thread: Some(thread) }
     }
 
-    /// Waits for the end of the last script; panics with the conversation when the client left it.
+    /// Waits for the end of the script; panics with the conversation when the client left it.
     pub fn finish(mut self) {
         self.join();
     }
@@ -76,13 +69,13 @@ impl Drop for ScriptServer {
     }
 }
 
-fn accept_within(listener: &TcpListener, patience: Duration) -> Result<(TcpStream, std::net::SocketAddr), String> {
+fn accept_within(listener: &TcpListener, patience: Duration) -> Result<TcpStream, String> {
     listener.set_nonblocking(true).map_err(|error| error.to_string())?;
     for _ in 0..patience.as_millis() / 5 {
         match listener.accept() {
-            Ok((socket, peer)) => {
+            Ok((socket, _)) => {
                 socket.set_nonblocking(false).map_err(|error| error.to_string())?;
-                return Ok((socket, peer));
+                return Ok(socket);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(5)),
             Err(error) => return Err(error.to_string()),
@@ -129,9 +122,9 @@ impl Player {
         Player { wire: Wire::Plain(socket), tls, drip: None, transcript: Transcript::default() }
     }
 
-    fn run(mut self, script: Script, implicit: bool) -> Result<(), String> {
+    fn run(mut self, script: Script, is_implicit: bool) -> Result<(), String> {
         // A client that refuses the certificate is the test's subject, not a surprise.
-        if implicit && self.handshake().is_err() {
+        if is_implicit && self.handshake().is_err() {
             return Ok(());
         }
         for step in script.steps {
