@@ -225,10 +225,13 @@ fn session_status(error: &pop3::Error) -> Status {
 
 fn session_hint(error: &pop3::Error) -> Option<String> {
     match error {
-        pop3::Error::NotOffered(pop3::Missing::Stls) => {
-            Some("use `tls = \"implicit\"` (port 995) if the server has it; `tls = \"none\"` sends everything in clear".into())
+        pop3::Error::NotOffered(pop3::Missing::Stls) => Some(
+            "use `tls = \"implicit\"` (port 995) if the server has it; `tls = \"none\"` sends everything in clear"
+                .into(),
+        ),
+        pop3::Error::NotOffered(pop3::Missing::ApopTimestamp) => {
+            Some("leave `auth` out, or use `auth = \"user\"`".into())
         }
-        pop3::Error::NotOffered(pop3::Missing::ApopTimestamp) => Some("leave `auth` out, or use `auth = \"user\"`".into()),
         pop3::Error::LoginRefused { .. } if !error.is_transient() => {
             Some("check `user` and the password; some providers want an app password, or POP3 switched on first".into())
         }
@@ -247,7 +250,9 @@ impl fmt::Display for Failure {
             }
             Failure::Deliver(error) => error.fmt(f),
             Failure::Ledger(error) => error.fmt(f),
-            Failure::NoUniqueIds => f.write_str("the server has no UIDL, so messages that are kept cannot be remembered"),
+            Failure::NoUniqueIds => {
+                f.write_str("the server has no UIDL, so messages that are kept cannot be remembered")
+            }
             Failure::Stopped(signal) => write!(f, "stopped by signal {signal}"),
         }
     }
@@ -272,7 +277,7 @@ impl Refused {
     /// The target did not take it.
     pub fn by_target(number: MessageNumber, unique_id: &[u8], refusal: &deliver::Refusal) -> Self {
         let status = if refusal.is_temporary() { Status::Temporary } else { Status::Io };
-        Refused { number, unique_id: unique_id.to_vec(), status, reason: refusal.reason().to_owned() }
+        Refused { number, unique_id: unique_id.to_vec(), status, reason: refusal.to_string() }
     }
 }
 
@@ -330,7 +335,13 @@ impl fmt::Display for Notice {
             Notice::LedgerDamaged { path, lines, kept } => {
                 let shown: Vec<String> = lines.iter().take(10).map(u32::to_string).collect();
                 let more = if lines.len() > shown.len() { ", …" } else { "" };
-                write!(f, "{} of the ledger `{}` cannot be read (line {}{more}); the rest is used, and a message that only they knew is fetched again", counted(lines.len(), "line"), path.display(), shown.join(", "))?;
+                write!(
+                    f,
+                    "{} of the ledger `{}` cannot be read (line {}{more}); the rest is used, and a message that only they knew is fetched again",
+                    counted(lines.len(), "line"),
+                    path.display(),
+                    shown.join(", ")
+                )?;
                 kept.as_ref().map_or(Ok(()), |kept| write!(f, "; the file as it was is `{}`", kept.display()))
             }
             Notice::Nameless(messages) => write!(

@@ -63,7 +63,7 @@ struct Fetch<'f> {
     summary: &'f mut Summary,
 }
 
-impl Fetch<'_> {
+impl<'f> Fetch<'f> {
     fn run(&mut self) -> Result<(), Failure> {
         let mut ledger = self.open_ledger()?;
         let credentials = self.credentials()?;
@@ -121,14 +121,15 @@ impl Fetch<'_> {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let password = config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
-            Some(signal) => Failure::Stopped(signal),
-            None => Failure::Secret(error),
-        })?;
+        let password =
+            config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
+                Some(signal) => Failure::Stopped(signal),
+                None => Failure::Secret(error),
+            })?;
         Ok(Credentials { user: self.account.user.clone(), password, auth: self.account.auth })
     }
 
-    fn log_in(&mut self, credentials: &Credentials) -> Result<Transaction<Line<'_>>, Failure> {
+    fn log_in(&self, credentials: &Credentials) -> Result<Transaction<Line<'f>>, Failure> {
         let account = self.account;
         self.bar.phase("connecting");
         let stream = net::connect(&account.host, account.port, account.timeout, &self.run.stop)?;
@@ -152,7 +153,7 @@ impl Fetch<'_> {
         Ok(stream.handshake(&self.account.host, &self.account.tls)?)
     }
 
-    fn line(&self, stream: Stream) -> Line<'_> {
+    fn line(&self, stream: Stream) -> Line<'f> {
         Line::new(stream, (self.run.verbose >= 2).then_some((self.run.progress, self.account.name.as_str())))
     }
 
