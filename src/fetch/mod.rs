@@ -17,12 +17,12 @@ use crate::ledger::{self, Committed, Ledger, Standings};
 use crate::maildrop::Listing;
 use crate::net::{self, Stream};
 use crate::plan::{self, Plan, Policy};
-use crate::pop3::{Authorization, Credentials, Limits, Survey, Transaction};
+use crate::pop3::{self, Authorization, Credentials, Limits, Survey, Transaction};
 use crate::progress::{Bar, Progress};
 use crate::report::{Failure, Notice, Summary};
 use crate::stop::Stop;
 
-use line::Line;
+use line::{Line, Tracer};
 
 /// What all accounts of a run share.
 pub struct Run<'r> {
@@ -67,6 +67,7 @@ impl<'f> Fetch<'f> {
     fn run(&mut self) -> Result<(), Failure> {
         let mut ledger = self.open_ledger()?;
         let credentials = self.credentials()?;
+        self.summary.secret = Some(credentials.password.clone());
         let mut transaction = self.log_in(&credentials)?;
         self.bar.phase("listing");
         let (survey, standings, plan) = self.survey(&mut transaction, &mut ledger)?;
@@ -137,24 +138,37 @@ impl<'f> Fetch<'f> {
             TlsMode::Implicit => self.handshake(stream)?,
             TlsMode::Starttls | TlsMode::None => stream,
         };
-        let mut session = Authorization::greet(self.line(stream), Limits::default())?;
+        let mut session = Authorization::greet(self.line(stream, credentials), Limits::default())?;
         session.capa()?;
         if account.tls.mode == TlsMode::Starttls {
             let (line, greeting) = session.stls()?;
             let stream = self.handshake(line.into_stream())?;
-            session = Authorization::resume(self.line(stream), greeting, Limits::default());
+            session = Authorization::resume(self.line(stream, credentials), greeting, Limits::default());
             session.capa()?;
         }
         self.bar.phase("logging in");
-        Ok(session.authenticate(credentials)?)
+        session.authenticate(credentials).map_err(|error| self.login_failure(error))
+    }
+
+    fn login_failure(&self, error: pop3::Error) -> Failure {
+        if !error.is_login() {
+            return error.into();
+        }
+        let Account { host, port, user, .. } = self.account;
+        Failure::Login { server: format!("{host}:{port}"), user: user.clone(), error }
     }
 
     fn handshake(&self, stream: Stream) -> Result<Stream, Failure> {
         Ok(stream.handshake(&self.account.host, &self.account.tls)?)
     }
 
-    fn line(&self, stream: Stream) -> Line<'f> {
-        Line::new(stream, (self.run.verbose >= 2).then_some((self.run.progress, self.account.name.as_str())))
+    fn line(&self, stream: Stream, credentials: &Credentials) -> Line<'f> {
+        let trace = (self.run.verbose >= 2).then(|| Tracer {
+            progress: self.run.progress,
+            account: &self.account.name,
+            secret: credentials.password.clone(),
+        });
+        Line::new(stream, trace)
     }
 
     /// Lists the maildrop, compares it with the ledger, and decides.

@@ -547,7 +547,9 @@ mod tests {
             let home = Home::new();
             home.deliver(&mut home.ledger(), &["a"], until);
             // Without the file in tmp/, an intended message is not there.
-            std::fs::remove_dir_all(home.folder.path().join("Mail/tmp")).unwrap();
+            let tmp = home.folder.path().join("Mail/tmp");
+            std::fs::remove_dir_all(&tmp).unwrap();
+            std::fs::create_dir(&tmp).unwrap();
             let mut ledger = home.ledger();
             let pending = ledger.pending();
             assert_eq!(pending.len(), 1);
