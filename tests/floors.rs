@@ -1,0 +1,167 @@
+//! The arrows of the house: imports go down, and the rooms of floor 1 are strangers to one another.
+//!
+//! Reads every line of `src/` for `crate::room`, also inside `use crate::{…}`; comments do not count.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floor of a room; `None` for a room that has none yet.
+fn floor(room: &str) -> Option<u8> {
+    match room {
+        "account" | "maildrop" | "stop" | "text" => Some(0),
+        "config" | "net" | "pop3" | "deliver" | "ledger" | "plan" | "header" => Some(1),
+        "list" | "check" | "report" | "progress" => Some(2),
+        _ if room.starts_with("fetch") => Some(2),
+        "cli" | "lib" | "main" => Some(3),
+        _ => None,
+    }
+}
+
+/// What the ledger may know of a delivery: where a message goes and that it got there.
+const DELIVERY_FACTS: [&str; 8] =
+    ["Place", "Receipt", "Synced", "Intents", "Outcome", "Recovered", "Refusal", "Staged"];
+
+/// The arrows that floor 1 allows itself: `ledger` to the facts of a delivery, `plan` to the ledger.
+fn is_allowed_stranger(from: &str, import: &Import) -> bool {
+    match (from, import.room.as_str()) {
+        ("plan", "ledger") => true,
+        ("ledger", "deliver") => {
+            !import.items.is_empty() && import.items.iter().all(|item| DELIVERY_FACTS.contains(&item.as_str()))
+        }
+        _ => false,
+    }
+}
+
+/// One mention of another room.
+#[derive(Debug, PartialEq)]
+struct Import {
+    line: usize,
+    room: String,
+    /// What is taken from it; empty when it is the room itself.
+    items: Vec<String>,
+}
+
+/// Why an import is wrong, or nothing.
+fn objection(from: &str, import: &Import) -> Option<String> {
+    let to = import.room.as_str();
+    let Some(here) = floor(from) else { return Some(format!("`{from}` has no floor: give it one in tests/floors.rs")) };
+    if to == from || here == 3 {
+        return None;
+    }
+    let Some(there) = floor(to) else { return Some(format!("`{to}` is no room, or has no floor in tests/floors.rs")) };
+    if there > here {
+        return Some(format!("`{from}` (floor {here}) looks up to `{to}` (floor {there})"));
+    }
+    if there == 1 && here == 1 && !is_allowed_stranger(from, import) {
+        return Some(format!("`{from}` and `{to}` are strangers on floor 1 (it takes {:?})", import.items));
+    }
+    None
+}
+
+/// Every `crate::…` of a source file.
+fn imports(source: &str) -> Vec<Import> {
+    let code = without_comments(source);
+    let mut imports = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let is_word = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
+        if !is_word {
+            let line = code[..at].matches('\n').count() + 1;
+            imports.extend(branches(&code[at + "crate::".len()..]).into_iter().map(|path| import(line, &path)));
+        }
+    }
+    imports
+}
+
+/// Comments go, lines keep their numbers. (`//` without a blank before it is more likely a URL.)
+fn without_comments(source: &str) -> String {
+    let code = source.lines().map(|line| if line.starts_with("//") { "" } else { line.split(" //").next().unwrap() });
+    code.collect::<Vec<_>>().join("\n")
+}
+
+fn import(line: usize, path: &[String]) -> Import {
+    Import { line, room: path[0].clone(), items: path.get(1).cloned().into_iter().collect() }
+}
+
+/// The paths of a use tree: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn branches(tree: &str) -> Vec<Vec<String>> {
+    let tree = tree.trim_start();
+    if let Some(inner) = tree.strip_prefix('{') {
+        return split_group(inner).into_iter().flat_map(branches).collect();
+    }
+    let end = tree.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '*').unwrap_or(tree.len());
+    let head = tree[..end].to_string();
+    let Some(rest) = tree[end..].strip_prefix("::") else { return vec![vec![head]] };
+    let tails = branches(rest);
+    tails.into_iter().map(|tail| [vec![head.clone()], tail].concat()).collect()
+}
+
+/// The parts of a group up to its closing brace, split at the commas of its own level.
+fn split_group(inner: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut depth, mut start) = (0, 0);
+    for (at, character) in inner.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                parts.push(&inner[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&inner[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
+/// The room that a file below `src/` belongs to.
+fn room(path: &Path) -> String {
+    let first = path.components().next().expect("a file has a name").as_os_str().to_string_lossy();
+    first.trim_end_matches(".rs").to_string()
+}
+
+#[test]
+fn imports_go_down() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut objections = Vec::new();
+    for path in sources(&src) {
+        let room = room(path.strip_prefix(&src).unwrap());
+        for import in imports(&fs::read_to_string(&path).unwrap()) {
+            let Some(why) = objection(&room, &import) else { continue };
+            objections.push(format!("{}:{}: {why}", path.display(), import.line));
+        }
+        assert!(floor(&room).is_some(), "{}: `{room}` has no floor in tests/floors.rs", path.display());
+    }
+    assert!(objections.is_empty(), "imports must go down:\n{}", objections.join("\n"));
+}
+
+#[test]
+fn an_import_that_goes_up_or_sideways_is_found_with_its_line() {
+    let objections = |room: &str, source: &str| -> Vec<_> {
+        let found = imports(source).into_iter().filter(|import| objection(room, import).is_some());
+        found.map(|import| (import.line, import.room)).collect()
+    };
+    let at = |line: usize, room: &str| vec![(line, room.to_string())];
+    assert_eq!(objections("pop3", "use crate::text;\nuse crate::net::Stream;"), at(2, "net"));
+    assert_eq!(objections("pop3", "use crate::{text::printable, ledger::{self, Ledger}};").len(), 2);
+    assert_eq!(objections("pop3", "fn f() {\n    crate::report::say();\n}"), at(2, "report"));
+    assert_eq!(objections("account", "use crate::{\n    stop::Stop,\n    config,\n};"), at(1, "config"));
+    assert_eq!(objections("ledger", "use crate::deliver::{Place, Receipt};"), []);
+    assert_eq!(objections("ledger", "use crate::deliver::{Place, Stager};"), at(1, "deliver"));
+    assert_eq!(objections("ledger", "use crate::deliver;"), at(1, "deliver"));
+    assert_eq!(objections("plan", "use crate::ledger::Ledger; // not crate::net\n//! [`crate::fetch`]"), []);
+    assert_eq!(objections("fetch", "use crate::{deliver, ledger, net, pop3, report};"), []);
+    assert_eq!(objections("fetch", "use crate::cli::Cli;"), at(1, "cli"));
+    assert_eq!(objections("cellar", "use crate::text;"), at(1, "text"));
+    assert_eq!(objections("lib", "use crate::cli;"), []);
+}

@@ -1,0 +1,319 @@
+//! A real Dovecot on loopback: in clear, STARTTLS and implicit TLS; keep and delete; all three destinations.
+//!
+//! The server is configured here, in a folder of its own, and runs as root (CI) or as whoever runs the tests.
+//! Without Dovecot the tests say so and pass, unless everything is required.
+
+use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::sandbox::{self, Account, CANARY, Destination, Sandbox, left_out};
+use crate::server::Authority;
+use crate::server::certificates::LOOPBACK;
+
+/// How a case connects.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mode {
+    Clear,
+    Starttls,
+    Implicit,
+}
+
+/// A Dovecot of our own. Dropping it ends it.
+struct Dovecot {
+    folder: tempfile::TempDir,
+    process: Child,
+    port: u16,
+    tls_port: u16,
+    authority: Authority,
+    owner: Owner,
+}
+
+/// Who owns the mail: root may not (Dovecot refuses uid 0), so it is `nobody` then.
+#[derive(Clone, Copy)]
+struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+impl Dovecot {
+    /// Starts it with a maildrop for each user, or says why it cannot.
+    fn start(users: &[String], mails: &[Vec<u8>]) -> Option<Self> {
+        if let Err(why) = version() {
+            left_out("interop", &why);
+            return None;
+        }
+        let folder = tempfile::Builder::new().prefix("popfetch-dovecot-").tempdir().unwrap();
+        // Dovecot's own users must be able to look into it.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let owner = owner();
+        let authority = Authority::new("popfetch interop");
+        let (port, tls_port) = (free_port(), free_port());
+        let identity = authority.good();
+        write(folder.path(), "ca.pem", &authority.pem);
+        write(folder.path(), "server.pem", &identity.certificate_pem);
+        write(folder.path(), "server.key", &identity.key_pem);
+        let passwords: String = users.iter().map(|user| format!("{user}:{{PLAIN}}{CANARY}::::::\n")).collect();
+        write(folder.path(), "passwd", &passwords);
+        users.iter().for_each(|user| fill(&folder.path().join("mail").join(user), mails, owner));
+        write(folder.path(), "dovecot.conf", configuration(folder.path(), port, tls_port, owner));
+        let process = Command::new(program("dovecot").expect("its version was asked for"))
+            .args(["-F", "-c"])
+            .arg(folder.path().join("dovecot.conf"))
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.path().join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        let dovecot = Dovecot { folder, process, port, tls_port, authority, owner };
+        dovecot.wait_until_ready();
+        Some(dovecot)
+    }
+
+    fn wait_until_ready(&self) {
+        for _ in 0..200 {
+            if greets(self.port) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        let told = ["stderr", "log"].map(|name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default());
+        panic!("dovecot did not start: {}", told.concat());
+    }
+
+    /// The messages that are left in a maildrop, sorted.
+    fn messages(&self, user: &str) -> Vec<Vec<u8>> {
+        sandbox::Maildir { path: self.maildir(user) }.messages()
+    }
+
+    fn maildir(&self, user: &str) -> PathBuf {
+        self.folder.path().join("mail").join(user)
+    }
+
+    /// The account of a user, connecting in this mode.
+    fn account(&self, mode: Mode, user: &str) -> Account {
+        let port = if mode == Mode::Implicit { self.tls_port } else { self.port };
+        let account = Account::on(port).set("user", format!("{user:?}")).set("timeout", 20);
+        let tls = match mode {
+            Mode::Clear => return account,
+            Mode::Starttls => "\"starttls\"",
+            Mode::Implicit => "\"implicit\"",
+        };
+        account.set("tls", tls).set("tls_ca_file", "\"~/ca.pem\"").set("server", format!("{:?}", LOOPBACK[0]))
+    }
+}
+
+impl Drop for Dovecot {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
+
+/// `2.3…`, or why the tests cannot use what is there.
+fn version() -> Result<(), String> {
+    let Some(program) = program("dovecot") else { return Err("dovecot is not installed".into()) };
+    let output = Command::new(program).arg("--version").output().map_err(|error| error.to_string())?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    match version.starts_with("2.3.") {
+        true => Ok(()),
+        // 2.4 renamed most settings.
+        false => Err(format!("dovecot {version} is not of the 2.3 series, whose configuration the test writes")),
+    }
+}
+
+/// A program of the PATH, or of `/usr/sbin`, which an ordinary user's PATH may lack.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+}
+
+fn owner() -> Owner {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    match uid {
+        0 => Owner { uid: 65534, gid: 65534 },
+        _ => Owner { uid, gid },
+    }
+}
+
+fn configuration(folder: &Path, port: u16, tls_port: u16, Owner { uid, gid }: Owner) -> String {
+    let folder = folder.display();
+    format!(
+        "base_dir = {folder}/run\n\
+         state_dir = {folder}/state\n\
+         log_path = {folder}/log\n\
+         protocols = pop3\n\
+         listen = 127.0.0.1\n\
+         ssl = yes\n\
+         ssl_cert = <{folder}/server.pem\n\
+         ssl_key = <{folder}/server.key\n\
+         disable_plaintext_auth = no\n\
+         auth_mechanisms = plain\n\
+         mail_location = maildir:{folder}/mail/%u\n\
+         first_valid_uid = 1\n\
+         first_valid_gid = 1\n\
+         mail_max_userip_connections = 100\n\
+         passdb {{\n  driver = passwd-file\n  args = {folder}/passwd\n}}\n\
+         userdb {{\n  driver = static\n  args = uid={uid} gid={gid} home={folder}/mail/%u\n}}\n\
+         service pop3-login {{\n  chroot =\n\
+           inet_listener pop3 {{\n    port = {port}\n  }}\n\
+           inet_listener pop3s {{\n    port = {tls_port}\n    ssl = yes\n  }}\n}}\n\
+         service anvil {{\n  chroot =\n}}\n\
+         {}",
+        unprivileged()
+    )
+}
+
+/// Dovecot changes to users of its own, which only root may do.
+fn unprivileged() -> String {
+    if rustix::process::geteuid().is_root() {
+        return String::new();
+    }
+    let name = |option: &str| {
+        let output = Command::new("id").arg(option).output().expect("`id` is everywhere");
+        String::from_utf8_lossy(&output.stdout).trim().to_string()
+    };
+    let (user, group) = (name("-un"), name("-gn"));
+    format!("default_login_user = {user}\ndefault_internal_user = {user}\ndefault_internal_group = {group}\n")
+}
+
+fn fill(maildir: &Path, mails: &[Vec<u8>], owner: Owner) {
+    for folder in ["tmp", "new", "cur"] {
+        fs::create_dir_all(maildir.join(folder)).unwrap();
+    }
+    for (number, octets) in mails.iter().enumerate() {
+        write(&maildir.join("new"), &format!("{}.M{number}P1.test", 1_700_000_000 + number), octets);
+    }
+    let folders = ["tmp", "new", "cur"].map(|folder| maildir.join(folder));
+    for path in folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path()) {
+        chown(path, Some(owner.uid), Some(owner.gid)).unwrap();
+    }
+    for path in folders.iter().map(PathBuf::as_path).chain([maildir]) {
+        chown(path, Some(owner.uid), Some(owner.gid)).unwrap();
+    }
+}
+
+fn write(folder: &Path, name: &str, octets: impl AsRef<[u8]>) {
+    fs::write(folder.join(name), octets).unwrap();
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn greets(port: u16) -> bool {
+    let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let _ = socket.set_read_timeout(Some(Duration::from_secs(2)));
+    let mut greeting = [0; 3];
+    socket.read_exact(&mut greeting).is_ok() && &greeting == b"+OK"
+}
+
+/// Stored as Dovecot stores it, with LF: 8-bit, dots, From lines, long lines, and a message that is only a header.
+fn mails() -> Vec<Vec<u8>> {
+    let mut mails: Vec<Vec<u8>> = (1..=3).map(|n| sandbox::at_home(sandbox::message(n).as_bytes())).collect();
+    mails.push(b"Subject: 8 bit\n\n\xff\xfe caf\xe9 \x80\n".to_vec());
+    mails.push(b"Subject: dots\n\n.\n..\n...\nFrom here\n>From there\n>>From everywhere\n".to_vec());
+    mails.push(format!("Subject: long\n\n{}\n", "x".repeat(100_000)).into_bytes());
+    mails.push(b"Subject: no body\n\n".to_vec());
+    mails.sort();
+    mails
+}
+
+/// About 30 MB that do not repeat soon, with every octet but NUL, CR and LF.
+fn big_mail() -> Vec<u8> {
+    let mut mail = b"Subject: big\n\n".to_vec();
+    let mut state = 7_u32;
+    while mail.len() < 30_000_000 {
+        for _ in 0..70 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let octet = (state >> 24) as u8;
+            mail.push(if matches!(octet, 0 | b'\r' | b'\n') { b'.' } else { octet });
+        }
+        mail.push(b'\n');
+    }
+    mail
+}
+
+/// What one account of a test does; it has a user of its own.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    mode: Mode,
+    keep: bool,
+    destination: Destination,
+}
+
+impl Case {
+    fn user(self) -> String {
+        format!("{:?}-{}", self.destination, if self.keep { "keep" } else { "delete" }).to_lowercase()
+    }
+
+    /// Fetches twice: everything, octet for octet, then nothing.
+    #[track_caller]
+    fn fetches_everything_once(self, dovecot: &Dovecot, mails: &[Vec<u8>]) {
+        let sandbox = Sandbox::new();
+        sandbox.file("ca.pem", &dovecot.authority.pem);
+        let deliver = self.destination.deliver(&sandbox);
+        let account = dovecot.account(self.mode, &self.user()).set("keep", self.keep).set("deliver", deliver);
+        sandbox.config(&account.to_string());
+        for _ in 0..2 {
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert!(self.destination.messages(&sandbox) == mails, "{self:?}: octets differ");
+        }
+        let left = if self.keep { mails.len() } else { 0 };
+        assert_eq!(dovecot.messages(&self.user()).len(), left, "{self:?}: left on the server");
+    }
+}
+
+fn run(cases: &[Case], mails: &[Vec<u8>]) {
+    let users: Vec<_> = cases.iter().map(|case| case.user()).collect();
+    let Some(dovecot) = Dovecot::start(&users, mails) else { return };
+    cases.iter().for_each(|case| case.fetches_everything_once(&dovecot, mails));
+}
+
+fn every_case(mode: Mode) {
+    let cases = Destination::ALL.map(|destination| [true, false].map(|keep| Case { mode, keep, destination }));
+    run(cases.as_flattened(), &mails());
+}
+
+#[test]
+fn a_real_server_in_clear() {
+    every_case(Mode::Clear);
+}
+
+#[test]
+fn a_real_server_with_starttls() {
+    every_case(Mode::Starttls);
+}
+
+#[test]
+fn a_real_server_with_implicit_tls() {
+    every_case(Mode::Implicit);
+}
+
+#[test]
+fn a_message_of_30_megabytes_from_a_real_server() {
+    let modes = [Mode::Implicit, Mode::Clear, Mode::Starttls].into_iter();
+    let cases: Vec<_> =
+        modes.zip(Destination::ALL).map(|(mode, to)| Case { mode, keep: false, destination: to }).collect();
+    run(&cases, &[big_mail()]);
+}
+
+#[test]
+fn new_mail_on_a_real_server_is_all_that_is_fetched() {
+    let users = ["alice".to_string()];
+    let Some(dovecot) = Dovecot::start(&users, &mails()) else { return };
+    let sandbox = Sandbox::with(dovecot.account(Mode::Clear, "alice"));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let late = b"Subject: late\n\nlate\n".to_vec();
+    fill(&dovecot.maildir("alice"), &[mails(), vec![late.clone()]].concat(), dovecot.owner);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let mut expected = [mails(), vec![late]].concat();
+    expected.sort();
+    assert!(sandbox.maildir().messages() == expected, "octets differ");
+}

@@ -1,0 +1,182 @@
+//! Interrupted at every single line, and carried on: each message exactly once in a Maildir or an mbox, at least
+//! once and at most twice for an MDA, and nothing left behind on the server or at home.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::sandbox::{Account, Destination, Sandbox, USER, all_at_home, mails, server};
+use crate::server::{Fault, Maildrop, Misdeed, Moment};
+
+/// One way to set up an account.
+#[derive(Debug, Clone, Copy)]
+struct Setting {
+    destination: Destination,
+    keep: bool,
+    pipelining: bool,
+}
+
+const MESSAGES: usize = 3;
+
+impl Setting {
+    fn server(self, messages: usize, faults: &[Fault]) -> Maildrop {
+        let names: &[&str] =
+            if self.pipelining { &["UIDL", "SASL PLAIN", "PIPELINING"] } else { &["UIDL", "SASL PLAIN"] };
+        server(mails(messages)).capabilities(names).faults(faults.iter().copied()).start()
+    }
+
+    fn sandbox(self, port: u16) -> Sandbox {
+        let sandbox = Sandbox::new();
+        let deliver = self.destination.deliver(&sandbox);
+        sandbox.config(&Account::on(port).set("keep", self.keep).set("deliver", deliver).to_string());
+        sandbox
+    }
+
+    /// How many lines the server says in a whole session.
+    fn lines(self) -> u64 {
+        let server = self.server(MESSAGES, &[]);
+        self.sandbox(server.port).popfetch(["-q"]).exits(0).silently();
+        assert_eq!(server.count("RETR"), MESSAGES);
+        server.traffic(1).lines_sent
+    }
+
+    fn hang_up_after_every_line(self) {
+        for line in 0..self.lines() {
+            self.hang_up_at(Moment::LinesSent(line));
+        }
+    }
+
+    fn hang_up_at(self, moment: Moment) {
+        let server = self.server(MESSAGES, &[Fault { moment, misdeed: Misdeed::HangUp }]);
+        let sandbox = self.sandbox(server.port);
+        let interrupted = sandbox.popfetch(["-q"]);
+        // Behind the last reply that matters, a run may call itself done.
+        assert!(matches!(interrupted.code(), 0 | 75), "{self:?}, {moment:?}: {interrupted:#?}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        self.assert_done(&sandbox, &server, MESSAGES, 1, &format!("{self:?}, {moment:?}"));
+        let before = server.count("RETR");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!(server.count("RETR"), before, "{self:?}, {moment:?}: nothing was new");
+    }
+
+    #[track_caller]
+    fn assert_done(self, sandbox: &Sandbox, server: &Maildrop, messages: usize, interruptions: usize, when: &str) {
+        let delivered = self.destination.messages(sandbox);
+        let expected = all_at_home(&mails(messages));
+        if self.destination == Destination::Mda {
+            let distinct: BTreeSet<_> = delivered.iter().collect();
+            assert!(distinct.into_iter().eq(&expected), "{when}: not the messages of the server");
+            let twice = delivered.len() - messages;
+            assert!(twice <= interruptions, "{when}: {twice} came twice");
+        } else {
+            assert_eq!(delivered.len(), messages, "{when}: each message once");
+            assert!(delivered == expected, "{when}: not the messages of the server");
+        }
+        let left = if self.keep { messages } else { 0 };
+        assert_eq!(server.unique_ids(USER).len(), left, "{when}: left on the server");
+        assert_eq!(sandbox.maildir().litter(), [""; 0], "{when}: left in tmp");
+        assert!(!sandbox.path("mbox.lock").exists(), "{when}: the mbox is still locked");
+    }
+
+    /// `kill -9` at one moment after another, until a run gets through.
+    fn kill_again_and_again(self) {
+        const MANY: usize = 40;
+        const KILLS: usize = 8;
+        let server = server(mails(MANY)).pace(Duration::from_millis(2)).start();
+        let sandbox = self.sandbox(server.port);
+        for kill in 0..KILLS {
+            let running = sandbox.start(&mut sandbox.command(["-q"]));
+            thread::sleep(Duration::from_millis(5 + (kill as u64 * 37) % 90));
+            running.signal(Signal::KILL);
+            let code = running.finish().code();
+            assert!(matches!(code, 0 | 137), "{self:?}, kill {kill}: {code}");
+        }
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        self.assert_done(&sandbox, &server, MANY, KILLS, &format!("{self:?}, after {KILLS} kills"));
+    }
+}
+
+macro_rules! every_line {
+    ($($name:ident: $destination:ident, keep $keep:literal, pipelining $pipelining:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            let destination = Destination::$destination;
+            Setting { destination, keep: $keep, pipelining: $pipelining }.hang_up_after_every_line();
+        }
+    )*};
+}
+
+every_line! {
+    a_maildir_survives_a_hang_up_after_every_line: Maildir, keep true, pipelining true;
+    a_maildir_in_lock_step_survives_a_hang_up_after_every_line: Maildir, keep true, pipelining false;
+    a_deleting_maildir_survives_a_hang_up_after_every_line: Maildir, keep false, pipelining true;
+    a_deleting_maildir_in_lock_step_survives_a_hang_up_after_every_line: Maildir, keep false, pipelining false;
+    an_mbox_survives_a_hang_up_after_every_line: Mbox, keep true, pipelining true;
+    an_mbox_in_lock_step_survives_a_hang_up_after_every_line: Mbox, keep true, pipelining false;
+    a_deleting_mbox_survives_a_hang_up_after_every_line: Mbox, keep false, pipelining true;
+    a_deleting_mbox_in_lock_step_survives_a_hang_up_after_every_line: Mbox, keep false, pipelining false;
+    an_mda_survives_a_hang_up_after_every_line: Mda, keep true, pipelining true;
+    an_mda_in_lock_step_survives_a_hang_up_after_every_line: Mda, keep true, pipelining false;
+    a_deleting_mda_survives_a_hang_up_after_every_line: Mda, keep false, pipelining true;
+    a_deleting_mda_in_lock_step_survives_a_hang_up_after_every_line: Mda, keep false, pipelining false;
+}
+
+#[test]
+fn a_hang_up_within_a_line_is_survived_as_well() {
+    let setting = Setting { destination: Destination::Maildir, keep: false, pipelining: true };
+    let server = setting.server(MESSAGES, &[]);
+    setting.sandbox(server.port).popfetch(["-q"]).exits(0);
+    let octets = server.traffic(1).octets_sent;
+    for octet in (1..octets).step_by(17) {
+        setting.hang_up_at(Moment::OctetsSent(octet));
+    }
+}
+
+#[test]
+fn a_maildir_survives_kill_9() {
+    Setting { destination: Destination::Maildir, keep: false, pipelining: true }.kill_again_and_again();
+}
+
+#[test]
+fn an_mbox_survives_kill_9() {
+    Setting { destination: Destination::Mbox, keep: false, pipelining: true }.kill_again_and_again();
+}
+
+#[test]
+fn an_mda_survives_kill_9() {
+    Setting { destination: Destination::Mda, keep: false, pipelining: true }.kill_again_and_again();
+}
+
+#[test]
+fn what_was_delivered_but_not_deleted_is_deleted_without_being_fetched_again() {
+    for destination in Destination::ALL {
+        let setting = Setting { destination, keep: false, pipelining: false };
+        let whole = setting.server(MESSAGES, &[]);
+        setting.sandbox(whole.port).popfetch(["-q"]).exits(0);
+        let quit = whole.commands(1).len() as u64;
+        let fault = Fault { moment: Moment::BeforeCommand(quit), misdeed: Misdeed::HangUp };
+        let server = setting.server(MESSAGES, &[fault]);
+        let sandbox = setting.sandbox(server.port);
+        sandbox.popfetch(["-q"]).exits(75);
+        assert_eq!((server.unique_ids(USER).len(), server.count("RETR")), (MESSAGES, MESSAGES), "{destination:?}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!((server.unique_ids(USER).len(), server.count("RETR")), (0, MESSAGES), "{destination:?}");
+    }
+}
+
+#[test]
+fn a_ledger_whose_last_line_was_cut_off_is_carried_on() {
+    let setting = Setting { destination: Destination::Maildir, keep: true, pipelining: true };
+    let server = setting.server(MESSAGES, &[]);
+    let sandbox = setting.sandbox(server.port);
+    sandbox.popfetch(["-q"]).exits(0);
+    let path = sandbox.ledger(USER, server.port);
+    let whole = std::fs::read(&path).unwrap();
+    for cut in whole.len().saturating_sub(20)..whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        setting.assert_done(&sandbox, &server, MESSAGES, 0, &format!("cut at {cut}"));
+    }
+}

@@ -1,0 +1,212 @@
+//! Passwords: every place one may come from, everything that is refused, and the places where none may be seen.
+//!
+//! That no output and no ledger holds the password is checked by the sandbox after every run of every test.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::sandbox::{Account, CANARY, Run, Sandbox, USER, mails, server, wait_until};
+use crate::server::{Fault, Maildrop, Misdeed, Moment, ScriptServer};
+
+fn without_password(port: u16) -> Account {
+    Account::on(port).without("password")
+}
+
+/// A server that was logged in to, or not, by a run of an account.
+#[track_caller]
+fn assert_logged_in(server: &Maildrop, run: Run) {
+    run.exits(0).silently();
+    assert_eq!(server.count("RETR"), 1);
+}
+
+#[test]
+fn a_password_in_the_configuration() {
+    let server = server(mails(1)).start();
+    assert_logged_in(&server, Sandbox::with(Account::on(server.port)).popfetch(["-q"]));
+}
+
+#[test]
+fn a_command_whose_first_line_is_the_password() {
+    let server = server(mails(1)).start();
+    let command = format!("[\"/bin/sh\", \"-c\", \"echo {CANARY}; echo more\"]");
+    let sandbox = Sandbox::with(without_password(server.port).set("password_command", command));
+    assert_logged_in(&server, sandbox.popfetch(["-q"]));
+}
+
+#[test]
+fn a_command_runs_only_for_an_account_that_is_fetched_and_stops_only_that_one() {
+    let (good, bad) = (server(mails(1)).start(), server(mails(1)).start());
+    let failing = "[\"/bin/sh\", \"-c\", \"echo asked >>~/asked; exit 3\"]";
+    let sandbox = Sandbox::new();
+    let accounts = [
+        without_password(bad.port).named("bad").set("password_command", failing),
+        Account::on(good.port).named("good"),
+    ];
+    sandbox.config(&accounts.map(|account| account.to_string()).concat());
+    sandbox.popfetch(["-q", "good"]).exits(0).silently();
+    assert!(!sandbox.path("asked").exists(), "nobody asked for that account");
+    let run = sandbox.popfetch(["-q"]).says(&["bad", "/bin/sh", "3"]);
+    assert_ne!(run.code(), 0);
+    assert_eq!((good.connections(), bad.count("PASS"), bad.count("AUTH")), (2, 0, 0));
+}
+
+#[test]
+fn a_commands_output_is_never_shown_even_when_it_fails() {
+    let server = server(mails(1)).start();
+    let command = format!("[\"/bin/sh\", \"-c\", \"echo {CANARY}; exit 1\"]");
+    let sandbox = Sandbox::with(without_password(server.port).set("password_command", command));
+    assert_ne!(sandbox.popfetch(["-vv"]).code(), 0);
+}
+
+#[test]
+fn a_private_file_whose_first_line_is_the_password() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(without_password(server.port).set("password_file", "\"~/secret\""));
+    sandbox.file("secret", format!("{CANARY}\nnot this\n"));
+    assert_logged_in(&server, sandbox.popfetch(["-q"]));
+}
+
+#[test]
+fn a_credential_of_the_service_manager() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(without_password(server.port));
+    sandbox.file("credentials/work", CANARY);
+    let mut command = sandbox.command(["-q"]);
+    command.env("CREDENTIALS_DIRECTORY", sandbox.path("credentials"));
+    assert_logged_in(&server, sandbox.run(command));
+}
+
+#[test]
+fn a_netrc_entry_for_the_host_and_the_user() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(without_password(server.port));
+    let netrc = format!(
+        "machine other.example.org login {USER} password wrong\n\
+         machine 127.0.0.1 login somebody password wrong\n\
+         machine 127.0.0.1\n  login {USER}\n  password {CANARY}\n"
+    );
+    sandbox.file(".netrc", netrc);
+    assert_logged_in(&server, sandbox.popfetch(["-q"]));
+}
+
+#[test]
+fn the_configuration_comes_before_netrc() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    sandbox.file(".netrc", format!("machine 127.0.0.1 login {USER} password wrong\n"));
+    assert_logged_in(&server, sandbox.popfetch(["-q"]));
+}
+
+#[test]
+fn without_a_password_and_a_terminal_the_ways_to_give_one_are_listed() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(without_password(server.port));
+    // A session of its own has no terminal, even where the tests have one.
+    let run = sandbox.shell("exec setsid -w popfetch -q").exits(78);
+    run.says(&["work", "password_command", "password_file"]);
+    assert_eq!(server.count("PASS") + server.count("AUTH"), 0);
+}
+
+#[test]
+fn a_password_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    for mode in [0o644, 0o640, 0o604] {
+        sandbox.mode(".config/popfetch/config.toml", mode);
+        sandbox.popfetch(["-q"]).exits(78).says(&["chmod 600", "config.toml"]);
+    }
+    assert_eq!(server.connections(), 0);
+    sandbox.mode(".config/popfetch/config.toml", 0o400);
+    assert_logged_in(&server, sandbox.popfetch(["-q"]));
+}
+
+#[test]
+fn a_configuration_without_a_password_may_be_read_by_all() {
+    let server = server(mails(1)).start();
+    let command = format!("[\"/bin/sh\", \"-c\", \"echo {CANARY}\"]");
+    let sandbox = Sandbox::with(without_password(server.port).set("password_command", command));
+    sandbox.mode(".config/popfetch/config.toml", 0o644);
+    assert_logged_in(&server, sandbox.popfetch(["-q"]));
+}
+
+#[test]
+fn a_password_file_or_netrc_that_others_can_read_is_refused() {
+    let server = server(mails(1)).start();
+    let by_file = Sandbox::with(without_password(server.port).set("password_file", "\"~/secret\""));
+    by_file.file("secret", CANARY);
+    by_file.mode("secret", 0o644);
+    by_file.popfetch(["-q"]).exits(78).says(&["chmod 600", "secret"]);
+    let by_netrc = Sandbox::with(without_password(server.port));
+    by_netrc.file(".netrc", format!("machine 127.0.0.1 login {USER} password {CANARY}\n"));
+    by_netrc.mode(".netrc", 0o644);
+    by_netrc.popfetch(["-q"]).exits(78).says(&["chmod 600", ".netrc"]);
+    assert_eq!(server.count("PASS") + server.count("AUTH"), 0);
+}
+
+#[test]
+fn a_password_in_a_url_is_refused_and_not_repeated() {
+    let sandbox = Sandbox::new();
+    for scheme in ["pop3", "pop3s"] {
+        let url = format!("{scheme}://{USER}:{CANARY}@127.0.0.1:1");
+        let run = sandbox.popfetch([&url, "--deliver", "maildir:Mail"]).says(&["password"]);
+        assert!(matches!(run.code(), 64 | 78), "{run:#?}");
+    }
+}
+
+#[test]
+fn the_wire_is_shown_with_its_secrets_masked() {
+    for auth in ["user", "plain"] {
+        let server = server(mails(1)).start();
+        let sandbox = Sandbox::with(Account::on(server.port).set("auth", format!("{auth:?}")));
+        let run = sandbox.popfetch(["-vv"]).exits(0).says(&["****", "RETR", "QUIT"]);
+        assert!(run.stdout.is_empty(), "{run:#?}");
+    }
+}
+
+#[test]
+fn a_server_that_repeats_the_password_is_not_repeated() {
+    let echo = format!("-ERR [AUTH] {CANARY} is wrong");
+    let server = server(mails(1)).answer("PASS", &echo).start();
+    // Whatever popfetch does with such a reply, the sandbox looks for the password in it.
+    Sandbox::with(Account::on(server.port).set("auth", "\"user\"")).popfetch(["-vv"]).exits(77);
+}
+
+#[test]
+fn a_password_cannot_smuggle_in_a_command() {
+    let script = ScriptServer::tcp("S: +OK ready\nC: CAPA\nS: -ERR\nC: USER alice\nS: +OK\nC: PASS first\nS: -ERR no");
+    let sandbox = Sandbox::with(without_password(script.port).set("password_file", "\"~/secret\""));
+    sandbox.file("secret", "first\r\nDELE 1\r\n");
+    sandbox.popfetch(["-q"]).exits(77);
+    script.finish();
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(Account::on(server.port).set("password", "\"a\\r\\nDELE 1\""));
+    sandbox.popfetch(["-q"]).exits(78);
+    assert_eq!(server.count("DELE"), 0);
+}
+
+#[test]
+fn neither_arguments_nor_environment_of_a_run_hold_the_password() {
+    let fault = Fault { moment: Moment::BeforeCommand(4), misdeed: Misdeed::Stall };
+    let server = server(mails(1)).faults([fault]).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    let running = sandbox.start(&mut sandbox.command(["-q"]));
+    wait_until(|| server.count("AUTH") > 0);
+    for file in ["cmdline", "environ"] {
+        // Elsewhere than on Linux there is nothing to read.
+        let octets = fs::read(format!("/proc/{}/{file}", running.pid())).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&octets).contains(CANARY), "{file}");
+    }
+    running.signal(Signal::KILL);
+    running.finish();
+}
+
+#[test]
+fn an_mda_does_not_inherit_the_password() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::new();
+    let deliver = sandbox.mda_script("cat >/dev/null; env >~/env");
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).to_string());
+    sandbox.popfetch(["-q"]).exits(0);
+    assert!(!fs::read_to_string(sandbox.path("env")).unwrap().contains(CANARY));
+}

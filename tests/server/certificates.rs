@@ -1,0 +1,105 @@
+//! Certificates for servers on loopback: good ones, and each kind of bad one that a client must refuse.
+//!
+//! Everything is made afresh for a test; nothing is read from or written to the disk here.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{KeyUsagePurpose, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// The names of a server on loopback.
+pub const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
+
+/// A certificate authority.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its own certificate, to be trusted.
+    pub pem: String,
+}
+
+/// What a server shows, and the key that proves it.
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    pub certificate_pem: String,
+    pub key_pem: String,
+    key: Vec<u8>,
+}
+
+impl Authority {
+    /// A new authority; two of the same name do not know each other's key.
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key can be made");
+        let pem = params.self_signed(&key).expect("an authority signs itself").pem();
+        Authority { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A good certificate for `localhost` and `127.0.0.1`.
+    pub fn good(&self) -> Identity {
+        self.sign(params(&LOOPBACK))
+    }
+
+    /// Right in everything but the name.
+    pub fn wrong_name(&self) -> Identity {
+        self.sign(params(&["pop.example.net"]))
+    }
+
+    /// Right in everything but the time: it ended in 2002.
+    pub fn expired(&self) -> Identity {
+        let mut params = params(&LOOPBACK);
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Identity {
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = params.signed_by(&key, &self.issuer).expect("an authority signs");
+        Identity::new(certificate, &key)
+    }
+}
+
+impl Identity {
+    /// A good certificate that nobody vouches for.
+    pub fn self_signed() -> Self {
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = params(&LOOPBACK).self_signed(&key).expect("a key signs itself");
+        Identity::new(certificate, &key)
+    }
+
+    fn new(certificate: rcgen::Certificate, key: &KeyPair) -> Self {
+        Identity {
+            certificate_pem: certificate.pem(),
+            certificate: certificate.into(),
+            key_pem: key.serialize_pem(),
+            key: key.serialize_der(),
+        }
+    }
+
+    /// The server's side of TLS 1.2 and 1.3 with this certificate.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring knows TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.clone()], key)
+            .expect("the key fits its certificate");
+        Arc::new(config)
+    }
+}
+
+fn params(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+    let mut params = CertificateParams::new(names).expect("the names are plain ASCII");
+    params.distinguished_name.push(DnType::CommonName, "popfetch test server");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    params
+}

@@ -1,0 +1,16 @@
+//! The servers that the tests talk to.
+//!
+//! `script`: a conversation word by word, in memory ([`script::Dialogue`]). `wire`: the same over TCP and TLS.
+//! `maildrop`: a real little POP3 server with messages, faults and a log. `certificates`: whom TLS may trust.
+
+pub mod certificates;
+pub mod maildrop;
+pub mod script;
+pub mod wire;
+
+#[cfg(test)]
+mod maildrop_tests;
+
+pub use certificates::{Authority, Identity};
+pub use maildrop::{Builder, Fault, Mail, Maildrop, Misdeed, Moment};
+pub use wire::ScriptServer;
