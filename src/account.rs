@@ -23,7 +23,7 @@ pub struct Account {
     pub secret: Secret,
     /// How to log in.
     pub auth: Auth,
-    /// Where messages go; `None` is an error of the account once it has something to deliver.
+    /// Where messages go.
     pub deliver: Target,
     /// What happens on the server to a message that is safe at home.
     pub keep: Keep,

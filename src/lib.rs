@@ -13,7 +13,6 @@ pub mod maildrop;
 pub mod stop;
 pub mod text;
 
-pub mod cli;
 pub mod config;
 pub mod deliver;
 pub mod header;

@@ -116,12 +116,6 @@ pub enum Failure {
     Stopped(i32),
 }
 
-impl From<config::SecretError> for Failure {
-    fn from(error: config::SecretError) -> Self {
-        Failure::Secret(error)
-    }
-}
-
 impl From<net::Error> for Failure {
     fn from(error: net::Error) -> Self {
         match error {

@@ -121,7 +121,10 @@ impl Fetch<'_> {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let password = config::password(self.account, &self.run.stop)?;
+        let password = config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
+            Some(signal) => Failure::Stopped(signal),
+            None => Failure::Secret(error),
+        })?;
         Ok(Credentials { user: self.account.user.clone(), password, auth: self.account.auth })
     }
 
