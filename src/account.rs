@@ -142,6 +142,16 @@ impl Password {
         Password(secret.into())
     }
 
+    /// A text in which the secret, should somebody have repeated it, is masked. One of fewer than four characters is
+    /// left alone: asterisks in the midst of common words would give it away.
+    pub fn masked_in(&self, text: &str) -> String {
+        let shown = crate::text::printable_within(self.0.as_bytes(), usize::MAX);
+        match shown.chars().count() {
+            0..4 => text.to_owned(),
+            _ => text.replace(&shown, "****"),
+        }
+    }
+
     /// The secret itself, for the one place that sends it.
     pub fn reveal(&self) -> &str {
         &self.0

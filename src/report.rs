@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::account::Account;
+use crate::account::{Account, Password};
 use crate::ledger::Key;
 use crate::maildrop::MessageNumber;
 use crate::text::{counted, octets, printable};
@@ -99,6 +99,15 @@ pub enum Failure {
     Net(net::Error),
     /// The session failed.
     Session(pop3::Error),
+    /// The login was refused.
+    Login {
+        /// The server, `HOST:PORT`.
+        server: String,
+        /// The mailbox name.
+        user: String,
+        /// How it was refused.
+        error: pop3::Error,
+    },
     /// QUIT was not answered well, so that the server alone knows what it deleted.
     Update {
         /// What happened.
@@ -169,7 +178,9 @@ impl Failure {
             Failure::Secret(error) if error.is_transient() => Status::Temporary,
             Failure::Secret(_) => Status::Configuration,
             Failure::Net(error) => net_status(error.kind()),
-            Failure::Session(error) | Failure::Update { error, .. } => session_status(error),
+            Failure::Session(error) | Failure::Login { error, .. } | Failure::Update { error, .. } => {
+                session_status(error)
+            }
             Failure::Deliver(error) => match error.kind() {
                 deliver::ErrorKind::CannotCreate => Status::CannotCreate,
                 deliver::ErrorKind::Io => Status::Io,
@@ -193,7 +204,9 @@ impl Failure {
                 Some("write `keep = false` to fetch and delete everything, or run once with `--all`".into())
             }
             Failure::Update { .. } => Some("the next run deletes what is still there; nothing is fetched twice".into()),
-            Failure::Ledger(_) | Failure::Stopped(_) => None,
+            Failure::Login { error, .. } => session_hint(error),
+            Failure::Ledger(error) => error.hint(),
+            Failure::Stopped(_) => None,
         }
     }
 }
@@ -225,10 +238,13 @@ fn session_status(error: &pop3::Error) -> Status {
 
 fn session_hint(error: &pop3::Error) -> Option<String> {
     match error {
-        pop3::Error::NotOffered(pop3::Missing::Stls) => {
-            Some("use `tls = \"implicit\"` (port 995) if the server has it; `tls = \"none\"` sends everything in clear".into())
+        pop3::Error::NotOffered(pop3::Missing::Stls) => Some(
+            "use `tls = \"implicit\"` (port 995) if the server has it; `tls = \"none\"` sends everything in clear"
+                .into(),
+        ),
+        pop3::Error::NotOffered(pop3::Missing::ApopTimestamp) => {
+            Some("leave `auth` out, or use `auth = \"user\"`".into())
         }
-        pop3::Error::NotOffered(pop3::Missing::ApopTimestamp) => Some("leave `auth` out, or use `auth = \"user\"`".into()),
         pop3::Error::LoginRefused { .. } if !error.is_transient() => {
             Some("check `user` and the password; some providers want an app password, or POP3 switched on first".into())
         }
@@ -242,12 +258,17 @@ impl fmt::Display for Failure {
             Failure::Secret(error) => error.fmt(f),
             Failure::Net(error) => error.fmt(f),
             Failure::Session(error) => error.fmt(f),
+            Failure::Login { server, user, error } => {
+                write!(f, "`{server}` refused the login of `{}`: {}", printable(user.as_bytes()), error.words())
+            }
             Failure::Update { error, messages } => {
                 write!(f, "{error}; whether the server deleted {} is not known", counted(*messages, "message"))
             }
             Failure::Deliver(error) => error.fmt(f),
             Failure::Ledger(error) => error.fmt(f),
-            Failure::NoUniqueIds => f.write_str("the server has no UIDL, so messages that are kept cannot be remembered"),
+            Failure::NoUniqueIds => {
+                f.write_str("the server has no UIDL, so messages that are kept cannot be remembered")
+            }
             Failure::Stopped(signal) => write!(f, "stopped by signal {signal}"),
         }
     }
@@ -272,7 +293,7 @@ impl Refused {
     /// The target did not take it.
     pub fn by_target(number: MessageNumber, unique_id: &[u8], refusal: &deliver::Refusal) -> Self {
         let status = if refusal.is_temporary() { Status::Temporary } else { Status::Io };
-        Refused { number, unique_id: unique_id.to_vec(), status, reason: refusal.reason().to_owned() }
+        Refused { number, unique_id: unique_id.to_vec(), status, reason: refusal.to_string() }
     }
 }
 
@@ -330,7 +351,13 @@ impl fmt::Display for Notice {
             Notice::LedgerDamaged { path, lines, kept } => {
                 let shown: Vec<String> = lines.iter().take(10).map(u32::to_string).collect();
                 let more = if lines.len() > shown.len() { ", …" } else { "" };
-                write!(f, "{} of the ledger `{}` cannot be read (line {}{more}); the rest is used, and a message that only they knew is fetched again", counted(lines.len(), "line"), path.display(), shown.join(", "))?;
+                write!(
+                    f,
+                    "{} of the ledger `{}` cannot be read (line {}{more}); the rest is used, and a message that only they knew is fetched again",
+                    counted(lines.len(), "line"),
+                    path.display(),
+                    shown.join(", ")
+                )?;
                 kept.as_ref().map_or(Ok(()), |kept| write!(f, "; the file as it was is `{}`", kept.display()))
             }
             Notice::Nameless(messages) => write!(
@@ -356,6 +383,8 @@ impl fmt::Display for Notice {
 #[derive(Debug)]
 pub struct Summary {
     account: String,
+    /// Never printed: a server that repeats it is not repeated.
+    pub secret: Option<Password>,
     target: String,
     /// Messages in the maildrop.
     pub listed: usize,
@@ -405,6 +434,7 @@ impl Summary {
     pub fn new(account: &Account) -> Self {
         Summary {
             account: printable(account.name.as_bytes()),
+            secret: None,
             target: printable(account.deliver.to_string().as_bytes()),
             listed: 0,
             known: 0,
@@ -456,7 +486,11 @@ impl Summary {
         if self.failure.is_none() && !style.quiet && (style.is_terminal || style.verbose) && !style.dry_run {
             lines.push(self.line());
         }
-        lines
+        lines.into_iter().map(|line| self.without_secret(line)).collect()
+    }
+
+    fn without_secret(&self, text: String) -> String {
+        self.secret.as_ref().map_or_else(|| text.clone(), |secret| secret.masked_in(&text))
     }
 
     /// With `--dry-run`: the result, for standard output.
@@ -518,7 +552,7 @@ impl Summary {
         json!({
             "account": self.account,
             "status": self.status().code(),
-            "error": self.failure.as_ref().map(Failure::to_string),
+            "error": self.failure.as_ref().map(|failure| self.without_secret(failure.to_string())),
             "listed": self.listed,
             "known": self.known,
             "delivered": self.delivered,
@@ -530,7 +564,7 @@ impl Summary {
                 "number": refused.number.0,
                 "unique_id": printable(&refused.unique_id),
                 "status": refused.status.code(),
-                "reason": refused.reason,
+                "reason": self.without_secret(refused.reason.clone()),
             })).collect::<Vec<_>>(),
             "notices": self.notices.iter().map(Notice::to_string).collect::<Vec<_>>(),
             "would_deliver": self.would_retrieve,

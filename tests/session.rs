@@ -482,7 +482,7 @@ fn a_message_that_stops_in_the_middle_runs_into_the_deadline() {
 }
 
 #[test]
-fn a_server_that_drips_a_message_runs_into_the_deadline() {
+fn a_server_that_drips_its_replies_runs_into_the_deadline() {
     let server = ScriptServer::tcp(
         "
         S: +OK ready
@@ -494,7 +494,7 @@ fn a_server_that_drips_a_message_runs_into_the_deadline() {
         S: +OK
         !drip 30
         C: *
-        S: +OK 1 200000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000
+        S: +OK one octet every thirty milliseconds is more than a hundred octets in more than three seconds, too slow
     ",
     );
     impatient(Account::on(server.port));

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use crate::account::Password;
 use crate::net::{Stream, Wait};
 use crate::pop3::{Expected, Trace, Transport};
 use crate::progress::Progress;
@@ -10,12 +11,18 @@ use crate::text::printable;
 /// A stream under a session.
 pub struct Line<'l> {
     stream: Stream,
-    /// Where the wire is shown, and under which account's name.
-    trace: Option<(&'l Progress, &'l str)>,
+    trace: Option<Tracer<'l>>,
+}
+
+/// Where the wire is shown, under which account's name, and what is never shown.
+pub struct Tracer<'l> {
+    pub progress: &'l Progress,
+    pub account: &'l str,
+    pub secret: Password,
 }
 
 impl<'l> Line<'l> {
-    pub fn new(stream: Stream, trace: Option<(&'l Progress, &'l str)>) -> Self {
+    pub fn new(stream: Stream, trace: Option<Tracer<'l>>) -> Self {
         Line { stream, trace }
     }
 
@@ -50,11 +57,12 @@ impl Transport for Line<'_> {
     }
 
     fn trace(&mut self, trace: Trace<'_>) {
-        let Some((progress, account)) = self.trace else { return };
-        progress.println(&match trace {
+        let Some(Tracer { progress, account, secret }) = &self.trace else { return };
+        let line = match trace {
             Trace::Sent(command) => format!("{account}: C: {}", printable(command.to_string().as_bytes())),
             Trace::Received(line) => format!("{account}: S: {}", printable(line)),
             Trace::Message(octets) => format!("{account}: S: ({octets} octets of message text) ."),
-        });
+        };
+        progress.println(&secret.masked_in(&line));
     }
 }

@@ -17,12 +17,12 @@ use crate::ledger::{self, Committed, Ledger, Standings};
 use crate::maildrop::Listing;
 use crate::net::{self, Stream};
 use crate::plan::{self, Plan, Policy};
-use crate::pop3::{Authorization, Credentials, Limits, Survey, Transaction};
+use crate::pop3::{self, Authorization, Credentials, Limits, Survey, Transaction};
 use crate::progress::{Bar, Progress};
 use crate::report::{Failure, Notice, Summary};
 use crate::stop::Stop;
 
-use line::Line;
+use line::{Line, Tracer};
 
 /// What all accounts of a run share.
 pub struct Run<'r> {
@@ -63,10 +63,11 @@ struct Fetch<'f> {
     summary: &'f mut Summary,
 }
 
-impl Fetch<'_> {
+impl<'f> Fetch<'f> {
     fn run(&mut self) -> Result<(), Failure> {
         let mut ledger = self.open_ledger()?;
         let credentials = self.credentials()?;
+        self.summary.secret = Some(credentials.password.clone());
         let mut transaction = self.log_in(&credentials)?;
         self.bar.phase("listing");
         let (survey, standings, plan) = self.survey(&mut transaction, &mut ledger)?;
@@ -121,14 +122,15 @@ impl Fetch<'_> {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let password = config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
-            Some(signal) => Failure::Stopped(signal),
-            None => Failure::Secret(error),
-        })?;
+        let password =
+            config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
+                Some(signal) => Failure::Stopped(signal),
+                None => Failure::Secret(error),
+            })?;
         Ok(Credentials { user: self.account.user.clone(), password, auth: self.account.auth })
     }
 
-    fn log_in(&mut self, credentials: &Credentials) -> Result<Transaction<Line<'_>>, Failure> {
+    fn log_in(&self, credentials: &Credentials) -> Result<Transaction<Line<'f>>, Failure> {
         let account = self.account;
         self.bar.phase("connecting");
         let stream = net::connect(&account.host, account.port, account.timeout, &self.run.stop)?;
@@ -136,24 +138,37 @@ impl Fetch<'_> {
             TlsMode::Implicit => self.handshake(stream)?,
             TlsMode::Starttls | TlsMode::None => stream,
         };
-        let mut session = Authorization::greet(self.line(stream), Limits::default())?;
+        let mut session = Authorization::greet(self.line(stream, credentials), Limits::default())?;
         session.capa()?;
         if account.tls.mode == TlsMode::Starttls {
             let (line, greeting) = session.stls()?;
             let stream = self.handshake(line.into_stream())?;
-            session = Authorization::resume(self.line(stream), greeting, Limits::default());
+            session = Authorization::resume(self.line(stream, credentials), greeting, Limits::default());
             session.capa()?;
         }
         self.bar.phase("logging in");
-        Ok(session.authenticate(credentials)?)
+        session.authenticate(credentials).map_err(|error| self.login_failure(error))
+    }
+
+    fn login_failure(&self, error: pop3::Error) -> Failure {
+        if !error.is_login() {
+            return error.into();
+        }
+        let Account { host, port, user, .. } = self.account;
+        Failure::Login { server: format!("{host}:{port}"), user: user.clone(), error }
     }
 
     fn handshake(&self, stream: Stream) -> Result<Stream, Failure> {
         Ok(stream.handshake(&self.account.host, &self.account.tls)?)
     }
 
-    fn line(&self, stream: Stream) -> Line<'_> {
-        Line::new(stream, (self.run.verbose >= 2).then_some((self.run.progress, self.account.name.as_str())))
+    fn line(&self, stream: Stream, credentials: &Credentials) -> Line<'f> {
+        let trace = (self.run.verbose >= 2).then(|| Tracer {
+            progress: self.run.progress,
+            account: &self.account.name,
+            secret: credentials.password.clone(),
+        });
+        Line::new(stream, trace)
     }
 
     /// Lists the maildrop, compares it with the ledger, and decides.

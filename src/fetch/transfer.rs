@@ -4,14 +4,14 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt as _;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::line::Line;
 use super::{Run, now};
 use crate::account::Account;
-use crate::deliver::{BatchLimit, Outcome, Place, Publisher, Stage, Staged, Stager};
+use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Stage, Staged, Stager};
 use crate::ledger::{Committed, Key, Ledger};
 use crate::pop3::{Body, CopyError, Incoming, Transaction, Wanted, Window};
 use crate::progress::Bar;
@@ -56,12 +56,16 @@ impl Transfer<'_, '_> {
         let (sender, receiver) = sync_channel(if limit.messages == 1 { 16 * AHEAD } else { AHEAD });
         let total: Option<u64> = self.wanted.iter().map(|key| key.octets).sum();
         self.bar.begin(self.wanted.len() as u64, total);
-        let mut committer = Committer { run: self.run, account: self.account, bar: self.bar, publisher, ledger };
+        let mut committer = Committer { run: self.run, account: self.account, publisher, ledger };
+        let (at_work, done) = channel();
         thread::scope(|scope| {
-            let committing = scope.spawn(move || committer.run(receiver));
+            let committing = scope.spawn(move || {
+                let _at_work: Sender<()> = at_work;
+                committer.run(receiver)
+            });
             let mut refused = vec![];
             let received = self.receive(sender, limit, &mut refused);
-            let received = received.and_then(|()| self.keep_alive(&committing));
+            let received = received.and_then(|()| self.keep_alive(&done));
             let mut moved = committing.join().expect("the committer does not panic");
             moved.refused.extend(refused);
             // A committer that failed is why the reader could not go on, not the other way round.
@@ -70,8 +74,14 @@ impl Transfer<'_, '_> {
         })
     }
 
-    fn receive(&mut self, sender: SyncSender<Batch>, limit: BatchLimit, refused: &mut Vec<Refused>) -> Result<(), Failure> {
-        let wanted: Vec<Wanted> = self.wanted.iter().map(|key| Wanted { number: key.number, octets: key.octets.unwrap_or(0) }).collect();
+    fn receive(
+        &mut self,
+        sender: SyncSender<Batch>,
+        limit: BatchLimit,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Failure> {
+        let wanted: Vec<Wanted> =
+            self.wanted.iter().map(|key| Wanted { number: key.number, octets: key.octets.unwrap_or(0) }).collect();
         let mut keys = std::mem::take(&mut self.wanted).into_iter();
         let mut batches = Batches { sender, limit, batch: vec![], octets: 0, began: Instant::now() };
         let mut retrieval = self.transaction.retrieve(&wanted, Window::default());
@@ -102,14 +112,9 @@ impl Transfer<'_, '_> {
     }
 
     /// While the committer still works, the server hears from us now and then.
-    fn keep_alive(&mut self, committing: &thread::ScopedJoinHandle<'_, Moved>) -> Result<(), Failure> {
-        let mut heard = Instant::now();
-        while !committing.is_finished() {
-            thread::park_timeout(Duration::from_millis(1));
-            if heard.elapsed() >= KEEP_ALIVE {
-                self.transaction.noop()?;
-                heard = Instant::now();
-            }
+    fn keep_alive(&mut self, done: &Receiver<()>) -> Result<(), Failure> {
+        while done.recv_timeout(KEEP_ALIVE) == Err(RecvTimeoutError::Timeout) {
+            self.transaction.noop()?;
         }
         Ok(())
     }
@@ -121,7 +126,9 @@ fn stage(stager: &mut Stager, bar: &Bar, key: &Key, body: Body<'_, Line<'_>>) ->
     let mut sink = Sink { stage: stager.stage(environment)?, bar };
     body.copy_to(&mut sink).map_err(|error| match error {
         CopyError::Session(error) => Failure::from(error),
-        CopyError::Sink(error) => Failure::from(crate::deliver::Error::of(error)),
+        CopyError::Sink(error) => {
+            Failure::from(deliver::Error::from_stage(error).expect("a stage fails with delivery's own error"))
+        }
     })?;
     bar.message();
     Ok(sink.stage.finish()?)
@@ -188,7 +195,6 @@ impl Batches {
 struct Committer<'c> {
     run: &'c Run<'c>,
     account: &'c Account,
-    bar: &'c Bar,
     publisher: Publisher,
     ledger: &'c mut Ledger,
 }

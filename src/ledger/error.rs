@@ -30,6 +30,11 @@ pub enum Error {
         /// Its format.
         version: u32,
     },
+    /// The file does not begin as a ledger does, so that nothing in it can be trusted.
+    Alien {
+        /// The file.
+        path: PathBuf,
+    },
     /// The ledger was written for another maildrop.
     Foreign {
         /// The ledger.
@@ -49,7 +54,18 @@ impl Error {
 
     /// True when the state itself is what is wrong.
     pub fn is_bad_data(&self) -> bool {
-        matches!(self, Error::Future { .. } | Error::Foreign { .. })
+        matches!(self, Error::Alien { .. } | Error::Future { .. } | Error::Foreign { .. })
+    }
+
+    /// What to do about it, where that is sure.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Alien { .. } => {
+                Some("move it away to begin a new one; every message on the server counts as new then".into())
+            }
+            Error::Future { .. } => Some("use the newer popfetch for this account".into()),
+            _ => None,
+        }
     }
 
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
@@ -71,6 +87,7 @@ impl fmt::Display for Error {
             Error::Future { path, version } => {
                 write!(f, "`{}` was written by a newer popfetch (format {version})", path.display())
             }
+            Error::Alien { path } => write!(f, "`{}` is not a ledger", path.display()),
             Error::Foreign { path, maildrop } => {
                 let maildrop = crate::text::printable(maildrop.as_bytes());
                 write!(f, "`{}` is the ledger of `{maildrop}`, not of this account", path.display())

@@ -45,7 +45,8 @@ pub struct Loaded {
     pub damaged: Vec<u32>,
 }
 
-/// Reads everything. Only a ledger of a newer format or of another maildrop is an error; a damaged line is noted.
+/// Reads everything. Only a file that is no ledger, or one of a newer format or of another maildrop, is an error; a
+/// damaged line is noted.
 pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loaded, Error> {
     let mut loaded = Loaded::default();
     let mut text = vec![];
@@ -67,8 +68,8 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
         loaded.lines += 1;
         loaded.whole = loaded.octets;
         let line = serde_json::from_slice::<Line<'_>>(&text).ok();
-        if let Some(header) = line.as_ref().and_then(|line| line.popfetch) {
-            check_header(header, line.as_ref().and_then(|line| line.maildrop.as_deref()), path, maildrop)?;
+        if loaded.lines == 1 {
+            check_header(line.as_ref(), path, maildrop)?;
             continue;
         }
         if line.and_then(|line| loaded.apply(&line)).is_none() {
@@ -99,11 +100,14 @@ fn skip_line(file: &mut impl BufRead) -> std::io::Result<Skipped> {
     }
 }
 
-fn check_header(version: u32, owner: Option<&str>, path: &Path, maildrop: &str) -> Result<(), Error> {
-    if version > VERSION {
-        return Err(Error::Future { path: path.into(), version });
+fn check_header(line: Option<&Line<'_>>, path: &Path, maildrop: &str) -> Result<(), Error> {
+    let Some(Line { popfetch: Some(version), maildrop: owner, .. }) = line else {
+        return Err(Error::Alien { path: path.into() });
+    };
+    if *version > VERSION {
+        return Err(Error::Future { path: path.into(), version: *version });
     }
-    match owner {
+    match owner.as_deref() {
         Some(owner) if owner != maildrop => Err(Error::Foreign { path: path.into(), maildrop: owner.into() }),
         _ => Ok(()),
     }

@@ -547,11 +547,13 @@ mod tests {
             let home = Home::new();
             home.deliver(&mut home.ledger(), &["a"], until);
             // Without the file in tmp/, an intended message is not there.
-            std::fs::remove_dir_all(home.folder.path().join("Mail/tmp")).unwrap();
+            let tmp = home.folder.path().join("Mail/tmp");
+            std::fs::remove_dir_all(&tmp).unwrap();
+            std::fs::create_dir(&tmp).unwrap();
             let mut ledger = home.ledger();
             let pending = ledger.pending();
             assert_eq!(pending.len(), 1);
-            let found: Vec<_> = pending[&1].iter().map(|place| recovered(place)).collect();
+            let found: Vec<_> = pending[&1].iter().map(recovered).collect();
             ledger.resolve(1, &found).unwrap();
             drop(ledger);
             let mut ledger = home.ledger();
@@ -644,7 +646,8 @@ mod tests {
     fn deleted_and_gone_are_told_apart() {
         let home = Home::new();
         let mut ledger = home.ledger();
-        let committed: Vec<_> = home.deliver(&mut ledger, &["a", "b", "c"], Until::Recorded).into_iter().flatten().collect();
+        let committed: Vec<_> =
+            home.deliver(&mut ledger, &["a", "b", "c"], Until::Recorded).into_iter().flatten().collect();
         ledger.deleted(&committed[..1], NOW).unwrap();
         let listing = listing(&["c"]);
         let standings = ledger.locate(&listing);

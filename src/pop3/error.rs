@@ -97,6 +97,16 @@ impl Error {
     pub fn is_login(&self) -> bool {
         matches!(self, Error::LoginRefused { .. })
     }
+
+    /// The server's own words, in quotes and safe to print; empty for an error that it did not word.
+    pub fn words(&self) -> String {
+        match self {
+            Error::Unwelcome { text, .. } | Error::LoginRefused { text, .. } | Error::Refused { text, .. } => {
+                words(text)
+            }
+            _ => String::new(),
+        }
+    }
 }
 
 impl fmt::Display for Error {
