@@ -1,6 +1,6 @@
 //! The ledger: which messages of a maildrop were delivered, when and where, and which were deleted.
 //!
-//! One append-only file of JSON lines per account (see [`mod@line`]), held under a kernel lock for the whole run. It is
+//! One append-only file of JSON lines per account (see `line.rs`), held under a kernel lock for the whole run. It is
 //! the only thing that makes a DELE possible ([`Committed`]) and a publication ([`Intended`]). What a message is made
 //! of, and how it is stored, is not its business.
 //!
