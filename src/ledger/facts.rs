@@ -226,36 +226,43 @@ impl Facts {
         missed
     }
 
-    /// Finds the missed ones by their id. Returns the ids that are not one message's alone.
-    fn look_up<'l>(&mut self, listing: &'l Listing, missed: &[u32], standings: &mut Standings) -> HashSet<&'l [u8]> {
+    /// Finds the missed ones by their id, in one pass over what is known. Returns the ids that are not one message's
+    /// alone.
+    fn look_up<'l>(&self, listing: &'l Listing, missed: &[u32], standings: &mut Standings) -> HashSet<&'l [u8]> {
         let mut shared = HashSet::new();
-        if missed.is_empty() && self.iter().all(|fact| fact.nth == 1) {
-            return shared;
-        }
-        let claimed = standings.listed();
-        let mut met = HashSet::new();
+        let mut wanted: HashMap<&[u8], (u32, Option<u32>)> = HashMap::with_capacity(missed.len());
         for position in missed {
             let id = listing.get(*position as usize).unique_id;
-            if id.is_empty() {
-                continue;
-            }
-            let known = self.all(id);
-            if known.len() > 1 || !met.insert(id) || known.iter().any(|fact| claimed[*fact as usize]) {
+            if !id.is_empty() && wanted.insert(id, (*position, None)).is_some() {
                 shared.insert(id);
-                continue;
-            }
-            if let Some(fact) = known.first() {
-                standings.known[*position as usize] = *fact;
             }
         }
-        // A fact that is the second with its id makes the first one's position worth a second look, too.
+        let claimed = standings.listed();
+        for fact in 0..self.len() as u32 {
+            // Most runs miss nothing, or very little.
+            if wanted.is_empty() {
+                break;
+            }
+            let Some((position, found)) = wanted.get_mut(self.id(fact)) else { continue };
+            if found.replace(fact).is_some() || claimed[fact as usize] {
+                shared.insert(listing.get(*position as usize).unique_id);
+            }
+        }
+        for (position, fact) in wanted.into_values() {
+            standings.known[position as usize] = fact.unwrap_or(NEW);
+        }
+        self.add_seconds(listing, &mut shared);
+        shared
+    }
+
+    /// A fact that is the second with its id makes the first one's position worth a second look, too.
+    fn add_seconds<'l>(&self, listing: &'l Listing, shared: &mut HashSet<&'l [u8]>) {
         let seconds: HashSet<&[u8]> =
             (0..self.len() as u32).filter(|fact| self.get(*fact).nth > 1).map(|fact| self.id(fact)).collect();
         if !seconds.is_empty() {
             let ids = (0..listing.len()).map(|position| listing.get(position).unique_id);
             shared.extend(ids.filter(|id| seconds.contains(id)));
         }
-        shared
     }
 
     /// Messages that share an id are told apart by their sizes: as many of one id and size are known as were

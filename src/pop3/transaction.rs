@@ -217,15 +217,14 @@ fn set_out_of_order(listing: &mut Listing, sizes: Vec<(MessageNumber, u64)>) {
     }
     let positions: std::collections::HashMap<MessageNumber, usize> =
         listing.iter().enumerate().map(|(position, message)| (message.number, position)).collect();
-    for (number, octets) in sizes {
-        match positions.get(&number) {
-            Some(position) => listing.set_octets(*position, octets),
-            None => {
-                // An empty id always fits.
-                if listing.push(number, b"") {
-                    listing.set_octets(listing.len() - 1, octets);
-                }
-            }
+    let (mut known, unknown): (Vec<_>, Vec<_>) =
+        sizes.into_iter().partition(|(number, _)| positions.contains_key(number));
+    known.sort_unstable_by_key(|(number, _)| positions[number]);
+    known.into_iter().for_each(|(number, octets)| listing.set_octets(positions[&number], octets));
+    for (number, octets) in unknown {
+        // An empty id always fits.
+        if listing.push(number, b"") {
+            listing.set_octets(listing.len() - 1, octets);
         }
     }
 }
