@@ -88,8 +88,11 @@ impl<T: Transport> Transaction<T> {
         Retrieval::new(self, wanted, window)
     }
 
-    /// Tells the server that we are still there (RFC 1939 §5).
-    pub fn noop(&mut self) -> Result<(), Error> {
+    /// Tells the server that we are still there, by NOOP (RFC 1939 §5), unless the session is over but for its end.
+    pub fn keep_alive(&mut self) -> Result<(), Error> {
+        if self.quit_is_sent {
+            return Ok(());
+        }
         let verb = Command::Noop.verb();
         self.connection.command(Command::Noop)?.map_err(|refused| refused.fatal(verb))?;
         Ok(())
