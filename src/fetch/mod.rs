@@ -184,7 +184,7 @@ impl<'f> Fetch<'f> {
         let mut standings = ledger.locate(listing);
         let needed = plan::sizes_needed(listing, &standings, ledger, &policy);
         if !needed.is_empty() {
-            transaction.list_some(listing, &needed)?;
+            transaction.measure(listing, &needed)?;
             standings = ledger.locate(listing);
         }
         self.summary.listed = listing.len();

@@ -58,15 +58,26 @@ impl<T: Transport> Transaction<T> {
         if octets {
             list(flight.next()?, &mut listing)?;
         } else if !listing.has_unique_ids {
-            self.connection.queue(Command::List(None));
-            self.connection.flush(Awaited::Reply(Command::List(None).verb()))?;
-            list(&mut self.connection, &mut listing)?;
+            self.list_all(&mut listing)?;
         }
         Ok(Survey { stat, listing })
     }
 
-    /// LIST for some positions of a listing only; a message that the server refuses to measure stays unmeasured.
-    pub fn list_some(&mut self, listing: &mut Listing, positions: &[usize]) -> Result<(), Error> {
+    /// Finds the sizes of some positions of a listing: by LIST of each when they are few, else by LIST of all. A message
+    /// that the server refuses to measure stays unmeasured.
+    pub fn measure(&mut self, listing: &mut Listing, positions: &[usize]) -> Result<(), Error> {
+        // In lock-step each one costs a round trip.
+        let few = if self.capabilities.pipelining { listing.len() / 8 } else { 1 };
+        if positions.len() <= few { self.list_each(listing, positions) } else { self.list_all(listing) }
+    }
+
+    fn list_all(&mut self, listing: &mut Listing) -> Result<(), Error> {
+        self.connection.queue(Command::List(None));
+        self.connection.flush(Awaited::Reply(Command::List(None).verb()))?;
+        list(&mut self.connection, listing)
+    }
+
+    fn list_each(&mut self, listing: &mut Listing, positions: &[usize]) -> Result<(), Error> {
         // Their commands together must fit any socket buffer.
         for chunk in positions.chunks(Window::default().messages) {
             let commands: Vec<_> =
