@@ -1,7 +1,6 @@
 //! The arrows of the house: imports go down, and the rooms of floor 1 are strangers to one another.
 //!
-//! Reads every line of `src/` for `crate::room`, also inside `use crate::{…}`. Comments do not count, nor does a
-//! file's test module at its end: what is shipped has floors, and a test may borrow from a neighbour.
+//! Reads every line of `src/` for `crate::room`, also inside `use crate::{…}`; comments do not count.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,7 +60,7 @@ fn objection(from: &str, import: &Import) -> Option<String> {
 
 /// Every `crate::…` of a source file.
 fn imports(source: &str) -> Vec<Import> {
-    let code = without_comments(without_tests(source));
+    let code = without_comments(source);
     let mut imports = Vec::new();
     for (at, _) in code.match_indices("crate::") {
         let is_word = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
@@ -71,11 +70,6 @@ fn imports(source: &str) -> Vec<Import> {
         }
     }
     imports
-}
-
-/// What stands before the test module, which is the last thing in a file (STYLE).
-fn without_tests(source: &str) -> &str {
-    source.split("\n#[cfg(test)]\nmod tests {").next().unwrap()
 }
 
 /// Comments go, lines keep their numbers. (`//` without a blank before it is more likely a URL.)
@@ -190,8 +184,6 @@ fn an_import_that_goes_up_or_sideways_is_found_with_its_line() {
     assert_eq!(objections("fetch", "use crate::cli::Cli;"), at(1, "cli"));
     assert_eq!(objections("cellar", "use crate::text;"), at(1, "text"));
     assert_eq!(objections("lib", "use crate::cli;"), []);
-    assert_eq!(objections("net", "use crate::text;\n#[cfg(test)]\nmod tests {\n    use crate::pop3;\n}"), []);
-    assert_eq!(objections("net", "use crate::pop3;\n#[cfg(test)]\nmod tests {\n}"), at(1, "pop3"));
 }
 
 #[test]
