@@ -23,7 +23,7 @@ pub struct Account {
     pub secret: Secret,
     /// How to log in.
     pub auth: Auth,
-    /// Where messages go; `None` is an error of the account once it has something to deliver.
+    /// Where messages go.
     pub deliver: Target,
     /// What happens on the server to a message that is safe at home.
     pub keep: Keep,
@@ -140,6 +140,16 @@ impl Password {
     /// Wraps the secret.
     pub fn new(secret: impl Into<String>) -> Self {
         Password(secret.into())
+    }
+
+    /// A text in which the secret, should somebody have repeated it, is masked. One of fewer than four characters is
+    /// left alone: asterisks in the midst of common words would give it away.
+    pub fn masked_in(&self, text: &str) -> String {
+        let shown = crate::text::printable_within(self.0.as_bytes(), usize::MAX);
+        match shown.chars().count() {
+            0..4 => text.to_owned(),
+            _ => text.replace(&shown, "****"),
+        }
     }
 
     /// The secret itself, for the one place that sends it.

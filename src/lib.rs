@@ -21,9 +21,127 @@ pub mod net;
 pub mod plan;
 pub mod pop3;
 
+pub mod fetch;
+pub mod progress;
+pub mod report;
+
+pub mod cli;
+
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::Context as _;
+
+use account::Account;
+use cli::Cli;
+use fetch::Run;
+use progress::Progress;
+use report::{Status, Style, Summary};
+use stop::Stop;
+
+/// How many accounts are fetched side by side unless `--jobs` says otherwise.
+const JOBS: u16 = 32;
 
 /// Runs the program on the process's own arguments and returns its exit status.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell when even this cannot be written.
+            let _ = error.print();
+            return cli::exit_status(&error).into();
+        }
+    };
+    match fetch_accounts(&cli) {
+        Ok(status) => status.into(),
+        Err(error) => {
+            complain(&format!("popfetch: {error:#}"));
+            Status::Io.into()
+        }
+    }
+}
+
+fn fetch_accounts(cli: &Cli) -> anyhow::Result<Status> {
+    let options = &cli.options;
+    let accounts = match config::accounts(&options.source(), &options.overrides(), cli.wanted()) {
+        Ok(accounts) => accounts,
+        Err(error) => {
+            complain(&format!("popfetch: {error}"));
+            if let Some(hint) = error.hint() {
+                complain(&format!("  hint: {hint}"));
+            }
+            return Ok(Status::Configuration);
+        }
+    };
+    let is_terminal = io::stderr().is_terminal();
+    let progress = Progress::new(match options.progress {
+        cli::Progress::Always => true,
+        cli::Progress::Never => false,
+        cli::Progress::Auto => is_terminal && !options.quiet,
+    });
+    let run = Run {
+        state_dir: config::state_dir(options.state_dir.clone()),
+        progress: &progress,
+        stop: Stop::on_signals().context("cannot listen to signals")?,
+        dry_run: options.dry_run,
+        verbose: options.verbose,
+    };
+    let style = Style { is_terminal, quiet: options.quiet, verbose: options.verbose > 0, dry_run: options.dry_run };
+    let summaries = side_by_side(&accounts, &run, options.jobs.unwrap_or(JOBS), |summary| {
+        summary.lines(style).iter().for_each(|line| progress.println(line));
+    });
+    print_results(&summaries, options.json, style);
+    Ok(Status::of(summaries.iter().map(Summary::status)))
+}
+
+/// Fetches every account, some of them at a time, and returns their summaries in the accounts' order. `finished` hears
+/// of each one as soon as it is done.
+fn side_by_side(accounts: &[Account], run: &Run<'_>, jobs: u16, finished: impl Fn(&Summary)) -> Vec<Summary> {
+    if let [account] = accounts {
+        let summary = fetch::fetch(account, run);
+        finished(&summary);
+        return vec![summary];
+    }
+    let next = AtomicUsize::new(0);
+    let (sender, done) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..accounts.len().min(usize::from(jobs)) {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while let Some((position, account)) = take(accounts, next) {
+                    // The receiver lives until every sender is gone.
+                    let _ = sender.send((position, fetch::fetch(account, run)));
+                }
+            });
+        }
+        drop(sender);
+        let mut summaries: Vec<(usize, Summary)> = done.iter().inspect(|(_, summary)| finished(summary)).collect();
+        summaries.sort_by_key(|(position, _)| *position);
+        summaries.into_iter().map(|(_, summary)| summary).collect()
+    })
+}
+
+fn take<'a>(accounts: &'a [Account], next: &AtomicUsize) -> Option<(usize, &'a Account)> {
+    let position = next.fetch_add(1, Ordering::Relaxed);
+    accounts.get(position).map(|account| (position, account))
+}
+
+/// Results go to standard output: what a dry run would do, or the whole report as JSON.
+fn print_results(summaries: &[Summary], json: bool, style: Style) {
+    let mut text = String::new();
+    if json {
+        let accounts: Vec<_> = summaries.iter().map(Summary::json).collect();
+        text = format!("{:#}\n", serde_json::json!({ "accounts": accounts }));
+    } else if style.dry_run {
+        summaries.iter().filter_map(Summary::dry_line).for_each(|line| text += &format!("{line}\n"));
+    }
+    // A closed pipe is its reader's choice.
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -88,8 +88,8 @@ impl Listing {
     /// When `position` is not below [`Listing::len`].
     pub fn set_octets(&mut self, position: usize, octets: u64) {
         assert!(position < self.len(), "position {position} is beyond the listing");
-        if self.octets.is_empty() {
-            self.octets = vec![UNKNOWN; self.len()];
+        if self.octets.len() < self.len() {
+            self.octets.resize(self.len(), UNKNOWN);
         }
         self.octets[position] = octets.min(UNKNOWN - 1);
     }

@@ -72,9 +72,11 @@ fn imports(source: &str) -> Vec<Import> {
     imports
 }
 
-/// Comments go, lines keep their numbers. (`//` without a blank before it is more likely a URL.)
+/// Comments and unit tests, which close a file, go; lines keep their numbers. (`//` without a blank before it is more
+/// likely a URL.)
 fn without_comments(source: &str) -> String {
-    let code = source.lines().map(|line| if line.starts_with("//") { "" } else { line.split(" //").next().unwrap() });
+    let code = source.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code = code.lines().map(|line| if line.starts_with("//") { "" } else { line.split(" //").next().unwrap() });
     code.collect::<Vec<_>>().join("\n")
 }
 

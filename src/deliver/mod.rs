@@ -2,16 +2,55 @@
 //!
 //! Three steps, each of whose results is the only input of the next (DESIGN §5): [`Stager::stage`] writes where
 //! nobody looks, [`Publisher::sync`] makes a batch durable and fixes its places, [`Publisher::publish`] makes it
-//! visible. Between the last two the ledger writes its intents; after a crash [`recover`] answers, for one
-//! intended place, whether the message got there. Knows nothing of networks or unique-ids.
+//! visible. Between the last two the ledger writes its intents; after a crash [`recover`] answers, for the
+//! intended places, whether the messages got there. Knows nothing of networks or unique-ids.
 
+mod barrier;
+mod error;
+mod lock;
+mod maildir;
+mod mbox;
+mod mboxrd;
+mod mda;
+mod spool;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::account::Target;
+use crate::stop::Stop;
+
+pub use error::{Error, ErrorKind};
+pub use mda::{Reason, Refusal};
+
+/// What a delivery has to know besides its target.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The account's name, for an MDA's environment.
+    pub account: String,
+    /// Whom the mail is for, for an MDA's environment.
+    pub recipient: String,
+    /// The folder of the account's state, where mbox and MDA messages wait. It exists, and is nobody else's.
+    pub spool_dir: PathBuf,
+    /// `[0-9a-z]+`: identifies the account's ledger on this host. Whoever holds the account's lock owns every
+    /// file whose name bears this tag.
+    pub tag: String,
+    /// Finds the envelope sender in the beginning of a message.
+    pub envelope_sender: fn(&[u8]) -> Option<String>,
+    /// The longest that one run of the MDA may take.
+    pub mda_timeout: Duration,
+    /// Ends every wait.
+    pub stop: Stop,
+}
 
 /// Where a message goes; written to the ledger before it is published there, so it must say enough for
 /// recovery, whatever the configuration says by then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// The Maildir folder and the file's unique name, below `tmp` until published and below `new` from then on.
+    /// The Maildir folder and the file's unique name below `new`. Below `tmp` it has the same name without
+    /// `,S=` and what follows.
     Maildir {
         /// The Maildir (the folder that holds `tmp`, `new` and `cur`).
         maildir: PathBuf,
@@ -22,15 +61,368 @@ pub enum Place {
     Mbox {
         /// The mbox.
         path: PathBuf,
-        /// Where the message's From_ line begins (or the blank line that had to be put before it).
+        /// Where the message's From_ line begins.
         offset: u64,
         /// Octets up to the end of the blank line after the message.
         length: u64,
-        /// The spool file that holds the same octets, and where they begin in it.
+        /// The spool file that holds the same octets.
         spool: PathBuf,
-        /// See `spool`.
+        /// Where they begin in it.
         spool_offset: u64,
     },
     /// An MDA took it; nothing can be looked up later.
     Mda,
+}
+
+/// How much is worth committing at once: a batch should be closed as soon as it reaches one of the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimit {
+    /// Messages.
+    pub messages: usize,
+    /// Octets of all of them together.
+    pub octets: u64,
+}
+
+/// A barrier costs about as much as writing some hundred small messages; beyond 256 little more is gained, and
+/// this much is what a crash may cost in transfer time.
+const GROUP: BatchLimit = BatchLimit { messages: 256, octets: 16 << 20 };
+
+/// Makes the target ready and opens both ends of it. The target is checked as far as can be without mail: what
+/// is missing is created, what is not fit is refused.
+pub fn open(target: &Target, context: &Context) -> Result<(Stager, Publisher), Error> {
+    Ok(match target {
+        Target::Maildir(path) => {
+            let (stager, publisher) = maildir::open(path, context)?;
+            (Stager(StagerOf::Maildir(stager)), Publisher(PublisherOf::Maildir(publisher)))
+        }
+        Target::Mbox(path) => {
+            let (stager, publisher) = mbox::open(path, context)?;
+            (Stager(StagerOf::Mbox(stager)), Publisher(PublisherOf::Mbox(publisher)))
+        }
+        Target::Mda(words) => {
+            let (stager, publisher) = mda::open(words, context)?;
+            (Stager(StagerOf::Mda(stager)), Publisher(PublisherOf::Mda(publisher)))
+        }
+    })
+}
+
+/// The end of a target where messages are written before anybody sees them.
+#[derive(Debug)]
+pub struct Stager(StagerOf);
+
+#[derive(Debug)]
+enum StagerOf {
+    Maildir(maildir::Stager),
+    Mbox(mbox::Stager),
+    Mda(mda::Stager),
+}
+
+impl Stager {
+    /// Begins a message. `environment` is for the MDA that will take it; other targets have no use for it.
+    pub fn stage(&mut self, environment: Vec<(OsString, OsString)>) -> Result<Stage, Error> {
+        Ok(Stage(match &mut self.0 {
+            StagerOf::Maildir(stager) => StageOf::Maildir(stager.stage()?),
+            StagerOf::Mbox(stager) => StageOf::Mbox(stager.stage()?),
+            StagerOf::Mda(stager) => StageOf::Mda(stager.stage(environment)?),
+        }))
+    }
+}
+
+/// A message that is being written, header first, with LF line ends. Dropped before [`Stage::finish`], it
+/// leaves nothing behind.
+///
+/// Its [`Write`] fails with an [`io::Error`] that holds an [`Error`] (see [`Error::from_stage`]).
+#[derive(Debug)]
+pub struct Stage(StageOf);
+
+#[derive(Debug)]
+enum StageOf {
+    Maildir(maildir::Stage),
+    Mbox(mbox::Stage),
+    Mda(mda::Stage),
+}
+
+impl Stage {
+    /// Ends the message.
+    pub fn finish(self) -> Result<Staged, Error> {
+        match self.0 {
+            StageOf::Maildir(stage) => Ok(stage.finish()),
+            StageOf::Mbox(stage) => stage.finish(),
+            StageOf::Mda(stage) => Ok(stage.finish()),
+        }
+    }
+}
+
+impl Write for Stage {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            StageOf::Maildir(stage) => stage.write(octets),
+            StageOf::Mbox(stage) => stage.write(octets),
+            StageOf::Mda(stage) => stage.write(octets),
+        }
+        .map_err(|error| match error {
+            Error::Io { ref source, .. } => io::Error::new(source.kind(), error),
+            error => io::Error::other(error),
+        })
+    }
+
+    /// Does nothing: only [`Publisher::sync`] promises anything.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A complete message, neither durable nor visible. Dropped, it is discarded.
+#[derive(Debug)]
+pub struct Staged {
+    octets: u64,
+    held: Held,
+}
+
+impl Staged {
+    /// Its size as it was written to the [`Stage`].
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+}
+
+/// What a message that is not published yet holds on to; dropping it discards the message.
+#[derive(Debug)]
+enum Held {
+    Maildir(maildir::Unseen),
+    Mbox(mbox::Spooled),
+    Mda(mda::Waiting),
+}
+
+/// Batches are handed from a stager to the publisher that [`open`] gave with it.
+const OF_ONE_TARGET: &str = "a batch belongs to the publisher that was opened with its stager";
+
+/// A durable message whose place is fixed. Dropped, it is discarded, and the place stays empty.
+#[derive(Debug)]
+pub struct Synced {
+    place: Place,
+    octets: u64,
+    held: Held,
+}
+
+impl Synced {
+    /// Where it will be once it is published.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Its size as it was written to the [`Stage`].
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+}
+
+/// Durable intents to publish exactly these messages. Only the ledger implements it, for batches that it has
+/// written down and synced; whatever it recorded before them is durable then, too.
+pub trait Intents {
+    /// The batch, in the order in which [`Publisher::sync`] gave it.
+    fn into_synced(self) -> Vec<Synced>;
+}
+
+/// The end of a target where whole batches become durable and visible.
+///
+/// After an error nothing more can be done with it but to drop it: what a failed sync left behind is unknown,
+/// and asking the kernel again would only hide that.
+#[derive(Debug)]
+pub struct Publisher(PublisherOf);
+
+#[derive(Debug)]
+enum PublisherOf {
+    Maildir(maildir::Publisher),
+    Mbox(mbox::Publisher),
+    Mda(mda::Publisher),
+}
+
+impl Publisher {
+    /// How large a batch should become.
+    pub fn batch_limit(&self) -> BatchLimit {
+        match self.0 {
+            PublisherOf::Maildir(_) | PublisherOf::Mbox(_) => GROUP,
+            // A crash repeats what an MDA took without a record, so that is never more than one message.
+            PublisherOf::Mda(_) => BatchLimit { messages: 1, ..GROUP },
+        }
+    }
+
+    /// Makes a batch durable and fixes its places, in the same order. An mbox is locked from here until
+    /// [`Publisher::publish`] returns or the publisher is dropped.
+    pub fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
+        match &mut self.0 {
+            PublisherOf::Maildir(publisher) => publisher.sync(batch),
+            PublisherOf::Mbox(publisher) => publisher.sync(batch),
+            PublisherOf::Mda(publisher) => Ok(publisher.sync(batch)),
+        }
+    }
+
+    /// Makes a batch visible and that durable; the outcomes are in the batch's order. After an error some of
+    /// the messages may be there: leave the intents without outcome, and [`recover`] will tell.
+    pub fn publish(&mut self, intended: impl Intents) -> Result<Vec<Outcome>, Error> {
+        let batch = intended.into_synced();
+        match &mut self.0 {
+            PublisherOf::Maildir(publisher) => publisher.publish(batch),
+            PublisherOf::Mbox(publisher) => publisher.publish(batch),
+            PublisherOf::Mda(publisher) => publisher.publish(batch),
+        }
+    }
+
+    /// Says that every outcome is recorded and durable, so that nothing needs to be kept for recovery. A
+    /// publisher that is only dropped leaves its last spool file for [`recover`] and [`sweep`].
+    pub fn finish(self) {
+        if let PublisherOf::Mbox(publisher) = self.0 {
+            publisher.finish();
+        }
+    }
+}
+
+/// What became of one message of a batch.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is at home, durably.
+    Delivered(Receipt),
+    /// It is not, and this is its own fault: the others go on.
+    Refused(Refusal),
+}
+
+/// Proof that a message is durable at its place.
+#[derive(Debug)]
+pub struct Receipt {
+    place: Place,
+    octets: u64,
+}
+
+impl Receipt {
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Its size as it was written to the [`Stage`]; after recovery from an mbox, as it stands in there.
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+}
+
+/// What recovery found at an intended place.
+#[derive(Debug)]
+pub enum Recovered {
+    /// The message is there, durably.
+    Delivered(Receipt),
+    /// It is not; it must be fetched again.
+    Absent,
+}
+
+/// Looks at the intended places of one batch, in the journal's order, and finishes what can be finished. The
+/// answers have the same order.
+pub fn recover(places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
+    let mut recovered = Vec::with_capacity(places.len());
+    for group in places.chunk_by(are_neighbours) {
+        match &group[0] {
+            Place::Maildir { maildir, .. } => recovered.extend(maildir::recover(maildir, group)?),
+            Place::Mbox { path, .. } => recovered.extend(mbox::recover(path, group, context)?),
+            // An MDA keeps its own books, so the message may come twice, but never gets lost.
+            Place::Mda => recovered.extend(group.iter().map(|_| Recovered::Absent)),
+        }
+    }
+    Ok(recovered)
+}
+
+fn are_neighbours(one: &Place, other: &Place) -> bool {
+    match (one, other) {
+        (Place::Maildir { maildir: one, .. }, Place::Maildir { maildir: other, .. }) => one == other,
+        (Place::Mbox { path: one, .. }, Place::Mbox { path: other, .. }) => one == other,
+        (Place::Mda, Place::Mda) => true,
+        _ => false,
+    }
+}
+
+/// Removes what runs of this account left when they were killed; nothing that is not marked as theirs. Only
+/// after [`recover`], which may need it, and only under the account's lock. Returns how many files it were.
+pub fn sweep(target: &Target, context: &Context) -> Result<usize, Error> {
+    let spooled = spool::sweep(context)?;
+    Ok(spooled
+        + match target {
+            Target::Maildir(path) => maildir::sweep(path, context)?,
+            Target::Mbox(path) => mbox::sweep(path)?,
+            Target::Mda(_) => 0,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header;
+
+    /// What the ledger would be: everything it is given is as good as written down.
+    pub(super) struct Promised(pub(super) Vec<Synced>);
+
+    impl Intents for Promised {
+        fn into_synced(self) -> Vec<Synced> {
+            self.0
+        }
+    }
+
+    pub(super) fn context(folder: &std::path::Path) -> Context {
+        Context {
+            account: "work".into(),
+            recipient: "petar".into(),
+            spool_dir: folder.to_owned(),
+            tag: "t4g".into(),
+            envelope_sender: header::envelope_sender,
+            mda_timeout: Duration::from_secs(20),
+            stop: Stop::new().unwrap(),
+        }
+    }
+
+    pub(super) fn stage(stager: &mut Stager, message: &[u8]) -> Staged {
+        let mut stage = stager.stage(vec![("POPFETCH_UIDL".into(), "id\n1".into())]).unwrap();
+        stage.write_all(message).unwrap();
+        stage.finish().unwrap()
+    }
+
+    pub(super) fn deliver(stager: &mut Stager, publisher: &mut Publisher, messages: &[&[u8]]) -> Vec<Outcome> {
+        let batch = messages.iter().map(|message| stage(stager, message)).collect();
+        let synced = publisher.sync(batch).unwrap();
+        publisher.publish(Promised(synced)).unwrap()
+    }
+
+    pub(super) fn places(synced: &[Synced]) -> Vec<Place> {
+        synced.iter().map(|synced| synced.place().clone()).collect()
+    }
+
+    pub(super) fn is_there(recovered: &[Recovered]) -> Vec<bool> {
+        recovered.iter().map(|recovered| matches!(recovered, Recovered::Delivered(_))).collect()
+    }
+
+    /// The process dies: nothing is cleaned up.
+    pub(super) fn die<T>(value: T) {
+        std::mem::forget(value);
+    }
+
+    pub(super) fn names(folder: impl AsRef<std::path::Path>) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn both_ends_may_live_in_threads_of_their_own() {
+        fn is_send<T: Send>() {}
+        is_send::<Stager>();
+        is_send::<Stage>();
+        is_send::<Staged>();
+        is_send::<Synced>();
+        is_send::<Publisher>();
+    }
+
+    #[test]
+    fn what_an_mda_took_is_never_taken_for_delivered() {
+        let folder = tempfile::tempdir().unwrap();
+        let recovered = recover(&[Place::Mda, Place::Mda], &context(folder.path())).unwrap();
+        assert_eq!(is_there(&recovered), [false, false]);
+    }
 }

@@ -1,1 +1,688 @@
-//! (room)
+//! The ledger: which messages of a maildrop were delivered, when and where, and which were deleted.
+//!
+//! One append-only file of JSON lines per account (see [`line`]), held under a kernel lock for the whole run. It is
+//! the only thing that makes a DELE possible ([`Committed`]) and a publication ([`Intended`]). What a message is made
+//! of, and how it is stored, is not its business.
+//!
+//! Three facts, where a reader of RFC 1939 might expect two: *delivered*, *deleted* (the server said `+OK` to QUIT), and
+//! *gone*: no longer listed, and not because of us. A gone id is remembered for [`GONE`], because an empty listing may
+//! be a server's bad day, and everything would be fetched again.
+
+mod error;
+mod facts;
+mod line;
+mod load;
+mod lock;
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use error::Error;
+pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
+
+use crate::deliver::{Intents, Outcome, Place, Recovered, Synced};
+use crate::maildrop::{Durable, Listing, MessageNumber};
+use line::{Line, id_text};
+use load::Loaded;
+
+/// How long an id is remembered that the server no longer lists.
+pub const GONE: Duration = Duration::from_secs(30 * 86400);
+
+/// A ledger smaller than this is never worth rewriting.
+const COMPACTION: u64 = 64 << 10;
+
+/// The ledger of one account, open and locked.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+    /// Octets of the file, all of them whole lines.
+    octets: u64,
+    loaded: Loaded,
+    is_closed: bool,
+    _lock: lock::Lock,
+}
+
+/// What a person should hear about a ledger that was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notices {
+    /// The account was fetched before, but its ledger is not there.
+    pub is_missing: bool,
+    /// Lines that made no sense; the rest is used.
+    pub damaged: Vec<u32>,
+    /// Where the damaged file was kept.
+    pub kept: Option<PathBuf>,
+}
+
+/// Which message an intent speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// In this session.
+    pub number: MessageNumber,
+    /// For ever; empty where the server has no UIDL.
+    pub unique_id: Vec<u8>,
+    /// Which of several with this id.
+    pub nth: u32,
+    /// The size that LIST announced.
+    pub octets: Option<u64>,
+    /// True when the ledger already speaks of it.
+    pub again: bool,
+}
+
+/// A batch whose intents are durable: what [`crate::deliver::Publisher::publish`] takes, and nothing else makes one.
+#[derive(Debug)]
+pub struct Intended(Vec<Synced>);
+
+impl Intents for Intended {
+    fn into_synced(self) -> Vec<Synced> {
+        self.0
+    }
+}
+
+/// The ledger's half of a batch between intent and record.
+#[derive(Debug)]
+pub struct Batch {
+    number: u64,
+    first_line: u32,
+    keys: Vec<Key>,
+    at: u32,
+}
+
+/// A message that is durable at home and recorded: it may be deleted on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    number: MessageNumber,
+    /// `None` without a unique-id: there is nothing to note after its deletion.
+    fact: Option<u32>,
+}
+
+impl Durable for Committed {
+    fn number(&self) -> MessageNumber {
+        self.number
+    }
+}
+
+impl Ledger {
+    /// Locks, reads and repairs the ledger `NAME.jsonl` in a folder, creating both when they are not there.
+    ///
+    /// # Errors
+    /// [`Error::Held`] when another run has the account.
+    pub fn open(folder: &Path, name: &str, maildrop: &str) -> Result<(Ledger, Notices), Error> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io("create", folder))?;
+        let lock = lock::hold(&folder.join(format!("{name}.lock")))?;
+        let path = folder.join(format!("{name}.jsonl"));
+        let is_missing = lock.was_known && !path.exists();
+        let file = open_own(&path).map_err(Error::io("open", &path))?;
+        let loaded = load::load(BufReader::with_capacity(64 << 10, &file), &path, maildrop)?;
+        let notices = Notices { is_missing, damaged: loaded.damaged.clone(), kept: None };
+        let mut ledger = Ledger { path, file, octets: loaded.octets, loaded, is_closed: false, _lock: lock };
+        ledger.repair()?;
+        if ledger.octets == 0 {
+            ledger.begin(maildrop)?;
+        }
+        let kept = if notices.damaged.is_empty() { None } else { Some(ledger.keep_damaged(maildrop)?) };
+        Ok((ledger, Notices { kept, ..notices }))
+    }
+
+    /// Cuts off half a line at the end: its write was never finished, so nothing was done because of it.
+    fn repair(&mut self) -> Result<(), Error> {
+        if self.loaded.whole < self.octets {
+            self.file.set_len(self.loaded.whole).map_err(Error::io("repair", &self.path))?;
+            self.octets = self.loaded.whole;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, maildrop: &str) -> Result<(), Error> {
+        let mut text = vec![];
+        Line::header(maildrop).write(&mut text);
+        self.append(&text, 1)?;
+        self.sync()?;
+        sync_folder(&self.path)
+    }
+
+    /// Puts a damaged ledger aside, and goes on with what is intact, so that the complaint comes once.
+    fn keep_damaged(&mut self, maildrop: &str) -> Result<PathBuf, Error> {
+        let kept = (1..)
+            .map(|n| self.path.with_extension(format!("damaged-{n}")))
+            .find(|path| !path.exists())
+            .expect("a free number is found");
+        std::fs::hard_link(&self.path, &kept).map_err(Error::io("keep a copy of", &self.path))?;
+        if self.loaded.pending.is_empty() {
+            self.compact(maildrop, |_, _| true)?;
+        }
+        Ok(kept)
+    }
+
+    /// The folder that the ledger is in.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Intents whose outcome is unknown, because a run died between intent and record: to be looked up by
+    /// [`crate::deliver::recover`], batch by batch.
+    pub fn pending(&self) -> BTreeMap<u64, Vec<Place>> {
+        let mut batches: BTreeMap<u64, Vec<Place>> = BTreeMap::new();
+        for intent in &self.loaded.pending {
+            batches.entry(intent.batch).or_default().push(intent.place.clone());
+        }
+        batches
+    }
+
+    /// Records what recovery found for a pending batch.
+    pub fn resolve(&mut self, batch: u64, found: &[Recovered]) -> Result<(), Error> {
+        let but = absent(found.iter().map(|found| matches!(found, Recovered::Delivered(_))));
+        self.append_line(&published(batch, &but))?;
+        self.sync()?;
+        self.loaded.publish(batch, &but);
+        Ok(())
+    }
+
+    /// Compares a listing with what is known.
+    pub fn locate(&mut self, listing: &Listing) -> Standings {
+        self.loaded.facts.locate(listing)
+    }
+
+    /// What is known.
+    pub fn facts(&self) -> &Facts {
+        &self.loaded.facts
+    }
+
+    /// Proof for a message that an earlier run delivered; `None` when the server has confirmed its deletion since,
+    /// because an id may then be used again (RFC 1939 §7).
+    pub fn committed(&self, fact: u32, number: MessageNumber) -> Option<Committed> {
+        let is_deleted = self.loaded.facts.get(fact).state == State::Deleted;
+        (!is_deleted).then_some(Committed { number, fact: Some(fact) })
+    }
+
+    /// Writes down, durably, where each message of a batch is about to go. `at` is now, in seconds since 1970.
+    pub fn intend(&mut self, messages: Vec<(Key, Synced)>, at: u64) -> Result<(Intended, Batch), Error> {
+        let number = self.loaded.batch + 1;
+        let mut text = Vec::with_capacity(messages.len() * 256);
+        for (key, synced) in &messages {
+            intent(key, number, at).to(synced.place()).write(&mut text);
+        }
+        let first_line = self.loaded.lines + 1;
+        self.append(&text, messages.len() as u32)?;
+        // An MDA leaves no place to look at: its intents prove nothing, so nobody waits for them.
+        if messages.iter().any(|(_, synced)| *synced.place() != Place::Mda) {
+            self.sync()?;
+        }
+        self.loaded.batch = number;
+        let (keys, synced) = messages.into_iter().unzip();
+        let batch = Batch { number, first_line, keys, at: u32::try_from(at).unwrap_or(u32::MAX) };
+        Ok((Intended(synced), batch))
+    }
+
+    /// Writes down what became of a batch, and gives the proof for each message that was delivered.
+    ///
+    /// Not synced: the next intent, or [`Ledger::sync`] before QUIT, takes it along. Until then the intents and the
+    /// places tell the same.
+    pub fn record(&mut self, batch: Batch, outcomes: &[Outcome]) -> Result<Vec<Option<Committed>>, Error> {
+        let but = absent(outcomes.iter().map(|outcome| matches!(outcome, Outcome::Delivered(_))));
+        self.append_line(&published(batch.number, &but))?;
+        let mut committed = Vec::with_capacity(batch.keys.len());
+        for ((key, outcome), line) in batch.keys.iter().zip(outcomes).zip(batch.first_line..) {
+            let is_delivered = matches!(outcome, Outcome::Delivered(_));
+            committed.push(is_delivered.then(|| self.note_delivered(key, batch.at, line)));
+        }
+        Ok(committed)
+    }
+
+    fn note_delivered(&mut self, key: &Key, at: u32, line: u32) -> Committed {
+        let facts = &mut self.loaded.facts;
+        let octets = comparable(key.octets);
+        let fact = (!key.unique_id.is_empty())
+            .then(|| load::deliver(facts, &key.unique_id, key.nth, key.again, octets, at, line));
+        Committed { number: key.number, fact }
+    }
+
+    /// Writes down that the server confirmed these deletions.
+    pub fn deleted(&mut self, deleted: &[Committed], at: u64) -> Result<(), Error> {
+        let facts: Vec<u32> = deleted.iter().filter_map(|committed| committed.fact).collect();
+        self.note_ended(&facts, State::Deleted, at)
+    }
+
+    /// Writes down what a complete listing no longer has. A fact that is written twice, or not at all because of a
+    /// crash, does no harm: the next complete listing says the same.
+    pub fn gone(&mut self, listing: &Listing, standings: &Standings, at: u64) -> Result<(), Error> {
+        let mut listed = vec![false; self.loaded.facts.len()];
+        for position in 0..listing.len() {
+            if let Standing::Known(fact) = standings.get(position) {
+                listed[fact as usize] = true;
+            }
+        }
+        let missing: Vec<u32> = (0..listed.len() as u32)
+            .filter(|fact| !listed[*fact as usize] && self.loaded.facts.get(*fact).state == State::Delivered)
+            .collect();
+        self.note_ended(&missing, State::Gone, at)
+    }
+
+    fn note_ended(&mut self, facts: &[u32], state: State, at: u64) -> Result<(), Error> {
+        if facts.is_empty() {
+            return Ok(());
+        }
+        let mut text = vec![];
+        for fact in facts {
+            let id = Some(id_text(self.loaded.facts.id(*fact)));
+            let (deleted, gone) = if state == State::Deleted { (id, None) } else { (None, id) };
+            let nth = Some(self.loaded.facts.get(*fact).nth).filter(|nth| *nth > 1);
+            Line { deleted, gone, nth, at: Some(at), ..Line::default() }.write(&mut text);
+        }
+        self.append(&text, facts.len() as u32)?;
+        for fact in facts {
+            let at = u32::try_from(at).unwrap_or(u32::MAX);
+            self.loaded.facts.set(*fact, |fact| {
+                (fact.state, fact.at) = (state, if state == State::Gone { at } else { fact.at });
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable that was written.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(Error::io("sync", &self.path))
+    }
+
+    /// Rewrites the file without what is no longer needed, when that is most of it: ids that were deleted, or gone for
+    /// [`GONE`], and that a complete listing does not have. The old file is valid until the new one is durable.
+    pub fn settle(&mut self, maildrop: &str, listed: impl Fn(u32) -> bool, now: u64) -> Result<(), Error> {
+        let is_needed = |number: u32, fact: &Fact| {
+            let is_remembered = match fact.state {
+                State::Delivered => true,
+                State::Deleted => false,
+                State::Gone => u64::from(fact.at) + GONE.as_secs() > now,
+            };
+            is_remembered || listed(number)
+        };
+        let needed = (0..).zip(self.loaded.facts.iter()).filter(|(number, fact)| is_needed(*number, fact)).count();
+        let pays = self.octets > COMPACTION && needed * 2 < self.loaded.lines as usize;
+        if pays && self.loaded.pending.is_empty() { self.compact(maildrop, is_needed) } else { Ok(()) }
+    }
+
+    fn compact(&mut self, maildrop: &str, is_needed: impl Fn(u32, &Fact) -> bool) -> Result<(), Error> {
+        let folder = self.path.parent().expect("a ledger is in a folder");
+        let io = |action| Error::io(action, &self.path);
+        let mut new = tempfile::Builder::new().prefix(".compaction-").tempfile_in(folder).map_err(io("rewrite"))?;
+        let numbered = (0..).zip(self.loaded.facts.iter());
+        let mut needed: Vec<Fact> =
+            numbered.filter(|(number, fact)| is_needed(*number, fact)).map(|(_, fact)| fact).collect();
+        needed.sort_unstable_by_key(|fact| fact.line);
+        let old = File::open(&self.path).map_err(io("read"))?;
+        let octets = rewrite(BufReader::new(old), new.as_file_mut(), maildrop, &needed).map_err(io("rewrite"))?;
+        new.as_file().sync_all().map_err(io("rewrite"))?;
+        new.persist(&self.path).map_err(|error| error.error).map_err(io("replace"))?;
+        sync_folder(&self.path)?;
+        self.file = open_own(&self.path).map_err(io("open"))?;
+        let reread = BufReader::with_capacity(64 << 10, &self.file);
+        let batch = self.loaded.batch;
+        self.loaded = load::load(reread, &self.path, maildrop)?;
+        (self.loaded.batch, self.octets) = (batch, octets);
+        Ok(())
+    }
+
+    fn append_line(&mut self, line: &Line<'_>) -> Result<(), Error> {
+        let mut text = vec![];
+        line.write(&mut text);
+        self.append(&text, 1)
+    }
+
+    /// One write for all lines. When it fails half-way, the half is cut off again and the ledger is closed: what was
+    /// not written must not be acted on.
+    fn append(&mut self, text: &[u8], lines: u32) -> Result<(), Error> {
+        if self.is_closed {
+            return Err(Error::Closed);
+        }
+        if let Err(source) = self.file.write_all(text) {
+            self.is_closed = true;
+            // Should this fail as well, the next run cuts the half line off.
+            let _ = self.file.set_len(self.octets);
+            return Err(Error::io("write", &self.path)(source));
+        }
+        self.octets += text.len() as u64;
+        self.loaded.lines += lines;
+        Ok(())
+    }
+}
+
+fn intent(key: &Key, batch: u64, at: u64) -> Line<'_> {
+    Line {
+        intend: Some(id_text(&key.unique_id)),
+        batch: Some(batch),
+        nth: Some(key.nth).filter(|nth| *nth > 1),
+        again: key.again,
+        octets: key.octets,
+        at: Some(at),
+        ..Line::default()
+    }
+}
+
+fn published(batch: u64, but: &[u32]) -> Line<'static> {
+    let but = (!but.is_empty()).then(|| but.to_vec());
+    Line { published: Some(batch), but, ..Line::default() }
+}
+
+fn absent(is_delivered: impl Iterator<Item = bool>) -> Vec<u32> {
+    (0..).zip(is_delivered).filter(|(_, is_delivered)| !is_delivered).map(|(position, _)| position).collect()
+}
+
+/// Copies the lines that are needed as plain facts: where a message went is kept, intents and batches are not.
+fn rewrite(old: impl io::BufRead, new: &mut File, maildrop: &str, needed: &[Fact]) -> io::Result<u64> {
+    let mut text = vec![];
+    Line::header(maildrop).write(&mut text);
+    let mut octets = 0;
+    let mut needed = needed.iter().peekable();
+    for (number, old_line) in (1..).zip(old.split(b'\n')) {
+        let old_line = old_line?;
+        let Some(fact) = needed.next_if(|fact| fact.line == number) else { continue };
+        let Ok(mut line) = serde_json::from_slice::<Line<'_>>(&old_line) else { continue };
+        line.delivered = line.delivered.or(line.intend.take());
+        (line.batch, line.again, line.at) = (None, false, Some(u64::from(fact.at)));
+        // Places that were only of interest until the record.
+        (line.spool, line.spool_offset) = (None, None);
+        line.write(&mut text);
+        let ended = Line { at: line.at, nth: line.nth, ..Line::default() };
+        match fact.state {
+            State::Delivered => {}
+            State::Deleted => Line { deleted: line.delivered, ..ended }.write(&mut text),
+            State::Gone => Line { gone: line.delivered, ..ended }.write(&mut text),
+        }
+        if text.len() > 64 << 10 {
+            new.write_all(&text)?;
+            octets += text.len() as u64;
+            text.clear();
+        }
+    }
+    new.write_all(&text)?;
+    Ok(octets + text.len() as u64)
+}
+
+/// The file name of a ledger, without its ending: the maildrop, and for a one-off run the destination as well, so that
+/// a second target starts afresh. Characters that could lead out of the folder are escaped.
+pub fn file_name(maildrop: &str, destination: Option<&str>) -> String {
+    /// File systems take 255 octets; ours gets endings.
+    const LONGEST: usize = 180;
+    let mut name = String::new();
+    for (position, octet) in maildrop.bytes().enumerate() {
+        let is_plain = octet.is_ascii_alphanumeric() || b"@_-+=:".contains(&octet) || (octet == b'.' && position > 0);
+        if is_plain { name.push(char::from(octet)) } else { name.push_str(&format!("%{octet:02X}")) }
+    }
+    if name.len() > LONGEST {
+        name.truncate(LONGEST);
+        name = format!("{name},{}", fingerprint(maildrop));
+    }
+    match destination {
+        Some(destination) => format!("{name},{}", fingerprint(destination)),
+        None => name,
+    }
+}
+
+/// FNV-1a, 64 bits: a short name for a long one, the same in every release. Not for anything that an enemy chooses.
+pub fn fingerprint(text: &str) -> String {
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+/// Opens a file of ours for reading and appending; created readable by nobody else, and never through a link.
+fn open_own(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(flags).open(path)
+}
+
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().expect("a ledger is in a folder");
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Target;
+    use crate::deliver::{self, Context};
+    use crate::stop::Stop;
+
+    const MAILDROP: &str = "petar@pop.example.com";
+    const NOW: u64 = 1_795_423_680;
+
+    struct Home {
+        folder: tempfile::TempDir,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            Home { folder: tempfile::tempdir().unwrap() }
+        }
+
+        fn open(&self) -> Result<(Ledger, Notices), Error> {
+            Ledger::open(self.folder.path(), "ledger", MAILDROP)
+        }
+
+        fn ledger(&self) -> Ledger {
+            self.open().unwrap().0
+        }
+
+        fn text(&self) -> Vec<u8> {
+            std::fs::read(self.folder.path().join("ledger.jsonl")).unwrap()
+        }
+
+        fn write(&self, text: &[u8]) {
+            std::fs::write(self.folder.path().join("ledger.jsonl"), text).unwrap();
+        }
+
+        /// Delivers one batch to a Maildir, as far as the step that `until` names.
+        fn deliver(&self, ledger: &mut Ledger, ids: &[&str], until: Until) -> Vec<Option<Committed>> {
+            let context = Context {
+                account: "work".into(),
+                recipient: "petar".into(),
+                spool_dir: self.folder.path().into(),
+                tag: "tag".into(),
+                envelope_sender: |_| None,
+                mda_timeout: Duration::from_secs(5),
+                stop: Stop::new().unwrap(),
+            };
+            let target = Target::Maildir(self.folder.path().join("Mail"));
+            let (mut stager, mut publisher) = deliver::open(&target, &context).unwrap();
+            let staged = ids.iter().map(|id| {
+                let mut stage = stager.stage(vec![]).unwrap();
+                stage.write_all(id.as_bytes()).unwrap();
+                stage.finish().unwrap()
+            });
+            let synced = publisher.sync(staged.collect()).unwrap();
+            let keys = ids.iter().zip(1..).map(|(id, number)| key(id, number));
+            let (intended, batch) = ledger.intend(keys.zip(synced).collect(), NOW).unwrap();
+            if until == Until::Intended {
+                return vec![];
+            }
+            let outcomes = publisher.publish(intended).unwrap();
+            if until == Until::Published { vec![] } else { ledger.record(batch, &outcomes).unwrap() }
+        }
+    }
+
+    #[derive(PartialEq)]
+    enum Until {
+        Intended,
+        Published,
+        Recorded,
+    }
+
+    fn key(id: &str, number: u32) -> Key {
+        Key { number: MessageNumber(number), unique_id: id.into(), nth: 1, octets: Some(9), again: false }
+    }
+
+    fn listing(ids: &[&str]) -> Listing {
+        let mut listing = Listing::default();
+        for (id, number) in ids.iter().zip(1..) {
+            assert!(listing.push(MessageNumber(number), id.as_bytes()));
+            listing.set_octets(listing.len() - 1, 9);
+        }
+        listing
+    }
+
+    fn known(ledger: &mut Ledger, ids: &[&str]) -> Vec<bool> {
+        let listing = listing(ids);
+        let standings = ledger.locate(&listing);
+        (0..ids.len()).map(|position| matches!(standings.get(position), Standing::Known(_))).collect()
+    }
+
+    #[test]
+    fn what_was_recorded_is_known_to_the_next_run() {
+        let home = Home::new();
+        home.deliver(&mut home.ledger(), &["a", "b \"x\"", "\u{1}ü"], Until::Recorded);
+        let (mut ledger, notices) = home.open().unwrap();
+        assert_eq!(notices, Notices::default());
+        assert!(ledger.pending().is_empty());
+        assert_eq!(known(&mut ledger, &["a", "b \"x\"", "\u{1}ü", "c"]), [true, true, true, false]);
+        assert_eq!(ledger.facts().get(0).at, NOW as u32);
+    }
+
+    #[test]
+    fn an_intent_without_record_is_looked_up_and_resolved() {
+        for (until, is_known) in [(Until::Intended, false), (Until::Published, true)] {
+            let home = Home::new();
+            home.deliver(&mut home.ledger(), &["a"], until);
+            // Without the file in tmp/, an intended message is not there.
+            let tmp = home.folder.path().join("Mail/tmp");
+            std::fs::remove_dir_all(&tmp).unwrap();
+            std::fs::create_dir(&tmp).unwrap();
+            let mut ledger = home.ledger();
+            let pending = ledger.pending();
+            assert_eq!(pending.len(), 1);
+            let found: Vec<_> = pending[&1].iter().map(recovered).collect();
+            ledger.resolve(1, &found).unwrap();
+            drop(ledger);
+            let mut ledger = home.ledger();
+            assert!(ledger.pending().is_empty());
+            assert_eq!(known(&mut ledger, &["a"]), [is_known]);
+        }
+    }
+
+    fn recovered(place: &Place) -> Recovered {
+        let context = Context {
+            account: String::new(),
+            recipient: String::new(),
+            spool_dir: "/nonexistent".into(),
+            tag: "tag".into(),
+            envelope_sender: |_| None,
+            mda_timeout: Duration::ZERO,
+            stop: Stop::new().unwrap(),
+        };
+        deliver::recover(std::slice::from_ref(place), &context).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_ledger_cut_anywhere_is_repaired_and_never_invents() {
+        let home = Home::new();
+        home.deliver(&mut home.ledger(), &["a", "b"], Until::Recorded);
+        let text = home.text();
+        for cut in 0..text.len() {
+            home.write(&text[..cut]);
+            let (mut ledger, notices) = home.open().unwrap();
+            assert_eq!(notices.damaged, [0u32; 0], "cut at {cut}");
+            assert_eq!(known(&mut ledger, &["a", "b"]), [false, false], "cut at {cut}");
+            drop(ledger);
+            let repaired = home.text();
+            assert!(repaired.ends_with(b"\n") && (text.starts_with(&repaired) || cut < 20), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn damaged_lines_are_told_kept_and_passed_over() {
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        home.deliver(&mut ledger, &["a"], Until::Recorded);
+        home.deliver(&mut ledger, &["b"], Until::Recorded);
+        drop(ledger);
+        let text = String::from_utf8(home.text()).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        let long = "x".repeat(100_000);
+        lines.splice(1..1, ["{\"deleted\":\"zzz\"}", "\u{0}garbage", &long, ""]);
+        home.write((lines.join("\n") + "\n").as_bytes());
+        let (mut ledger, notices) = home.open().unwrap();
+        assert_eq!(notices.damaged, [2, 3, 4, 5]);
+        assert!(notices.kept.unwrap().exists());
+        assert_eq!(known(&mut ledger, &["a", "b"]), [true, true]);
+        drop(ledger);
+        let (mut ledger, notices) = home.open().unwrap();
+        assert_eq!(notices, Notices::default());
+        assert_eq!(known(&mut ledger, &["a", "b"]), [true, true]);
+    }
+
+    #[test]
+    fn a_newer_format_and_another_maildrop_are_refused() {
+        let home = Home::new();
+        home.write(b"{\"popfetch\":2}\n");
+        assert!(matches!(home.open(), Err(Error::Future { version: 2, .. })));
+        home.write(b"{\"popfetch\":1,\"maildrop\":\"other@host\"}\n");
+        let error = home.open().unwrap_err();
+        assert!(error.is_bad_data() && error.to_string().contains("`other@host`"), "{error}");
+    }
+
+    #[test]
+    fn one_run_holds_the_account_and_the_other_learns_who() {
+        let home = Home::new();
+        let held = home.ledger();
+        let error = home.open().unwrap_err();
+        assert!(error.is_transient());
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        drop(held);
+        home.ledger();
+    }
+
+    #[test]
+    fn a_ledger_that_vanished_is_said() {
+        let home = Home::new();
+        assert_eq!(home.open().unwrap().1, Notices::default());
+        std::fs::remove_file(home.folder.path().join("ledger.jsonl")).unwrap();
+        assert!(home.open().unwrap().1.is_missing);
+    }
+
+    #[test]
+    fn deleted_and_gone_are_told_apart() {
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        let committed: Vec<_> =
+            home.deliver(&mut ledger, &["a", "b", "c"], Until::Recorded).into_iter().flatten().collect();
+        ledger.deleted(&committed[..1], NOW).unwrap();
+        let listing = listing(&["c"]);
+        let standings = ledger.locate(&listing);
+        ledger.gone(&listing, &standings, NOW + 5).unwrap();
+        drop(ledger);
+        let ledger = home.ledger();
+        let states: Vec<_> = ledger.facts().iter().map(|fact| fact.state).collect();
+        assert_eq!(states, [State::Deleted, State::Gone, State::Delivered]);
+        assert_eq!(ledger.facts().get(1).at, NOW as u32 + 5);
+        assert_eq!(ledger.committed(0, MessageNumber(1)), None);
+    }
+
+    #[test]
+    fn compaction_keeps_what_is_listed_or_remembered_and_the_lock() {
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        let ids: Vec<String> = (0..400).map(|n| format!("id{n:04}-{}", "x".repeat(60))).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let committed: Vec<_> = home.deliver(&mut ledger, &ids, Until::Recorded).into_iter().flatten().collect();
+        ledger.deleted(&committed[..395], NOW).unwrap();
+        let before = home.text().len();
+        let listed = listing(&ids[394..398]);
+        let standings = ledger.locate(&listed);
+        ledger.gone(&listed, &standings, NOW).unwrap();
+        let is_listed = |fact| (394..398).contains(&fact);
+        ledger.settle(MAILDROP, is_listed, NOW).unwrap();
+        assert!(home.text().len() < before / 10);
+        assert!(home.open().unwrap_err().is_transient(), "the lock survives the rename");
+        home.deliver(&mut ledger, &["later"], Until::Recorded);
+        drop(ledger);
+        let mut ledger = home.ledger();
+        assert_eq!(ledger.facts().len(), 7);
+        assert_eq!(known(&mut ledger, &ids[393..]), [false, true, true, true, true, true, true]);
+        assert_eq!(known(&mut ledger, &["later"]), [true]);
+        assert_eq!(ledger.facts().get(0).state, State::Deleted);
+        assert!(String::from_utf8(home.text()).unwrap().contains("\"maildir\""), "where it went is kept");
+    }
+}

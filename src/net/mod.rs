@@ -1,1 +1,147 @@
-//! (room)
+//! The line to a server: resolve, connect, TLS, and deadlines with names. Knows nothing of POP3.
+//!
+//! A [`Stream`] blocks its caller and nothing else: underneath, the socket never blocks, and every wait is one
+//! `poll` on the socket and on [`Stop`], for as long as the running [`Deadline`] still allows. So no wait is
+//! without an end, and a stop is obeyed at once wherever the program is. What went wrong travels inside
+//! `io::Error` and is found again with [`Error::of`].
+
+mod deadline;
+mod dial;
+mod error;
+mod resolve;
+mod socket;
+mod tls;
+
+pub use deadline::Deadline;
+pub use error::{Error, Kind, TlsFailure};
+pub use tls::{Preparation, prepare};
+
+use crate::account::Tls;
+use crate::stop::Stop;
+use deadline::Allowance;
+use socket::Socket;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Connects to `host`, a name or an address literal, trying all of its addresses (RFC 8305).
+///
+/// `timeout` is the length of every deadline of the stream. A stop that is requested later ends whatever the
+/// stream is doing.
+pub fn connect(host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Stream, Error> {
+    let addresses = resolve::resolve(host, port, Allowance::new(Deadline::Resolve, timeout), stop)?;
+    let (tcp, peer) = dial::dial(addresses, Allowance::new(Deadline::Connect, timeout), stop)
+        .map_err(|failure| failure.named(host, port))?;
+    Ok(Stream { line: Line::Plain(Socket::new(tcp, peer, timeout, stop.clone())) })
+}
+
+/// What the owner of a [`Stream`] is about to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The server's first line.
+    Greeting,
+    /// A reply of one line, or of a few: all of it must be there within the timeout.
+    Reply,
+    /// Many octets: at least [`Stream::PROGRESS`] of them must come in each timeout.
+    Body,
+}
+
+/// A connection, in clear or under TLS.
+///
+/// Reads and writes block, for no longer than the named deadline that [`Stream::expect`] has set. Only time
+/// spent waiting for the server counts: a slow disk or MDA on this side is not held against it. Dropping a
+/// stream closes the connection.
+#[derive(Debug)]
+pub struct Stream {
+    line: Line,
+}
+
+#[derive(Debug)]
+enum Line {
+    Plain(Socket),
+    Encrypted(Box<tls::Session>),
+}
+
+impl Stream {
+    /// Under [`Wait::Body`], the octets that must come in each timeout. The default minute then asks for
+    /// 17 octets a second: any modem passes, and a server that drips one octet a second does not.
+    ///
+    /// Under TLS the octets come by the record, of at most 16 KiB (RFC 8446 §5.1), so that much is asked for
+    /// when the server makes its records as large as it may.
+    pub const PROGRESS: u64 = deadline::PROGRESS;
+
+    /// Begins TLS, for a connection that is encrypted from the first octet as well as after STLS. `host` is
+    /// the name, or the address, that the certificate must carry.
+    ///
+    /// On an error the connection is closed. An encrypted stream is returned as it is.
+    pub fn handshake(self, host: &str, tls: &Tls) -> Result<Stream, Error> {
+        let Line::Plain(socket) = self.line else { return Ok(self) };
+        let session = tls::Session::begin(socket, host, tls)?;
+        Ok(Stream { line: Line::Encrypted(Box::new(session)) })
+    }
+
+    /// Says what the owner is about to wait for, and starts that deadline afresh.
+    pub fn expect(&mut self, wait: Wait) {
+        self.socket_mut().expect(match wait {
+            Wait::Greeting => Deadline::Greeting,
+            Wait::Reply => Deadline::Reply,
+            Wait::Body => Deadline::Body,
+        });
+    }
+
+    /// Turns a blind eye to the stop from now on, so that QUIT can still be said, and makes `timeout` the
+    /// length of every deadline that follows.
+    pub fn farewell(&mut self, timeout: Duration) {
+        self.socket_mut().farewell(timeout);
+    }
+
+    /// True once TLS is on, with the certificate verified.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.line, Line::Encrypted(_))
+    }
+
+    /// The address that answered.
+    pub fn peer(&self) -> SocketAddr {
+        match &self.line {
+            Line::Plain(socket) => socket.peer(),
+            Line::Encrypted(session) => session.socket().peer(),
+        }
+    }
+
+    fn socket_mut(&mut self) -> &mut Socket {
+        match &mut self.line {
+            Line::Plain(socket) => socket,
+            Line::Encrypted(session) => session.socket_mut(),
+        }
+    }
+}
+
+/// `Ok(0)` is the end of the connection, announced (close_notify) or not: whether it was due, the protocol
+/// above knows. One call gives what is there, under TLS at most one record.
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let octets = match &mut self.line {
+            Line::Plain(socket) => socket.read(buf)?,
+            Line::Encrypted(session) => session.read(buf)?,
+        };
+        self.socket_mut().arrived(octets);
+        Ok(octets)
+    }
+}
+
+/// One call is one system call, and under TLS one record. Nothing is held back, so `flush` does nothing.
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match &mut self.line {
+            Line::Plain(socket) => socket.write(buf),
+            Line::Encrypted(session) => session.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,27 @@
-//! (room)
+//! The POP3 session (RFC 1939, with CAPA of RFC 2449, STLS of RFC 2595, AUTH of RFC 5034).
+//!
+//! Octets in, octets out: this room knows no disk, no socket, no TLS and no clock. The states of the RFC are
+//! types: [`Authorization`] becomes [`Transaction`] by logging in, and [`Transaction::update`] ends it. Dropping
+//! either one deletes nothing on the server (RFC 1939 §6). Everything that comes from the server is bounded by
+//! [`Limits`] and stays `&[u8]` until it is shown.
+
+mod authorization;
+mod capabilities;
+mod command;
+mod connection;
+mod error;
+mod listing;
+mod reply;
+mod retrieval;
+mod sasl;
+mod transaction;
+pub mod unstuff;
+
+pub use authorization::{Authorization, Credentials};
+pub use capabilities::Capabilities;
+pub use command::{Command, Verb};
+pub use connection::{Expected, Limits, Trace, Transport};
+pub use error::{Error, Missing};
+pub use reply::ResponseCode;
+pub use retrieval::{Body, CopyError, Incoming, Refusal, Retrieval, Wanted, Window};
+pub use transaction::{Survey, Transaction, Update};

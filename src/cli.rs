@@ -1,0 +1,384 @@
+//! What the user may type: clap definitions, from which help, completions and the manual's test come.
+//!
+//! Turns arguments into values and does nothing with them. There is no option for a password: everyone on the
+//! machine can see the arguments of a program.
+
+use std::ffi::OsString;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::account::{Auth, Keep, Target, TlsMode};
+use crate::config::{Overrides, Source, forms};
+
+/// Brings mail home from POP3 servers: to a Maildir, an mbox or a local MDA, exactly once
+///
+/// Without a name, every enabled account of the configuration is fetched. A URL needs no configuration:
+/// `pop3s://USER@HOST[:PORT]` has TLS from the beginning, `pop3://USER@HOST[:PORT]` demands STARTTLS.
+/// Messages stay on the server unless --no-keep or `keep` says otherwise.
+#[derive(Debug, Parser)]
+#[command(name = "popfetch", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Use --help for examples and the exit status.", after_long_help = AFTER_LONG_HELP)]
+pub struct Cli {
+    #[command(flatten)]
+    wanted: Wanted,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// Everything that is not a name.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  popfetch                      fetch every enabled account of the configuration
+  popfetch -v work              fetch one, with a line per message
+  popfetch --dry-run            show what would be fetched and deleted
+  popfetch fetch fetch          fetch the account that is called `fetch`
+  popfetch pop3s://petar@pop.example.com --deliver maildir:~/Mail/inbox
+                                fetch without a configuration
+
+Files:
+  ~/.config/popfetch/config.toml   accounts ($XDG_CONFIG_HOME counts)
+  ~/.local/state/popfetch/         what has been fetched ($XDG_STATE_HOME counts)
+  ~/.netrc                         passwords by host and user ($NETRC counts)
+
+Exit status:
+  0    done, also when there was no mail
+  64   wrong usage
+  65   the state holds data that makes no sense
+  68   the server's name is unknown
+  69   TLS or the service is not available
+  73   the target cannot be created
+  74   reading or writing failed
+  75   temporary failure; try again later
+  76   the server does not keep to the protocol
+  77   the login was refused
+  78   the configuration is wrong
+  130  stopped by SIGINT (129 by SIGHUP, 143 by SIGTERM)
+  Of several accounts every one is fetched; the first failure that is not temporary decides, else 75.";
+
+/// Which accounts.
+#[derive(Debug, Args)]
+struct Wanted {
+    /// Names of accounts, or URLs such as `pop3s://petar@pop.example.com`
+    #[arg(value_name = "ACCOUNT|URL")]
+    accounts: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch mail; this is what happens without a command, too
+    Fetch(Wanted),
+}
+
+/// What to do with all of them.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`
+    #[arg(long, value_name = "TARGET", value_parser = forms::target, global = true, help_heading = FETCH)]
+    deliver: Option<Target>,
+
+    /// Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)
+    #[arg(long, value_name = "DURATION", value_parser = forms::duration, require_equals = true, global = true)]
+    #[arg(help_heading = FETCH)]
+    keep: Option<Option<Duration>>,
+
+    /// Delete messages from the server once they are safe at home
+    #[arg(long, conflicts_with = "keep", global = true, help_heading = FETCH)]
+    no_keep: bool,
+
+    /// Fetch messages that have been fetched before, too
+    #[arg(long, global = true, help_heading = FETCH)]
+    all: bool,
+
+    /// Fetch at most this many messages per account
+    #[arg(long, value_name = "N", global = true, help_heading = FETCH)]
+    max_messages: Option<NonZeroU64>,
+
+    /// Leave larger messages on the server; octets, or `20M` (k, M, G)
+    #[arg(long, value_name = "SIZE", value_parser = forms::size, global = true, help_heading = FETCH)]
+    max_size: Option<u64>,
+
+    /// Show what would be fetched and deleted, and do neither
+    #[arg(long, global = true, help_heading = FETCH)]
+    pub dry_run: bool,
+
+    /// Fetch this many accounts at a time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), global = true)]
+    #[arg(help_heading = FETCH)]
+    pub jobs: Option<u16>,
+
+    /// Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too
+    #[arg(long, value_name = "MODE", value_parser = tls_mode(), global = true, help_heading = CONNECTION)]
+    tls: Option<TlsMode>,
+
+    /// Trust the certificate authorities in this PEM file, and no others
+    #[arg(long, value_name = "FILE", global = true, help_heading = CONNECTION)]
+    ca_file: Option<PathBuf>,
+
+    /// Log in this way; `auto` takes the best that the server announces
+    #[arg(long, value_name = "MODE", value_parser = auth(), global = true, help_heading = CONNECTION)]
+    auth: Option<Auth>,
+
+    /// Wait this long for a server that says nothing
+    #[arg(long, value_name = "SECONDS", value_parser = forms::timeout, global = true, help_heading = CONNECTION)]
+    timeout: Option<Duration>,
+
+    /// Read this configuration, TOML or JSON; `-` is standard input
+    #[arg(long, value_name = "FILE", global = true, help_heading = FILES)]
+    config: Option<PathBuf>,
+
+    /// Keep the record of what has been fetched in this folder
+    #[arg(long, value_name = "DIR", global = true, help_heading = FILES)]
+    pub state_dir: Option<PathBuf>,
+
+    /// Report on standard output as JSON
+    #[arg(long, global = true, help_heading = OUTPUT)]
+    pub json: bool,
+
+    /// Show progress bars
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true, help_heading = OUTPUT)]
+    pub progress: Progress,
+
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose", global = true, help_heading = OUTPUT)]
+    pub quiet: bool,
+
+    /// Say a line per message; twice: the dialogue with the server, without passwords
+    #[arg(short, long, action = ArgAction::Count, global = true, help_heading = OUTPUT)]
+    pub verbose: u8,
+}
+
+const FETCH: &str = "What to fetch, and what then";
+const CONNECTION: &str = "Connection";
+const FILES: &str = "Files";
+const OUTPUT: &str = "Output";
+
+/// When to show progress bars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// When standard error is a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+fn tls_mode() -> impl TypedValueParser<Value = TlsMode> {
+    PossibleValuesParser::new(forms::TLS_MODES).try_map(|name| forms::tls_mode(&name))
+}
+
+fn auth() -> impl TypedValueParser<Value = Auth> {
+    PossibleValuesParser::new(forms::AUTHS).try_map(|name| forms::auth(&name))
+}
+
+/// Understands the arguments, of which the first is the program's name.
+///
+/// An error may also be a wish for help or for the version: print it, and end with [`exit_status`].
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let cli = Cli::try_parse_from(arguments)?;
+    // For clap `fetch` is an account in `work fetch`, but a command in `work --all fetch`. The user may decide.
+    match (&cli.wanted.accounts[..], &cli.command) {
+        ([account, ..], Some(_)) => Err(misplaced(account)),
+        _ => Ok(cli),
+    }
+}
+
+fn misplaced(account: &str) -> clap::Error {
+    let account = crate::text::printable(account.as_bytes());
+    let message = format!("`fetch` comes before the accounts; `popfetch fetch {account} fetch` fetches both");
+    command().error(ErrorKind::ArgumentConflict, message)
+}
+
+/// The definitions, for completions and tests.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// The exit status for what [`parse`] did not accept: 64 (EX_USAGE), or 0 when help or the version was asked for.
+pub fn exit_status(error: &clap::Error) -> u8 {
+    if error.use_stderr() { 64 } else { 0 }
+}
+
+impl Cli {
+    /// The names and URLs of the accounts to fetch; none means every enabled one.
+    pub fn wanted(&self) -> &[String] {
+        match &self.command {
+            Some(Command::Fetch(wanted)) => &wanted.accounts,
+            None => &self.wanted.accounts,
+        }
+    }
+}
+
+impl Options {
+    /// Where the configuration is.
+    pub fn source(&self) -> Source {
+        match &self.config {
+            None => Source::Default,
+            Some(path) if path == Path::new("-") => Source::Stdin,
+            Some(path) => Source::File(path.clone()),
+        }
+    }
+
+    /// What the options change about every account.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            deliver: self.deliver.clone(),
+            keep: self.keep(),
+            all: self.all,
+            max_messages: self.max_messages.map(NonZeroU64::get),
+            max_size: self.max_size,
+            tls: self.tls,
+            ca_file: self.ca_file.clone(),
+            timeout: self.timeout,
+            auth: self.auth,
+        }
+    }
+
+    fn keep(&self) -> Option<Keep> {
+        match self.keep {
+            _ if self.no_keep => Some(Keep::Never),
+            Some(Some(duration)) => Some(Keep::For(duration)),
+            Some(None) => Some(Keep::Forever),
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        parse(shell_words::split(line).unwrap().into_iter().map(OsString::from))
+    }
+
+    fn cli(line: &str) -> Cli {
+        parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    /// The first line of the error, and its exit status.
+    fn refused(line: &str) -> (String, u8) {
+        let error = parsed(line).err().unwrap_or_else(|| panic!("{line} is accepted"));
+        (error.to_string().lines().next().unwrap_or_default().to_owned(), exit_status(&error))
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn accounts_stand_alone_or_behind_the_command() {
+        assert_eq!(cli("popfetch").wanted(), [""; 0]);
+        assert_eq!(cli("popfetch work pop3s://p@h").wanted(), ["work", "pop3s://p@h"]);
+        assert_eq!(cli("popfetch fetch work fetch").wanted(), ["work", "fetch"]);
+        assert_eq!(cli("popfetch --all fetch work").wanted(), ["work"]);
+        assert_eq!(cli("popfetch -- fetch").wanted(), ["fetch"]);
+    }
+
+    #[test]
+    fn a_command_behind_an_account_is_refused() {
+        let (message, status) = refused("popfetch work --all fetch");
+        assert_eq!(message, "error: `fetch` comes before the accounts; `popfetch fetch work fetch` fetches both");
+        assert_eq!(status, 64);
+        assert_eq!(cli("popfetch work fetch").wanted(), ["work", "fetch"]);
+    }
+
+    #[test]
+    fn options_may_stand_before_and_after_the_command() {
+        for line in [
+            "popfetch --max-size 20M fetch work",
+            "popfetch fetch work --max-size 20M",
+            "popfetch fetch --max-size=20M",
+        ] {
+            assert_eq!(cli(line).options.overrides().max_size, Some(20 << 20), "{line}");
+        }
+    }
+
+    #[test]
+    fn keep_takes_a_duration_only_behind_an_equals_sign() {
+        let keep = |line| cli(line).options.overrides().keep;
+        assert_eq!(keep("popfetch"), None);
+        assert_eq!(keep("popfetch --keep work"), Some(Keep::Forever));
+        assert_eq!(keep("popfetch --keep=2w work"), Some(Keep::For(Duration::from_secs(14 * 86400))));
+        assert_eq!(keep("popfetch --no-keep"), Some(Keep::Never));
+        assert_eq!(cli("popfetch --keep work").wanted(), ["work"]);
+        assert_eq!(refused("popfetch --keep --no-keep").1, 64);
+        assert_eq!(refused("popfetch --keep=14").1, 64);
+    }
+
+    #[test]
+    fn options_become_overrides_of_the_accounts() {
+        let line =
+            "popfetch --deliver mbox:in --all --max-messages 3 --tls none --ca-file ca.pem --timeout 90s --auth apop";
+        let expected = Overrides {
+            deliver: Some(Target::Mbox("in".into())),
+            all: true,
+            max_messages: Some(3),
+            tls: Some(TlsMode::None),
+            ca_file: Some("ca.pem".into()),
+            timeout: Some(Duration::from_secs(90)),
+            auth: Some(Auth::Apop),
+            ..Overrides::default()
+        };
+        assert_eq!(cli(line).options.overrides(), expected);
+        assert_eq!(cli("popfetch").options.overrides(), Overrides::default());
+    }
+
+    #[test]
+    fn a_dash_is_standard_input() {
+        assert_eq!(cli("popfetch").options.source(), Source::Default);
+        assert_eq!(cli("popfetch --config -").options.source(), Source::Stdin);
+        assert_eq!(cli("popfetch --config ./-").options.source(), Source::File("./-".into()));
+    }
+
+    #[test]
+    fn how_much_is_said() {
+        assert_eq!(cli("popfetch -vv").options.verbose, 2);
+        assert_eq!(cli("popfetch --progress never").options.progress, Progress::Never);
+        assert_eq!(refused("popfetch -q -v").1, 64);
+    }
+
+    #[test]
+    fn usage_errors_say_what_is_accepted() {
+        let (message, status) = refused("popfetch --max-size 20MB");
+        assert_eq!(status, 64);
+        assert!(
+            message.ends_with("expected octets such as `500000`, or `20M` (k, M, G: powers of 1024), not zero"),
+            "{message}"
+        );
+        for line in ["popfetch --jobs 0", "popfetch --max-messages 0", "popfetch --tls ssl", "popfetch --timeout 0"] {
+            assert_eq!(refused(line).1, 64, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for line in ["popfetch --help", "popfetch -h", "popfetch -V", "popfetch fetch --help"] {
+            assert_eq!(refused(line).1, 0, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_no_option() {
+        let names: Vec<_> = command().get_arguments().map(|argument| argument.get_id().to_string()).collect();
+        assert!(!names.iter().any(|name| name.contains("pass")), "{names:?}");
+    }
+
+    #[test]
+    fn every_option_has_one_line_of_help() {
+        for argument in command().get_arguments() {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!help.is_empty() && !help.contains('\n') && !help.ends_with('.'), "{}: {help}", argument.get_id());
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Written forms that flags and files share: `14d`, `20M`, `starttls`, `maildir:~/Mail/inbox`.
+//!
+//! Functions of text only. A refusal is an [`Expected`], which tells the accepted form and never repeats what was
+//! written, so that it is safe for secrets too. Paths are taken as they stand; `paths` makes them absolute.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::account::{Auth, Target, TlsMode};
+
+/// What should have been written instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected(pub &'static str);
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {}", self.0)
+    }
+}
+
+impl std::error::Error for Expected {}
+
+/// The names of the TLS modes, as flags and files write them.
+pub const TLS_MODES: [&str; 3] = ["implicit", "starttls", "none"];
+
+/// The names of the ways to log in, as flags and files write them.
+pub const AUTHS: [&str; 4] = ["auto", "user", "plain", "apop"];
+
+/// The longest duration. Later dates would be beyond what clocks and calendars calculate with.
+const CENTURY: u64 = 100 * 365 * DAY;
+
+/// The longest time-out: whoever waits longer than a day waits for nothing.
+const DAY: u64 = 24 * 60 * 60;
+
+const DURATION: Expected = Expected("a duration such as `14d`, `36h` or `1d12h` (units s, m, h, d, w), not zero");
+const TIMEOUT: Expected = Expected("seconds such as `60`, or a duration such as `90s` or `5m`, from 1s to 1d");
+const SIZE: Expected = Expected("octets such as `500000`, or `20M` (k, M, G: powers of 1024), not zero");
+const TLS: Expected = Expected("`implicit`, `starttls` or `none`");
+const AUTH: Expected = Expected("`auto`, `user`, `plain` or `apop`");
+const TARGET: Expected = Expected("`maildir:PATH`, `mbox:PATH` or `mda:COMMAND`");
+const COMMAND: Expected = Expected("a command whose quotes are closed, after `mda:`");
+
+/// `14d`, `1d12h`: numbers with units s, m, h, d, w; more than zero.
+pub fn duration(text: &str) -> Result<Duration, Expected> {
+    seconds(text, CENTURY).ok_or(DURATION)
+}
+
+/// A [`duration`], or a bare number of seconds.
+pub fn timeout(text: &str) -> Result<Duration, Expected> {
+    match text.parse() {
+        Ok(number) => timeout_seconds(number),
+        Err(_) => seconds(text, DAY).ok_or(TIMEOUT),
+    }
+}
+
+/// A number of seconds from 1 to a day.
+pub fn timeout_seconds(number: i64) -> Result<Duration, Expected> {
+    u64::try_from(number).ok().and_then(|number| within(number, DAY)).ok_or(TIMEOUT)
+}
+
+fn seconds(text: &str, limit: u64) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = 0_u64;
+    while !rest.is_empty() {
+        let (number, unit, after) = number_and_unit(rest)?;
+        let unit = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 60 * 60,
+            'd' => DAY,
+            'w' => 7 * DAY,
+            _ => return None,
+        };
+        total = total.checked_add(number.checked_mul(unit)?)?;
+        rest = after;
+    }
+    within(total, limit)
+}
+
+fn within(seconds: u64, limit: u64) -> Option<Duration> {
+    (1..=limit).contains(&seconds).then(|| Duration::from_secs(seconds))
+}
+
+/// Takes digits and the character after them off the text.
+fn number_and_unit(text: &str) -> Option<(u64, char, &str)> {
+    let digits = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, rest) = text.split_at(digits);
+    let unit = rest.chars().next()?;
+    Some((number.parse().ok()?, unit, &rest[unit.len_utf8()..]))
+}
+
+/// `500000`, `20M`: octets, with k, M and G as powers of 1024; more than zero.
+pub fn size(text: &str) -> Result<u64, Expected> {
+    if let Ok(octets) = text.parse() {
+        return size_octets(octets);
+    }
+    let Some((number, unit, "")) = number_and_unit(text) else { return Err(SIZE) };
+    let factor: u64 = match unit {
+        'k' | 'K' => 1 << 10,
+        'm' | 'M' => 1 << 20,
+        'g' | 'G' => 1 << 30,
+        _ => return Err(SIZE),
+    };
+    number.checked_mul(factor).filter(|octets| *octets > 0).ok_or(SIZE)
+}
+
+/// A number of octets, more than zero.
+pub fn size_octets(octets: i64) -> Result<u64, Expected> {
+    u64::try_from(octets).ok().filter(|octets| *octets > 0).ok_or(SIZE)
+}
+
+/// One of [`TLS_MODES`].
+pub fn tls_mode(text: &str) -> Result<TlsMode, Expected> {
+    match text {
+        "implicit" => Ok(TlsMode::Implicit),
+        "starttls" => Ok(TlsMode::Starttls),
+        "none" => Ok(TlsMode::None),
+        _ => Err(TLS),
+    }
+}
+
+/// One of [`AUTHS`].
+pub fn auth(text: &str) -> Result<Auth, Expected> {
+    match text {
+        "auto" => Ok(Auth::Auto),
+        "user" => Ok(Auth::User),
+        "plain" => Ok(Auth::Plain),
+        "apop" => Ok(Auth::Apop),
+        _ => Err(AUTH),
+    }
+}
+
+/// `maildir:PATH`, `mbox:PATH`, or `mda:COMMAND`, which is split into words as a shell would.
+pub fn target(text: &str) -> Result<Target, Expected> {
+    match text.split_once(':') {
+        Some((_, "")) | None => Err(TARGET),
+        Some(("maildir", path)) => Ok(Target::Maildir(path.into())),
+        Some(("mbox", path)) => Ok(Target::Mbox(path.into())),
+        Some(("mda", command)) => mda(command),
+        Some(_) => Err(TARGET),
+    }
+}
+
+fn mda(command: &str) -> Result<Target, Expected> {
+    let words = shell_words::split(command).map_err(|_| COMMAND)?;
+    if words.first().is_none_or(String::is_empty) {
+        return Err(TARGET);
+    }
+    Ok(Target::Mda(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        assert_eq!(duration("14d"), Ok(Duration::from_secs(14 * DAY)));
+        assert_eq!(duration("1d12h"), Ok(Duration::from_secs(36 * 60 * 60)));
+        assert_eq!(duration("2w"), duration("14d"));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn a_duration_without_unit_of_zero_or_beyond_a_century_is_refused() {
+        for wrong in [
+            "",
+            "14",
+            "0d",
+            "d",
+            "14 d",
+            "-1d",
+            "1d12",
+            "1y",
+            "1é",
+            "36501d",
+            "99999999999999999999w",
+            "9999999999999999999w",
+        ] {
+            assert_eq!(duration(wrong), Err(DURATION), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_may_be_a_bare_number_of_seconds() {
+        assert_eq!(timeout("90"), timeout("90s"));
+        assert_eq!(timeout("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["0", "-1", "86401", "2d", "soon", ""] {
+            assert_eq!(timeout(wrong), Err(TIMEOUT), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_octets_or_powers_of_1024() {
+        assert_eq!(size("500000"), Ok(500_000));
+        assert_eq!(size("20M"), Ok(20 << 20));
+        assert_eq!(size("1k"), size("1K"));
+        assert_eq!(size("3G"), Ok(3 << 30));
+        for wrong in ["", "0", "0M", "M", "20MB", "1.5M", "-3", "20T", "99999999999999999G"] {
+            assert_eq!(size(wrong), Err(SIZE), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_name_that_is_offered_is_understood() {
+        assert!(TLS_MODES.iter().all(|name| tls_mode(name).is_ok()));
+        assert!(AUTHS.iter().all(|name| auth(name).is_ok()));
+        assert_eq!(tls_mode("ssl"), Err(TLS));
+        assert_eq!(auth("cram-md5"), Err(AUTH));
+    }
+
+    #[test]
+    fn a_command_is_split_into_words_like_a_shell_would() {
+        let words = ["dovecot-lda", "-d", "a b", "%F"].map(String::from).to_vec();
+        assert_eq!(target("mda:dovecot-lda -d 'a b' %F"), Ok(Target::Mda(words)));
+        assert_eq!(target("mda:procmail 'unclosed"), Err(COMMAND));
+    }
+
+    #[test]
+    fn a_target_names_its_kind_and_is_not_empty() {
+        assert_eq!(target("maildir:a:b"), Ok(Target::Maildir("a:b".into())));
+        assert_eq!(target("mbox:/var/mail/petar"), Ok(Target::Mbox("/var/mail/petar".into())));
+        for wrong in ["", "~/Mail", "maildir:", "mbox:", "mda:", "mda: ", "mda:''", "imap:x"] {
+            assert_eq!(target(wrong), Err(TARGET), "{wrong}");
+        }
+    }
+}

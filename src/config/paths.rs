@@ -1,0 +1,163 @@
+//! Where files are: the user's folders, `~`, and what a relative path is relative to.
+//!
+//! The environment is read once, into a value that tests can make up. Users are looked up in `/etc/passwd`: the
+//! standard library has no other way, and a crate for the rare `~user` of a directory service would not pay.
+
+use std::env;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::forms::Expected;
+use crate::account::Target;
+
+/// What the process's environment says about places.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Environment {
+    /// The home folder; `/` for a user who has none.
+    pub home: PathBuf,
+    pub config_home: Option<PathBuf>,
+    pub state_home: Option<PathBuf>,
+    /// Where systemd puts the credentials of a service (systemd.exec(5)).
+    pub credentials: Option<PathBuf>,
+    pub netrc: Option<PathBuf>,
+}
+
+impl Environment {
+    pub fn of_process() -> Self {
+        // Relative paths in these variables are to be ignored (XDG Base Directory Specification).
+        let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        Environment {
+            home: env::home_dir().filter(|home| home.is_absolute()).unwrap_or_else(|| "/".into()),
+            config_home: absolute("XDG_CONFIG_HOME"),
+            state_home: absolute("XDG_STATE_HOME"),
+            credentials: absolute("CREDENTIALS_DIRECTORY"),
+            netrc: absolute("NETRC"),
+        }
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        let folder = self.config_home.clone().unwrap_or_else(|| self.home.join(".config"));
+        folder.join("popfetch").join("config.toml")
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        let folder = self.state_home.clone().unwrap_or_else(|| self.home.join(".local").join("state"));
+        folder.join("popfetch")
+    }
+
+    pub fn netrc(&self) -> PathBuf {
+        self.netrc.clone().unwrap_or_else(|| self.home.join(".netrc"))
+    }
+
+    /// The credential of that name, if there is one.
+    pub fn credential(&self, name: &str) -> Option<PathBuf> {
+        let is_inside = Path::new(name).components().all(|component| matches!(component, Component::Normal(_)));
+        Some(self.credentials.as_ref()?.join(name)).filter(|path| is_inside && path.is_file())
+    }
+
+    /// True for a file that the service manager made for this process alone.
+    pub fn is_credential(&self, path: &Path) -> bool {
+        self.credentials.as_ref().is_some_and(|folder| path.starts_with(folder))
+    }
+}
+
+/// Makes written paths absolute.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Paths<'e> {
+    pub environment: &'e Environment,
+    /// What relative paths are relative to.
+    pub folder: &'e Path,
+}
+
+const PATH: Expected = Expected("a path");
+const USER: Expected = Expected("a path whose `~user` stands in `/etc/passwd`");
+
+impl Paths<'_> {
+    /// Expands `~` and `~user`, and puts a relative path into the folder.
+    pub fn resolve(&self, written: &Path) -> Result<PathBuf, Expected> {
+        // A path that is not UTF-8 can come from a flag; it is taken as it stands.
+        let Some(text) = written.to_str() else { return Ok(self.folder.join(written)) };
+        if text.is_empty() || text.contains('\0') {
+            return Err(PATH);
+        }
+        let Some(after_tilde) = text.strip_prefix('~') else { return Ok(self.folder.join(written)) };
+        let (user, rest) = after_tilde.split_once('/').unwrap_or((after_tilde, ""));
+        let home = if user.is_empty() { self.environment.home.clone() } else { home_of(user).ok_or(USER)? };
+        Ok(if rest.is_empty() { home } else { home.join(rest.trim_start_matches('/')) })
+    }
+
+    /// [`Paths::resolve`] for the place of a target.
+    pub fn resolve_target(&self, target: Target) -> Result<Target, Expected> {
+        Ok(match target {
+            Target::Maildir(path) => Target::Maildir(self.resolve(&path)?),
+            Target::Mbox(path) => Target::Mbox(self.resolve(&path)?),
+            Target::Mda(words) => Target::Mda(self.resolve_program(words)?),
+        })
+    }
+
+    /// [`Paths::resolve`] for the first word of a command when it is a path; a bare name is left to `$PATH`.
+    pub fn resolve_program(&self, mut words: Vec<String>) -> Result<Vec<String>, Expected> {
+        if words[0].starts_with('~') || words[0].contains('/') {
+            let program = self.resolve(Path::new(&words[0]))?;
+            words[0] = program.into_os_string().into_string().map_err(|_| PATH)?;
+        }
+        Ok(words)
+    }
+}
+
+fn home_of(user: &str) -> Option<PathBuf> {
+    let passwd = fs::read("/etc/passwd").ok()?;
+    home_in(&String::from_utf8_lossy(&passwd), user)
+}
+
+/// passwd(5): name, password, user id, group id, comment, home folder, shell.
+fn home_in(passwd: &str, user: &str) -> Option<PathBuf> {
+    let mut lines = passwd.lines().map(|line| line.split(':'));
+    let mut fields = lines.find(|fields| fields.clone().next() == Some(user))?;
+    fields.nth(5).map(PathBuf::from).filter(|home| home.is_absolute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(written: &str) -> Result<PathBuf, Expected> {
+        let environment = Environment { home: "/home/petar".into(), ..Environment::default() };
+        Paths { environment: &environment, folder: Path::new("/etc/popfetch") }.resolve(Path::new(written))
+    }
+
+    #[test]
+    fn relative_paths_go_into_the_folder_and_absolute_ones_stay() {
+        assert_eq!(resolved("in"), Ok("/etc/popfetch/in".into()));
+        assert_eq!(resolved("/var/mail/petar"), Ok("/var/mail/petar".into()));
+        assert_eq!(resolved(""), Err(PATH));
+        assert_eq!(resolved("a\0b"), Err(PATH));
+    }
+
+    #[test]
+    fn a_tilde_is_a_home_folder() {
+        assert_eq!(resolved("~"), Ok("/home/petar".into()));
+        assert_eq!(resolved("~/Mail"), Ok("/home/petar/Mail".into()));
+        assert_eq!(resolved("~//Mail"), Ok("/home/petar/Mail".into()));
+        assert_eq!(resolved("~no such user/Mail"), Err(USER));
+        assert_eq!(resolved("a/~"), Ok("/etc/popfetch/a/~".into()));
+    }
+
+    #[test]
+    fn users_are_found_in_passwd() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\n\nmarta:x:1000:1000:Marta,,,:/srv/marta:/bin/sh\nold:x\n";
+        assert_eq!(home_in(passwd, "marta"), Some("/srv/marta".into()));
+        assert_eq!(home_in(passwd, "old"), None);
+        assert_eq!(home_in(passwd, "mart"), None);
+    }
+
+    #[test]
+    fn only_a_program_that_is_a_path_is_resolved() {
+        let environment = Environment { home: "/home/petar".into(), ..Environment::default() };
+        let paths = Paths { environment: &environment, folder: Path::new("/etc/popfetch") };
+        let resolved = |word: &str| paths.resolve_program(vec![word.to_owned(), "~/x".to_owned()]).unwrap();
+        assert_eq!(resolved("procmail"), ["procmail", "~/x"]);
+        assert_eq!(resolved("./lda"), ["/etc/popfetch/./lda", "~/x"]);
+        assert_eq!(resolved("~/bin/lda"), ["/home/petar/bin/lda", "~/x"]);
+    }
+}

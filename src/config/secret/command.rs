@@ -1,0 +1,178 @@
+//! The program that prints a password.
+//!
+//! It keeps the terminal, for it may ask for a passphrase; only its standard output is ours. It may take as long as
+//! whoever types it needs, but it ends with a stop.
+
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::wait::{self, Woken};
+use super::{LIMIT, SecretError};
+use crate::stop::Stop;
+
+/// How often an open output is looked over for a program that has ended: one that leaves an agent behind does not
+/// close it.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How soon after its output the program itself should end.
+const END: Duration = Duration::from_millis(5);
+
+/// Runs the command and gives what it printed; fails when it fails.
+pub(super) fn run(words: &[String], stop: &Stop) -> Result<Vec<u8>, SecretError> {
+    let failed = |ending: String| SecretError::Failed { program: words[0].clone(), ending };
+    let mut running = Running::start(words)?;
+    let output = running.output(stop)?.ok_or_else(|| failed("printed more than 64 KiB".to_owned()))?;
+    let status = running.wait(stop)?;
+    match status.success() {
+        true => Ok(output),
+        // The terminal's signal has reached the command as well.
+        false if stop.is_requested() => Err(SecretError::Stopped),
+        false => Err(failed(ending(status))),
+    }
+}
+
+fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "failed".to_owned(),
+    }
+}
+
+/// A program that is killed when nobody waits for it any more.
+struct Running<'w> {
+    child: Child,
+    stdout: ChildStdout,
+    program: &'w str,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // Both do nothing to a program that has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl<'w> Running<'w> {
+    fn start(words: &'w [String]) -> Result<Self, SecretError> {
+        let (program, arguments) = words.split_first().expect("the configuration has no empty command");
+        let spawned = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
+        let mut child = spawned.map_err(|source| SecretError::Start { program: program.clone(), source })?;
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        Ok(Running { child, stdout, program })
+    }
+
+    /// What it prints until it closes its output or ends; `None` when that is beyond the limit.
+    fn output(&mut self, stop: &Stop) -> Result<Option<Vec<u8>>, SecretError> {
+        let mut output = Vec::new();
+        while output.len() as u64 <= LIMIT {
+            match self.told(wait::readable(&self.stdout, stop, Some(LOOK)))? {
+                Woken::Stopped => return Err(SecretError::Stopped),
+                Woken::Readable => match self.read()? {
+                    chunk if chunk.is_empty() => return Ok(Some(output)),
+                    chunk => output.extend(chunk),
+                },
+                Woken::Late if self.has_ended()? => return Ok(Some(output)),
+                Woken::Late => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&mut self) -> Result<Vec<u8>, SecretError> {
+        let mut chunk = vec![0; 4096];
+        let read = self.stdout.read(&mut chunk);
+        chunk.truncate(self.told(read)?);
+        Ok(chunk)
+    }
+
+    fn has_ended(&mut self) -> Result<bool, SecretError> {
+        let status = self.child.try_wait();
+        Ok(self.told(status)?.is_some())
+    }
+
+    fn wait(&mut self, stop: &Stop) -> Result<ExitStatus, SecretError> {
+        loop {
+            let status = self.child.try_wait();
+            if let Some(status) = self.told(status)? {
+                return Ok(status);
+            }
+            if self.told(wait::pause(stop, END))? == Woken::Stopped {
+                return Err(SecretError::Stopped);
+            }
+        }
+    }
+
+    fn told<T>(&self, result: std::io::Result<T>) -> Result<T, SecretError> {
+        result.map_err(|source| SecretError::Start { program: self.program.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn sh(script: &str, stop: &Stop) -> Result<String, String> {
+        let words = ["sh", "-c", script].map(String::from);
+        match run(&words, stop) {
+            Ok(output) => Ok(String::from_utf8(output).unwrap()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn never() -> Stop {
+        Stop::new().unwrap()
+    }
+
+    #[test]
+    fn everything_that_is_printed_is_read() {
+        assert_eq!(sh("echo secret; echo notes", &never()), Ok("secret\nnotes\n".to_owned()));
+        assert_eq!(sh("printf a; sleep 0.05; printf b", &never()), Ok("ab".to_owned()));
+    }
+
+    #[test]
+    fn a_failure_is_told_without_the_output() {
+        assert_eq!(sh("echo x; exit 3", &never()), Err("the password command `sh` ended with exit status 3".into()));
+        assert_eq!(sh("kill -9 $$", &never()), Err("the password command `sh` was killed by signal 9".into()));
+        let endless = sh("while :; do echo 0123456789012345678901234567890123456789; done", &never());
+        assert_eq!(endless, Err("the password command `sh` printed more than 64 KiB".into()));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_the_configurations_fault() {
+        let error = run(&["/no such program".to_owned()], &never()).unwrap_err();
+        let expected = "cannot run the password command `/no such program`: no such file or directory";
+        assert_eq!(error.to_string(), expected);
+        assert!(!error.is_transient());
+    }
+
+    #[test]
+    fn an_agent_that_is_left_behind_does_not_keep_us() {
+        let before = Instant::now();
+        assert_eq!(sh("sleep 5 & echo secret", &never()), Ok("secret\n".to_owned()));
+        assert!(before.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait() {
+        for script in ["exec sleep 30", "exec sleep 30 >&-"] {
+            let stop = never();
+            let before = Instant::now();
+            let outcome = thread::scope(|scope| {
+                scope.spawn(|| {
+                    thread::sleep(Duration::from_millis(50));
+                    stop.request(15);
+                });
+                sh(script, &stop)
+            });
+            assert_eq!(outcome, Err("stopped before there was a password".into()), "{script}");
+            assert!(before.elapsed() < Duration::from_secs(5), "{script}");
+        }
+    }
+}

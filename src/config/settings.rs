@@ -1,0 +1,326 @@
+//! What the keys of an account mean.
+//!
+//! `[defaults]` and an account are tables of the same keys: an account's are read over a copy of the defaults, and
+//! the flags go over both. A value is checked where it is read, so that an error can point at it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Overrides;
+use super::error::{Fault, Place, Problem};
+use super::forms::{self, Expected};
+use super::paths::Paths;
+use super::url::{self, Url};
+use super::value::{Entry, Table, Value};
+use crate::account::{Account, Auth, Keep, Password, Secret, Target, Tls, TlsMode};
+
+/// Keys that say which maildrop it is, and so cannot be defaults.
+const IDENTITY: [&str; 7] = ["url", "server", "port", "user", "password", "password_command", "password_file"];
+
+/// Keys of accounts and of `[defaults]`.
+const POLICY: [&str; 11] = [
+    "tls",
+    "auth",
+    "deliver",
+    "keep",
+    "all",
+    "max_size",
+    "max_messages",
+    "timeout",
+    "mda_timeout",
+    "tls_ca_file",
+    "enabled",
+];
+
+const SECRETS: [&str; 3] = ["password", "password_command", "password_file"];
+
+/// What a URL says in one word.
+const IN_URL: [&str; 4] = ["server", "port", "tls", "user"];
+
+const BOOLEAN: Expected = Expected("`true` or `false`");
+const COUNT: Expected = Expected("an integer from 1");
+const KEEP: Expected =
+    Expected("`true`, `false`, or a duration such as \"14d\" or \"1d12h\" (units s, m, h, d, w), not zero");
+const PASSWORD: Expected = Expected("a string that is not empty and has no line break");
+const PATH: Expected = Expected("a path");
+const PORT: Expected = Expected("an integer from 1 to 65535");
+const TARGET_TABLE: Expected = Expected("a table with one of `maildir`, `mbox` and `mda`");
+const URL: Expected = Expected("a string such as \"pop3s://USER@HOST\"");
+const WORDS: Expected = Expected("an array of strings: the program and its arguments");
+
+/// True for a key of an account.
+pub(super) fn is_key(key: &str) -> bool {
+    IDENTITY.contains(&key) || POLICY.contains(&key)
+}
+
+/// What has been said about an account so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    server: Option<String>,
+    port: Option<u16>,
+    tls: Option<TlsMode>,
+    user: Option<String>,
+    secret: Option<Secret>,
+    auth: Option<Auth>,
+    deliver: Option<Target>,
+    keep: Option<Keep>,
+    all: Option<bool>,
+    max_size: Option<u64>,
+    max_messages: Option<u64>,
+    timeout: Option<Duration>,
+    mda_timeout: Option<Duration>,
+    ca_file: Option<PathBuf>,
+    enabled: Option<bool>,
+}
+
+/// Keys without which there is no account; in the words of an error.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    Server,
+    User,
+    Deliver,
+}
+
+impl Missing {
+    pub fn keys(&self) -> &'static str {
+        match self {
+            Missing::Server => "`server` (or `url`) is",
+            Missing::User => "`user` is",
+            Missing::Deliver => "`deliver` is",
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a table over what has been said.
+    pub fn read(&mut self, table: &Table, place: &Place, paths: Paths<'_>) -> Result<(), Fault> {
+        for entry in table.iter() {
+            self.set(entry, place, paths)?;
+        }
+        alternatives(table, place)
+    }
+
+    fn set(&mut self, entry: &Entry, place: &Place, paths: Paths<'_>) -> Result<(), Fault> {
+        let key = entry.key.as_str();
+        if *place == Place::Defaults && IDENTITY.contains(&key) {
+            return Err(Fault { at: entry.key_at, problem: Problem::NotADefault(key.to_owned()) });
+        }
+        match key {
+            "url" => self.set_url(url(entry)?),
+            "server" => self.server = entry.read(|value| url::host(text(value)))?,
+            "port" => self.port = entry.read(port)?,
+            "tls" => self.tls = entry.read(|value| forms::tls_mode(text(value)))?,
+            "user" => self.user = entry.read(|value| url::user(text(value)))?,
+            "password" => self.secret = entry.read(password)?,
+            "password_command" => self.secret = entry.read(|value| password_command(value, paths))?,
+            "password_file" => self.secret = entry.read(|value| password_file(value, paths))?,
+            "auth" => self.auth = entry.read(|value| forms::auth(text(value)))?,
+            "deliver" => self.deliver = Some(target(entry, paths)?),
+            "keep" => self.keep = entry.read(keep)?,
+            "all" => self.all = entry.read(boolean)?,
+            "max_size" => self.max_size = entry.read(size)?,
+            "max_messages" => self.max_messages = entry.read(count)?,
+            "timeout" => self.timeout = entry.read(timeout)?,
+            "mda_timeout" => self.mda_timeout = entry.read(timeout)?,
+            "tls_ca_file" => self.ca_file = entry.read(|value| path(value, paths))?,
+            "enabled" => self.enabled = entry.read(boolean)?,
+            _ => return Err(unknown_key(entry, place)),
+        }
+        Ok(())
+    }
+
+    /// Says which maildrop it is, and how it is protected.
+    pub fn set_url(&mut self, url: Url) {
+        self.server = Some(url.host);
+        self.port = url.port;
+        self.tls = Some(url.tls);
+        self.user = Some(url.user);
+    }
+
+    /// The account, when everything it needs has been said. Flags win.
+    pub fn account(self, name: String, one_off: bool, overrides: &Overrides) -> Result<Account, Missing> {
+        let mode = overrides.tls.or(self.tls).unwrap_or_else(|| usual_mode(self.port));
+        Ok(Account {
+            name,
+            host: self.server.ok_or(Missing::Server)?,
+            port: self.port.unwrap_or_else(|| usual_port(mode)),
+            tls: Tls { mode, ca_file: overrides.ca_file.clone().or(self.ca_file) },
+            user: self.user.ok_or(Missing::User)?,
+            secret: self.secret.unwrap_or(Secret::Ambient),
+            auth: overrides.auth.or(self.auth).unwrap_or(Auth::Auto),
+            deliver: overrides.deliver.clone().or(self.deliver).ok_or(Missing::Deliver)?,
+            keep: overrides.keep.or(self.keep).unwrap_or(Keep::Forever),
+            all: overrides.all || self.all.unwrap_or(false),
+            max_size: overrides.max_size.or(self.max_size),
+            max_messages: overrides.max_messages.or(self.max_messages),
+            timeout: overrides.timeout.or(self.timeout).unwrap_or(Duration::from_secs(60)),
+            mda_timeout: self.mda_timeout.unwrap_or(Duration::from_secs(300)),
+            enabled: self.enabled.unwrap_or(true),
+            one_off,
+        })
+    }
+}
+
+/// RFC 8314 §3: TLS from the first octet is what to prefer. But a server that is spoken to on port 110 waits for STLS.
+fn usual_mode(port: Option<u16>) -> TlsMode {
+    if port == Some(110) { TlsMode::Starttls } else { TlsMode::Implicit }
+}
+
+fn usual_port(mode: TlsMode) -> u16 {
+    if mode == TlsMode::Implicit { 995 } else { 110 }
+}
+
+fn unknown_key(entry: &Entry, place: &Place) -> Fault {
+    let mut known = POLICY.to_vec();
+    if *place != Place::Defaults {
+        known.splice(0..0, IDENTITY);
+    }
+    let problem = Problem::UnknownKey { key: entry.key.clone(), place: place.clone(), known };
+    Fault { at: entry.key_at, problem }
+}
+
+/// Refuses a second way to give the password, and a second way to name the server.
+fn alternatives(table: &Table, place: &Place) -> Result<(), Fault> {
+    let of = |keys: &[&str]| table.iter().filter(|entry| keys.contains(&entry.key.as_str())).collect::<Vec<_>>();
+    if let [first, second, ..] = of(&SECRETS)[..] {
+        return Err(exclude(first, second, place));
+    }
+    let (Some(url), [part, ..]) = (table.get("url"), &of(&IN_URL)[..]) else { return Ok(()) };
+    Err(if url.key_at < part.key_at { exclude(url, part, place) } else { exclude(part, url, place) })
+}
+
+fn exclude(first: &Entry, second: &Entry, place: &Place) -> Fault {
+    let problem = Problem::Alternatives { first: first.key.clone(), second: second.key.clone(), place: place.clone() };
+    Fault { at: second.key_at, problem }
+}
+
+impl Entry {
+    /// The value, as `parse` understands it; always `Some`, which is what a setting is.
+    fn read<T>(&self, parse: impl FnOnce(&Value) -> Result<T, Expected>) -> Result<Option<T>, Fault> {
+        parse(&self.value).map(Some).map_err(|expected| self.fault(expected))
+    }
+
+    /// Says that the value is none of this key's; a secret is not repeated, a URL may hold one.
+    pub fn fault(&self, expected: Expected) -> Fault {
+        let is_secret = SECRETS.contains(&self.key.as_str()) || self.key == "url";
+        let found = if is_secret { self.value.kind().to_owned() } else { self.value.shown() };
+        Fault { at: self.value_at, problem: Problem::Value { key: self.key.clone(), found, expected } }
+    }
+}
+
+/// The string, or the empty one: every form refuses that in its own words.
+fn text(value: &Value) -> &str {
+    match value {
+        Value::String(text) => text,
+        _ => "",
+    }
+}
+
+fn url(entry: &Entry) -> Result<Url, Fault> {
+    let Value::String(text) = &entry.value else { return Err(entry.fault(URL)) };
+    Url::parse(text).map_err(|error| Fault { at: entry.value_at, problem: Problem::Url(error) })
+}
+
+fn boolean(value: &Value) -> Result<bool, Expected> {
+    match value {
+        Value::Boolean(value) => Ok(*value),
+        _ => Err(BOOLEAN),
+    }
+}
+
+fn count(value: &Value) -> Result<u64, Expected> {
+    match value {
+        Value::Integer(count @ 1..) => Ok(count.unsigned_abs()),
+        _ => Err(COUNT),
+    }
+}
+
+fn port(value: &Value) -> Result<u16, Expected> {
+    match value {
+        Value::Integer(port) => u16::try_from(*port).ok().filter(|port| *port != 0).ok_or(PORT),
+        _ => Err(PORT),
+    }
+}
+
+fn size(value: &Value) -> Result<u64, Expected> {
+    match value {
+        Value::Integer(octets) => forms::size_octets(*octets),
+        value => forms::size(text(value)),
+    }
+}
+
+fn timeout(value: &Value) -> Result<Duration, Expected> {
+    match value {
+        Value::Integer(seconds) => forms::timeout_seconds(*seconds),
+        value => forms::timeout(text(value)),
+    }
+}
+
+fn keep(value: &Value) -> Result<Keep, Expected> {
+    match value {
+        Value::Boolean(true) => Ok(Keep::Forever),
+        Value::Boolean(false) => Ok(Keep::Never),
+        value => forms::duration(text(value)).map(Keep::For).map_err(|_| KEEP),
+    }
+}
+
+fn path(value: &Value, paths: Paths<'_>) -> Result<PathBuf, Expected> {
+    paths.resolve(Path::new(text(value)))
+}
+
+fn words(value: &Value) -> Result<Vec<String>, Expected> {
+    let Value::Array(values) = value else { return Err(WORDS) };
+    let word = |value: &Value| match value {
+        Value::String(word) if !word.contains('\0') => Ok(word.clone()),
+        _ => Err(WORDS),
+    };
+    let words = values.iter().map(word).collect::<Result<Vec<_>, _>>()?;
+    if words.first().is_none_or(String::is_empty) { Err(WORDS) } else { Ok(words) }
+}
+
+fn password(value: &Value) -> Result<Secret, Expected> {
+    let text = text(value);
+    // A line break would begin a command of its own.
+    if text.is_empty() || text.contains(['\r', '\n', '\0']) {
+        return Err(PASSWORD);
+    }
+    Ok(Secret::Literal(Password::new(text)))
+}
+
+fn password_command(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {
+    paths.resolve_program(words(value)?).map(Secret::Command)
+}
+
+fn password_file(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {
+    if let Some(credential) = paths.environment.credential(text(value)) {
+        return Ok(Secret::File(credential));
+    }
+    path(value, paths).map(Secret::File)
+}
+
+fn target(entry: &Entry, paths: Paths<'_>) -> Result<Target, Fault> {
+    let target = match &entry.value {
+        Value::Table(table) => target_table(entry, table)?,
+        value => forms::target(text(value)).map_err(|expected| entry.fault(expected))?,
+    };
+    paths.resolve_target(target).map_err(|expected| entry.fault(expected))
+}
+
+fn target_table(entry: &Entry, table: &Table) -> Result<Target, Fault> {
+    let mut entries = table.iter();
+    let (Some(kind), None) = (entries.next(), entries.next()) else { return Err(entry.fault(TARGET_TABLE)) };
+    match (kind.key.as_str(), &kind.value) {
+        ("maildir", Value::String(path)) => Ok(Target::Maildir(path.into())),
+        ("mbox", Value::String(path)) => Ok(Target::Mbox(path.into())),
+        ("maildir" | "mbox", _) => Err(kind.fault(PATH)),
+        ("mda", value) => words(value).map(Target::Mda).map_err(|expected| kind.fault(expected)),
+        _ => Err(Fault {
+            at: kind.key_at,
+            problem: Problem::UnknownKey {
+                key: kind.key.clone(),
+                place: Place::Key("deliver"),
+                known: vec!["maildir", "mbox", "mda"],
+            },
+        }),
+    }
+}

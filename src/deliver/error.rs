@@ -1,0 +1,228 @@
+//! What can go wrong at home: the facts in the variants, the wording in one `Display`.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a batch, and with it the account, cannot go on. Nothing that was on its way is lost: what is not
+/// recorded as delivered stays on the server, or is found by [`super::recover`].
+#[derive(Debug)]
+pub enum Error {
+    /// The target, or a folder above it, cannot be created or used.
+    CannotCreate {
+        /// What was to be created.
+        path: PathBuf,
+        /// Why it cannot.
+        source: io::Error,
+    },
+    /// The file is there, but is no mbox.
+    NotAnMbox {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The mbox may be somebody else's trap: a link, or another's file, in a folder that others can write to.
+    Untrusted {
+        /// The mbox.
+        path: PathBuf,
+    },
+    /// The MDA cannot be started.
+    Mda {
+        /// The program as configured.
+        program: String,
+        /// Why it cannot.
+        source: io::Error,
+    },
+    /// Reading, writing or syncing failed.
+    Io {
+        /// The verb.
+        doing: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The mbox stayed locked for as long as we wait.
+    Locked {
+        /// The mbox.
+        path: PathBuf,
+        /// Who holds it, as far as one can tell.
+        holder: String,
+    },
+    /// The run was asked to stop while it waited for the lock of the mbox.
+    Stopped {
+        /// The mbox.
+        path: PathBuf,
+    },
+    /// Another program wrote to the mbox although it was locked.
+    Changed {
+        /// The mbox.
+        path: PathBuf,
+    },
+}
+
+/// Which of the exit status that DESIGN gives to this room an error deserves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The target cannot be created, or is not what it should be (73).
+    CannotCreate,
+    /// The disk failed or is full (74).
+    Io,
+    /// Somebody else is at work there; try later (75).
+    Busy,
+}
+
+impl Error {
+    pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Error::Io { doing, path: path.into(), source: source.into() }
+    }
+
+    pub(super) fn cannot_create(path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Error::CannotCreate { path: path.into(), source: source.into() }
+    }
+
+    /// Gives back the room's own error from one that came through [`io::Write`] for a [`super::Stage`].
+    pub fn from_stage(error: io::Error) -> Result<Self, io::Error> {
+        error.downcast()
+    }
+
+    /// Which exit status it deserves.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => ErrorKind::CannotCreate,
+            Error::Mda { .. } if self.is_transient() => ErrorKind::Busy,
+            Error::Mda { .. } => ErrorKind::CannotCreate,
+            Error::Io { .. } => ErrorKind::Io,
+            Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } => ErrorKind::Busy,
+        }
+    }
+
+    /// True when trying again later may help without anybody mending anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } => true,
+            // No process to spare, or the program is being replaced at this moment.
+            Error::Mda { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory | io::ErrorKind::ExecutableFileBusy
+            ),
+            _ => false,
+        }
+    }
+
+    /// True when the file system, or the user's share of it, is full.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Error::CannotCreate { source, .. } | Error::Io { source, .. } => is_disk_full(source),
+            _ => false,
+        }
+    }
+
+    /// What to do about it, where that is sure.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::CannotCreate { path, .. } | Error::Io { path, .. } if self.is_disk_full() => {
+                Some(format!("make room on the file system of `{}`; nothing is lost", path.display()))
+            }
+            Error::Mda { program, source } if source.kind() == io::ErrorKind::NotFound && !program.contains('/') => {
+                Some(format!("write the whole path of `{program}` in `deliver`"))
+            }
+            Error::Untrusted { path } => {
+                Some(format!("others can write to `{}`; deliver to a folder of your own", folder(path).display()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::CannotCreate { path, source } => {
+                write!(f, "cannot create `{}`: {}", path.display(), reason(source))
+            }
+            Error::NotAnMbox { path } => write!(f, "`{}` is not an mbox", path.display()),
+            Error::Untrusted { path } => {
+                write!(f, "`{}` is a link or another user's file in a folder others can write to", path.display())
+            }
+            Error::Mda { program, source } => write!(f, "cannot start the MDA `{program}`: {}", reason(source)),
+            Error::Io { doing, path, source } => write!(f, "cannot {doing} `{}`: {}", path.display(), reason(source)),
+            Error::Locked { path, holder } => write!(f, "mbox `{}` is locked by {holder}", path.display()),
+            Error::Stopped { path } => write!(f, "stopped while waiting for the lock of mbox `{}`", path.display()),
+            Error::Changed { path } => {
+                write!(f, "another program wrote to mbox `{}` in spite of its lock", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::CannotCreate { source, .. } | Error::Mda { source, .. } | Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The system's words without their capital and their number.
+fn reason(error: &io::Error) -> String {
+    if is_disk_full(error) {
+        return "no space left".to_owned();
+    }
+    let words = error.to_string();
+    let words = words.split(" (os error").next().unwrap_or_default();
+    let mut characters = words.chars();
+    // An abbreviation (`RPC ...`) keeps its capitals.
+    match (characters.next(), characters.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => first.to_lowercase().chain(characters).collect(),
+        _ => words.to_owned(),
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn an_error_says_what_where_and_why() {
+        let error = Error::cannot_create("/m/tmp", Errno::ACCESS);
+        assert_eq!(error.to_string(), "cannot create `/m/tmp`: permission denied");
+        assert_eq!(error.kind(), ErrorKind::CannotCreate);
+        assert!(!error.is_transient());
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        for errno in [Errno::NOSPC, Errno::DQUOT] {
+            let error = Error::io("write", "/m/tmp/1", errno);
+            assert!(error.is_disk_full());
+            assert_eq!(error.to_string(), "cannot write `/m/tmp/1`: no space left");
+            assert_eq!(error.hint().unwrap(), "make room on the file system of `/m/tmp/1`; nothing is lost");
+            assert_eq!(error.kind(), ErrorKind::Io);
+        }
+        assert!(!Error::io("write", "/m/tmp/1", Errno::MFILE).is_disk_full());
+    }
+
+    #[test]
+    fn a_locked_mbox_is_a_matter_of_time() {
+        let error = Error::Locked { path: "/m/mbox".into(), holder: "process 17".into() };
+        assert_eq!(error.to_string(), "mbox `/m/mbox` is locked by process 17");
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Busy, true));
+    }
+
+    #[test]
+    fn an_error_survives_the_way_through_write() {
+        let error = io::Error::new(io::ErrorKind::StorageFull, Error::io("write", "/m/tmp/1", Errno::NOSPC));
+        assert!(Error::from_stage(error).unwrap().is_disk_full());
+        assert!(Error::from_stage(io::Error::from(Errno::PIPE)).is_err());
+    }
+}

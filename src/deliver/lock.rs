@@ -1,0 +1,477 @@
+//! The locks of an mbox: a claim among our own threads, the dotlock `PATH.lock`, and the fcntl lock.
+//!
+//! Mail programs agree on no single lock, so all of the usual ones are held. Owns opening the file safely, too,
+//! because a lock is worth something only on the file that is written. Knows nothing of what is in it.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use super::{Error, barrier};
+use crate::stop::Stop;
+
+/// How long to wait for other programs: they hold a lock while they write, which takes moments.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two attempts. Nothing tells when a dotlock goes away.
+const PAUSES: [Duration; 3] = [Duration::from_millis(5), Duration::from_millis(50), Duration::from_millis(200)];
+
+/// A dotlock this old is a leftover: no program writes for so long.
+const STALE: Duration = Duration::from_secs(15 * 60);
+
+/// As many links as the kernel follows itself (path_resolution(7)).
+const LINKS: usize = 40;
+
+/// The file that a configured path means. Links are followed only where nobody else can have put them.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, Error> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if !metadata.is_symlink() => return Ok(path),
+            Ok(_) if is_shared(folder(&path)) => return Err(Error::Untrusted { path }),
+            Ok(_) => {
+                let target = fs::read_link(&path).map_err(|error| Error::io("read", &path, error))?;
+                path = folder(&path).join(target);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
+            Err(error) => return Err(Error::cannot_create(path, error)),
+        }
+    }
+    Err(Error::cannot_create(path, Errno::LOOP))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// True when others can put files there, as in `/tmp` or `/var/mail`.
+fn is_shared(folder: &Path) -> bool {
+    let owners = [0, rustix::process::geteuid().as_raw()];
+    fs::metadata(folder).map_or(true, |folder| folder.mode() & 0o022 != 0 || !owners.contains(&folder.uid()))
+}
+
+/// An mbox that nobody else writes to. Dropped, it is unlocked.
+#[derive(Debug)]
+pub(super) struct Locked {
+    // In this order: the claim goes last, or another thread's open and close would break the fcntl lock.
+    file: File,
+    _dotlock: Option<Dotlock>,
+    claim: Claim,
+}
+
+impl Locked {
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.claim.path
+    }
+}
+
+/// Opens a resolved path, creating the file if need be, and takes its locks.
+pub(super) fn lock(path: &Path, stop: &Stop) -> Result<Locked, Error> {
+    wait(path, stop, PATIENCE, attempt)
+}
+
+/// Opens a resolved path, creating the file if need be, only to look at it.
+pub(super) fn look<T>(path: &Path, stop: &Stop, examine: impl Fn(&File) -> Result<T, Error>) -> Result<T, Error> {
+    wait(path, stop, PATIENCE, |path| match Claim::take(path) {
+        Ok(_claim) => examine(&open(path)?).map(Ok),
+        Err(busy) => Ok(Err(busy)),
+    })
+}
+
+/// Why a lock cannot be had now: who holds it.
+type Busy = String;
+
+fn wait<T>(
+    path: &Path,
+    stop: &Stop,
+    patience: Duration,
+    attempt: impl Fn(&Path) -> Result<Result<T, Busy>, Error>,
+) -> Result<T, Error> {
+    let end = Instant::now() + patience;
+    let mut pauses = PAUSES.into_iter();
+    let mut pause = PAUSES[0];
+    loop {
+        let holder = match attempt(path)? {
+            Ok(locked) => return Ok(locked),
+            Err(holder) => holder,
+        };
+        if Instant::now() >= end {
+            return Err(Error::Locked { path: path.to_owned(), holder });
+        }
+        pause = pauses.next().unwrap_or(pause);
+        sleep(stop, pause);
+        if stop.is_requested() {
+            return Err(Error::Stopped { path: path.to_owned() });
+        }
+    }
+}
+
+/// Sleeps until it is time or the run is to stop.
+fn sleep(stop: &Stop, pause: Duration) {
+    let timeout = Timespec::try_from(pause).expect("a pause is short");
+    let wakes = stop.wakes();
+    // An interrupted sleep only makes the next attempt come earlier.
+    let _ = rustix::event::poll(&mut [PollFd::new(&wakes, PollFlags::IN)], Some(&timeout));
+}
+
+fn attempt(path: &Path) -> Result<Result<Locked, Busy>, Error> {
+    let claim = match Claim::take(path) {
+        Ok(claim) => claim,
+        Err(busy) => return Ok(Err(busy)),
+    };
+    let dotlock = match Dotlock::take(path)? {
+        Ok(dotlock) => dotlock,
+        Err(busy) => return Ok(Err(busy)),
+    };
+    let file = open(path)?;
+    match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::ACCESS | Errno::AGAIN) => return Ok(Err("another program".to_owned())),
+        Err(error) => return Err(Error::io("lock", path, error)),
+        Ok(()) => {}
+    }
+    // A mail reader may have put a new file in its place while we waited for the lock of the old one.
+    if !is_at(&file, path) {
+        return Ok(Err("a program that replaced it".to_owned()));
+    }
+    Ok(Ok(Locked { file, _dotlock: dotlock, claim }))
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(named)) = (file.metadata(), fs::symlink_metadata(path)) else { return false };
+    (open.dev(), open.ino()) == (named.dev(), named.ino())
+}
+
+/// Opens the mbox, which is created if need be. Follows no link, waits for no FIFO, and takes no file of
+/// somebody else's in a folder where anybody may have put it.
+fn open(path: &Path) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32);
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let file = options.create_new(true).open(path).map_err(|error| Error::cannot_create(path, error))?;
+            barrier::sync_folder(folder(path))?;
+            file
+        }
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            return Err(Error::NotAnMbox { path: path.to_owned() });
+        }
+        result => result.map_err(|error| Error::cannot_create(path, error))?,
+    };
+    let metadata = file.metadata().map_err(|error| Error::io("read", path, error))?;
+    if !metadata.is_file() {
+        return Err(Error::NotAnMbox { path: path.to_owned() });
+    }
+    let user = rustix::process::geteuid();
+    let is_ours = user.is_root() || (metadata.uid() == user.as_raw() && metadata.nlink() == 1);
+    if !is_ours && is_shared(folder(path)) {
+        return Err(Error::Untrusted { path: path.to_owned() });
+    }
+    Ok(file)
+}
+
+/// The mboxes that threads of this process are working on.
+static CLAIMED: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+
+/// One thread's right to have an mbox open. fcntl locks belong to the process: they do not keep out its other
+/// threads, and closing any descriptor of the file gives them all up (fcntl(2)).
+#[derive(Debug)]
+struct Claim {
+    path: PathBuf,
+    key: PathBuf,
+}
+
+impl Claim {
+    fn take(path: &Path) -> Result<Self, Busy> {
+        let folder = folder(path).canonicalize().unwrap_or_else(|_| folder(path).to_owned());
+        let key = folder.join(path.file_name().unwrap_or_default());
+        let is_free = CLAIMED.lock().expect("nobody panics while holding it").insert(key.clone());
+        if !is_free {
+            return Err("another account of this run".to_owned());
+        }
+        Ok(Claim { path: path.to_owned(), key })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        CLAIMED.lock().expect("nobody panics while holding it").remove(&self.key);
+    }
+}
+
+/// `PATH.lock`, ours. It holds `PID:HOST`: readers that take it for a plain number see the process, others
+/// also see on which host to look for it.
+#[derive(Debug)]
+struct Dotlock {
+    path: PathBuf,
+}
+
+impl Dotlock {
+    /// `None` where none can be made: in `/var/mail` only privileged programs may, and the rest of the world
+    /// makes do with fcntl locks there.
+    fn take(mbox: &Path) -> Result<Result<Option<Self>, Busy>, Error> {
+        let path = dotlock_path(mbox);
+        for _ in 0..2 {
+            match create(&path) {
+                Ok(()) => return Ok(Ok(Some(Dotlock { path }))),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied) => return Ok(Ok(None)),
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(Ok(None)),
+                Err(error) => return Err(Error::cannot_create(path, error)),
+            }
+            let Some(found) = Found::look(&path) else { continue };
+            if !found.is_stale() {
+                return Ok(Err(found.holder(&path)));
+            }
+            found.remove(&path);
+        }
+        Ok(Err(format!("whoever created `{}`", path.display())))
+    }
+}
+
+impl Drop for Dotlock {
+    fn drop(&mut self) {
+        // If it cannot be removed it says whose it is, and is stale when this process has ended.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn dotlock_path(mbox: &Path) -> PathBuf {
+    let mut path = mbox.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
+}
+
+/// Removes a dotlock that a dead process of this host left. Returns how many.
+pub(super) fn sweep(mbox: &Path) -> usize {
+    let path = dotlock_path(mbox);
+    match Found::look(&path) {
+        Some(found) if found.is_of_the_dead() => usize::from(found.remove(&path)),
+        _ => 0,
+    }
+}
+
+fn create(path: &Path) -> io::Result<()> {
+    let content = format!("{}:{}\n", std::process::id(), host());
+    #[cfg(target_os = "linux")]
+    match create_with_content(path, content.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {}
+        result => return result,
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o644).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+    let mut file = options.open(path)?;
+    // Without content it locks just as well; only a crash makes the next run wait longer.
+    let _ = file.write_all(content.as_bytes());
+    Ok(())
+}
+
+/// The name and the content appear at once, so that no crash leaves a lock that says nothing of its owner.
+#[cfg(target_os = "linux")]
+fn create_with_content(path: &Path, content: &[u8]) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD};
+    use std::os::fd::AsRawFd;
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o644).custom_flags(OFlags::TMPFILE.bits() as i32);
+    let mut file = options.open(folder(path))?;
+    file.write_all(content)?;
+    let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A dotlock that is there already.
+#[derive(Debug)]
+struct Found {
+    metadata: fs::Metadata,
+    content: String,
+}
+
+impl Found {
+    /// `None` when it is gone by now.
+    fn look(path: &Path) -> Option<Self> {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        Some(Found { metadata, content: read(path).unwrap_or_default() })
+    }
+
+    /// The process that made it, and the host, when it says so.
+    fn owner(&self) -> Option<(Pid, Option<&str>)> {
+        let (process, host) = match self.content.trim().split_once(':') {
+            Some((process, host)) => (process, Some(host)),
+            None => (self.content.trim(), None),
+        };
+        Some((Pid::from_raw(process.parse().ok().filter(|pid| *pid > 0)?)?, host))
+    }
+
+    fn is_stale(&self) -> bool {
+        let age = self.metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
+        self.is_of_the_dead() || age.is_some_and(|age| age >= STALE)
+    }
+
+    /// A bare number is taken for a process of this host, which is how the programs that write it read it.
+    fn is_of_the_dead(&self) -> bool {
+        let Some((process, on)) = self.owner() else { return false };
+        if on.is_some_and(|on| on != host()) {
+            return false;
+        }
+        // Ours, but nobody in this process has a claim: an earlier process had our number, as the first one of
+        // a container always has.
+        process == rustix::process::getpid() || rustix::process::test_kill_process(process) == Err(Errno::SRCH)
+    }
+
+    fn holder(&self, path: &Path) -> Busy {
+        match self.owner() {
+            Some((process, Some(on))) if on != host() => {
+                format!("process {} on {}", process.as_raw_nonzero(), crate::text::printable(on.as_bytes()))
+            }
+            Some((process, _)) => format!("process {}", process.as_raw_nonzero()),
+            None => format!("whoever created `{}`", path.display()),
+        }
+    }
+
+    /// Another waiting program may have replaced it since we looked: only the one that was stale goes.
+    fn remove(&self, path: &Path) -> bool {
+        let is_same = |now: fs::Metadata| {
+            (now.dev(), now.ino(), now.mtime_nsec())
+                == (self.metadata.dev(), self.metadata.ino(), self.metadata.mtime_nsec())
+        };
+        fs::symlink_metadata(path).is_ok_and(is_same) && fs::remove_file(path).is_ok()
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let mut content = String::new();
+    // Longer than any process number and host name.
+    file.take(400).read_to_string(&mut content)?;
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::Command;
+    use tempfile::TempDir;
+
+    fn mbox() -> (TempDir, PathBuf, Stop) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mbox");
+        (folder, path, Stop::new().unwrap())
+    }
+
+    fn lock_soon(path: &Path, stop: &Stop) -> Result<Locked, Error> {
+        wait(path, stop, Duration::from_millis(20), attempt)
+    }
+
+    fn dead_process() -> u32 {
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        child.id()
+    }
+
+    #[test]
+    fn a_lock_says_who_holds_it_and_is_gone_when_dropped() {
+        let (_folder, path, stop) = mbox();
+        let locked = lock(&path, &stop).unwrap();
+        let content = fs::read_to_string(dotlock_path(&path)).unwrap();
+        assert_eq!(content, format!("{}:{}\n", std::process::id(), host()));
+        assert_eq!(
+            lock_soon(&path, &stop).unwrap_err().to_string(),
+            format!("mbox `{}` is locked by another account of this run", path.display())
+        );
+        drop(locked);
+        assert!(!dotlock_path(&path).exists());
+        lock_soon(&path, &stop).unwrap();
+    }
+
+    #[test]
+    fn a_living_dotlock_is_respected() {
+        let (_folder, path, stop) = mbox();
+        for (content, holder) in [
+            ("1\n", "process 1".to_owned()),
+            ("", format!("whoever created `{}`", dotlock_path(&path).display())),
+            ("99999999:elsewhere", "process 99999999 on elsewhere".to_owned()),
+        ] {
+            fs::write(dotlock_path(&path), content).unwrap();
+            let error = lock_soon(&path, &stop).unwrap_err();
+            assert_eq!(error.to_string(), format!("mbox `{}` is locked by {holder}", path.display()));
+            assert_eq!(sweep(&path), 0);
+        }
+    }
+
+    #[test]
+    fn a_dotlock_of_a_dead_process_is_broken() {
+        let (_folder, path, stop) = mbox();
+        for content in [format!("{}\n", dead_process()), format!("{}:{}", dead_process(), host())] {
+            fs::write(dotlock_path(&path), &content).unwrap();
+            lock_soon(&path, &stop).unwrap();
+            fs::write(dotlock_path(&path), &content).unwrap();
+            assert_eq!(sweep(&path), 1);
+        }
+    }
+
+    #[test]
+    fn an_old_dotlock_is_broken() {
+        let (_folder, path, stop) = mbox();
+        let file = File::create(dotlock_path(&path)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - STALE - Duration::from_secs(1)).unwrap();
+        lock_soon(&path, &stop).unwrap();
+    }
+
+    #[test]
+    fn a_wish_to_stop_ends_the_wait() {
+        let (_folder, path, stop) = mbox();
+        fs::write(dotlock_path(&path), "1").unwrap();
+        stop.request(15);
+        assert!(matches!(lock(&path, &stop), Err(Error::Stopped { .. })));
+    }
+
+    #[test]
+    fn links_are_followed_only_in_folders_of_our_own() {
+        let (folder, path, stop) = mbox();
+        symlink("real", &path).unwrap();
+        assert_eq!(resolve(&path).unwrap(), folder.path().join("real"));
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(resolve(&path), Err(Error::Untrusted { .. })));
+        assert!(lock_soon(&path, &stop).is_err());
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink("mbox", &path).unwrap();
+        assert!(matches!(resolve(&path), Err(Error::CannotCreate { .. })));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_dotlock_is_not_followed() {
+        let (folder, path, stop) = mbox();
+        let precious = folder.path().join("precious");
+        symlink(&precious, dotlock_path(&path)).unwrap();
+        assert!(matches!(lock_soon(&path, &stop), Err(Error::Locked { .. })));
+        assert!(!precious.exists());
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_mbox() {
+        let (_folder, path, stop) = mbox();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(lock_soon(&path, &stop), Err(Error::NotAnMbox { .. })));
+        assert!(matches!(look(&path, &stop, |_| Ok(())), Err(Error::NotAnMbox { .. })));
+    }
+}

@@ -1,0 +1,605 @@
+//! Maildir: a file a message, written below `tmp` and renamed into `new`.
+//!
+//! Owns unique names, the rename, and how to find out after a crash what became of one. Nobody needs a lock.
+//! A message costs four system calls besides the shared barrier: open, write, close, rename.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::barrier::{self, Barrier};
+use super::spool::random;
+use super::{Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced};
+
+/// Staged messages that keep their descriptor: enough for every batch that is synced file by file and few
+/// enough for twenty accounts below the usual limit of 1024. Beyond, the file is opened again to be synced.
+const KEPT_OPEN: usize = 32;
+
+/// A message this large is sent on its way to the disk while the rest of it comes, this much at a time.
+const WRITE_BACK: u64 = 8 << 20;
+
+pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
+    let folders = Arc::new(Folders::create(path)?);
+    let barrier = Barrier::new(&folders.tmp);
+    let stager = Stager { folders: folders.clone(), names: Names::new(&context.tag), open: Arc::default() };
+    Ok((stager, Publisher { folders, barrier }))
+}
+
+/// The open folders of a Maildir.
+#[derive(Debug)]
+struct Folders {
+    path: PathBuf,
+    tmp: OwnedFd,
+    new: OwnedFd,
+}
+
+impl Folders {
+    fn create(path: &Path) -> Result<Self, Error> {
+        for name in ["tmp", "new", "cur"] {
+            let folder = path.join(name);
+            barrier::create_folder(&folder)?;
+            // Better known now than after the first message was fetched.
+            rustix::fs::access(&folder, Access::WRITE_OK | Access::EXEC_OK)
+                .map_err(|error| Error::cannot_create(folder.join("…"), error))?;
+        }
+        Self::open(path).map_err(|error| Error::io("open", path, error))
+    }
+
+    fn open(path: &Path) -> rustix::io::Result<Self> {
+        let open = |name| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::openat(CWD, path.join(name), flags, Mode::empty())
+        };
+        Ok(Folders { path: path.to_owned(), tmp: open("tmp")?, new: open("new")? })
+    }
+
+    fn tmp_path(&self, name: &str) -> PathBuf {
+        self.path.join("tmp").join(name)
+    }
+
+    /// Moves a message into `new`, where there must be none of that name.
+    fn publish(&self, staged: &str, name: &str) -> rustix::io::Result<()> {
+        #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+        {
+            let flags = rustix::fs::RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(&self.tmp, staged, &self.new, name, flags) {
+                // NFS and some FUSE file systems do not know the flag.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+                result => return result,
+            }
+        }
+        // Looking first leaves a gap, but the name is unique: only somebody who can delete mail could use it.
+        match rustix::fs::statat(&self.new, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(Errno::NOENT) => rustix::fs::renameat(&self.tmp, staged, &self.new, name),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sync_new(&self) -> Result<(), Error> {
+        rustix::fs::fsync(&self.new).map_err(|error| Error::io("sync", self.path.join("new"), error))
+    }
+}
+
+/// Unique names: `SECS.M<usec>P<pid>Q<n>R<random>_<tag>.<host>` (<https://cr.yp.to/proto/maildir.html>).
+#[derive(Debug)]
+struct Names {
+    tag_and_host: String,
+    random: u64,
+    count: u64,
+}
+
+impl Names {
+    fn new(tag: &str) -> Self {
+        Names { tag_and_host: tag_and_host(tag), random: random(), count: 0 }
+    }
+
+    fn next(&mut self) -> String {
+        // A clock before 1970 costs the sorting, not the uniqueness.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (seconds, micros, process) = (now.as_secs(), now.subsec_micros(), std::process::id());
+        self.count += 1;
+        let Names { tag_and_host, random, count } = self;
+        format!("{seconds}.M{micros}P{process}Q{count}R{random:016x}{tag_and_host}")
+    }
+}
+
+fn tag_and_host(tag: &str) -> String {
+    format!("_{tag}.{}", host())
+}
+
+/// The host's name as it may stand in a file name that ends with `,S=` and, later, with `:2,`.
+fn host() -> String {
+    let system = rustix::system::uname();
+    escaped(&system.nodename().to_string_lossy())
+}
+
+/// `/` and `:` become `\057` and `\072`, as the Maildir page wants it, and so does whatever else is odd.
+fn escaped(host: &str) -> String {
+    let octet = |octet: u8| match octet {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => char::from(octet).to_string(),
+        _ => format!("\\{octet:03o}"),
+    };
+    host.bytes().map(octet).collect()
+}
+
+/// Writes messages below `tmp`.
+#[derive(Debug)]
+pub(super) struct Stager {
+    folders: Arc<Folders>,
+    names: Names,
+    open: Arc<AtomicUsize>,
+}
+
+impl Stager {
+    pub(super) fn stage(&mut self) -> Result<Stage, Error> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let name = self.names.next();
+            match rustix::fs::openat(&self.folders.tmp, &*name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => {
+                    let unseen = Unseen { folders: self.folders.clone(), name, file: None, is_published: false };
+                    return Ok(Stage { file: file.into(), octets: 0, open: self.open.clone(), unseen });
+                }
+                Err(Errno::EXIST) => continue,
+                Err(error) => return Err(Error::cannot_create(self.folders.tmp_path(&name), error)),
+            }
+        }
+    }
+}
+
+/// A message that is being written below `tmp`.
+#[derive(Debug)]
+pub(super) struct Stage {
+    file: File,
+    octets: u64,
+    open: Arc<AtomicUsize>,
+    unseen: Unseen,
+}
+
+impl Stage {
+    pub(super) fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
+        let written = self.file.write(octets).map_err(|error| self.unseen.failed("write", error))?;
+        let before = self.octets;
+        self.octets += written as u64;
+        if before / WRITE_BACK != self.octets / WRITE_BACK {
+            begin_write_back(&self.file, before / WRITE_BACK * WRITE_BACK);
+        }
+        Ok(written)
+    }
+
+    pub(super) fn finish(self) -> Staged {
+        let Stage { file, octets, open, mut unseen } = self;
+        unseen.file = Kept::new(file, open);
+        Staged { octets, held: Held::Maildir(unseen) }
+    }
+}
+
+/// Starts writing 8 MiB to the disk, so that the barrier at the end has little left to wait for. "Don't need"
+/// starts write-back of what is dirty and frees what is clean (posix_fadvise(2)); it is advice, so its failure
+/// is of no interest.
+fn begin_write_back(file: &File, from: u64) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(file, from, std::num::NonZeroU64::new(WRITE_BACK), rustix::fs::Advice::DontNeed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, from);
+}
+
+/// A descriptor that is worth keeping, counted.
+#[derive(Debug)]
+struct Kept {
+    file: File,
+    open: Arc<AtomicUsize>,
+}
+
+impl Kept {
+    /// `None`, and the file is closed, when enough are open already.
+    fn new(file: File, open: Arc<AtomicUsize>) -> Option<Self> {
+        if open.fetch_add(1, Ordering::Relaxed) < KEPT_OPEN {
+            return Some(Kept { file, open });
+        }
+        open.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A file below `tmp`; dropped before it is published, it is removed.
+#[derive(Debug)]
+pub(super) struct Unseen {
+    folders: Arc<Folders>,
+    name: String,
+    file: Option<Kept>,
+    is_published: bool,
+}
+
+impl Unseen {
+    fn failed(&self, doing: &'static str, error: impl Into<io::Error>) -> Error {
+        Error::io(doing, self.folders.tmp_path(&self.name), error)
+    }
+
+    fn fsync(&self) -> Result<(), Error> {
+        let synced = match &self.file {
+            Some(kept) => rustix::fs::fsync(&kept.file),
+            // Linux reports a write-back error that nobody has seen to descriptors opened later, too.
+            None => self.reopen().and_then(rustix::fs::fsync),
+        };
+        synced.map_err(|error| self.failed("sync", error))
+    }
+
+    fn reopen(&self) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.folders.tmp, &*self.name, flags, Mode::empty())
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if !self.is_published {
+            // What cannot be removed now is swept by the next run.
+            let _ = rustix::fs::unlinkat(&self.folders.tmp, &*self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// Renames messages into `new`.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    folders: Arc<Folders>,
+    barrier: Barrier,
+}
+
+impl Publisher {
+    /// The names below `tmp` are not synced: should a power loss take one, the message is fetched again.
+    pub(super) fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
+        let (mut unseen, octets): (Vec<_>, Vec<_>) = batch.into_iter().map(parts).unzip();
+        let failed = |error| Error::io("sync", self.folders.path.join("tmp"), error);
+        self.barrier.sync(&self.folders.tmp, &unseen, Unseen::fsync, failed)?;
+        unseen.iter_mut().for_each(|unseen| unseen.file = None);
+        Ok(unseen.into_iter().zip(octets).map(synced).collect())
+    }
+
+    /// A kill before a rename leaves the whole, durable message below `tmp`, and recovery renames it; one after
+    /// it leaves the message in `new`, where recovery finds it. A power loss may undo renames that are not
+    /// synced yet, which is the first case again. So an intended file is never removed here, whatever fails.
+    pub(super) fn publish(&mut self, batch: Vec<Synced>) -> Result<Vec<Outcome>, Error> {
+        let mut intended: Vec<_> = batch.into_iter().map(intended).collect();
+        intended.iter_mut().for_each(|(unseen, _)| unseen.is_published = true);
+        let mut outcomes = Vec::with_capacity(intended.len());
+        for (unseen, receipt) in intended {
+            outcomes.push(self.rename(&unseen, receipt)?);
+        }
+        if !outcomes.is_empty() {
+            self.folders.sync_new()?;
+        }
+        Ok(outcomes)
+    }
+
+    fn rename(&self, unseen: &Unseen, receipt: Receipt) -> Result<Outcome, Error> {
+        match self.folders.publish(&unseen.name, &final_name(&unseen.name, receipt.octets)) {
+            Ok(()) => Ok(Outcome::Delivered(receipt)),
+            // Somebody tidied up below `tmp`: this message has to come again, the others need not.
+            Err(Errno::NOENT) => Ok(Outcome::Refused(Refusal::new(Reason::Vanished, &[]))),
+            Err(error) => Err(unseen.failed("rename", error)),
+        }
+    }
+}
+
+fn parts(staged: Staged) -> (Unseen, u64) {
+    let Held::Maildir(unseen) = staged.held else { unreachable!("{OF_ONE_TARGET}") };
+    (unseen, staged.octets)
+}
+
+fn synced((unseen, octets): (Unseen, u64)) -> Synced {
+    let place = Place::Maildir { maildir: unseen.folders.path.clone(), name: final_name(&unseen.name, octets) };
+    Synced { place, octets, held: Held::Maildir(unseen) }
+}
+
+fn intended(synced: Synced) -> (Unseen, Receipt) {
+    let Held::Maildir(unseen) = synced.held else { unreachable!("{OF_ONE_TARGET}") };
+    (unseen, Receipt { place: synced.place, octets: synced.octets })
+}
+
+/// `,S=` saves Maildir++ readers a `stat` for each message.
+fn final_name(staged: &str, octets: u64) -> String {
+    format!("{staged},S={octets}")
+}
+
+/// The name below `tmp`, and the octets, that a name below `new` tells; `None` if it is not one of ours.
+fn staged_name(name: &str) -> Option<(&str, u64)> {
+    let (staged, octets) = name.rsplit_once(",S=")?;
+    (!name.contains('/')).then_some((staged, octets.parse().ok()?))
+}
+
+/// Finds the intended messages of one batch, and publishes those that only lack that.
+pub(super) fn recover(path: &Path, places: &[Place]) -> Result<Vec<Recovered>, Error> {
+    let folders = match Folders::open(path) {
+        Ok(folders) => folders,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(places.iter().map(|_| Recovered::Absent).collect()),
+        Err(error) => return Err(Error::io("open", path, error)),
+    };
+    let mut found = Vec::with_capacity(places.len());
+    for place in places {
+        found.push(settle_in_new(&folders, name_of(place))?);
+    }
+    // A mail reader moves messages from `new` to `cur` at any moment: only one that was not in `new` any more
+    // when we looked can be in `cur`, so that is looked at later.
+    if found.contains(&false) {
+        find_in_cur(&folders, places, &mut found)?;
+    }
+    if found.contains(&true) {
+        // It may have been renamed, by us or by a reader, just before the crash.
+        folders.sync_new()?;
+        barrier::sync_folder(&path.join("cur"))?;
+    }
+    Ok(places.iter().zip(found).map(recovered).collect())
+}
+
+fn name_of(place: &Place) -> &str {
+    let Place::Maildir { name, .. } = place else { unreachable!("recovery sorts places by their kind") };
+    name
+}
+
+fn recovered((place, is_found): (&Place, bool)) -> Recovered {
+    match staged_name(name_of(place)) {
+        Some((_, octets)) if is_found => Recovered::Delivered(Receipt { place: place.clone(), octets }),
+        _ => Recovered::Absent,
+    }
+}
+
+fn settle_in_new(folders: &Folders, name: &str) -> Result<bool, Error> {
+    let failed = |error: Errno| Error::io("look for", folders.path.join("new").join(name), error);
+    let Some((staged, octets)) = staged_name(name) else { return Ok(false) };
+    match rustix::fs::statat(&folders.new, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => return Ok(true),
+        Err(Errno::NOENT) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    // Its contents were durable before it was intended; with another size it is not what was intended.
+    match rustix::fs::statat(&folders.tmp, staged, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_size as u64 == octets => {
+            folders.publish(staged, name).map_err(failed)?;
+            Ok(true)
+        }
+        Ok(_) | Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// In `cur` a name has the reader's flags behind it: `:2,` and letters (`;` or `!` where `:` cannot be).
+fn find_in_cur(folders: &Folders, places: &[Place], found: &mut [bool]) -> Result<(), Error> {
+    let missing: HashMap<&str, usize> =
+        places.iter().enumerate().filter(|(i, _)| !found[*i]).map(|(i, place)| (name_of(place), i)).collect();
+    let base = |name: &str| name.split([':', ';', '!']).next().and_then(|base| missing.get(base).copied());
+    for name in barrier::names_in(&folders.path.join("cur"), |name| base(name).is_some())? {
+        found[base(&name).expect("only such names were asked for")] = true;
+    }
+    Ok(())
+}
+
+/// Removes what runs with this tag, on this host, left below `tmp`.
+pub(super) fn sweep(path: &Path, context: &Context) -> Result<usize, Error> {
+    let tmp = path.join("tmp");
+    let ending = tag_and_host(&context.tag);
+    let litter = barrier::names_in(&tmp, |name| name.strip_suffix(&ending).is_some_and(has_our_form))?;
+    for name in &litter {
+        let path = tmp.join(name);
+        std::fs::remove_file(&path).map_err(|error| Error::io("remove", path, error))?;
+    }
+    Ok(litter.len())
+}
+
+/// `SECS.M<usec>P<pid>Q<n>R<random>`.
+fn has_our_form(name: &str) -> bool {
+    let Some((seconds, rest)) = name.split_once('.') else { return false };
+    seconds.bytes().all(|octet| octet.is_ascii_digit())
+        && rest.starts_with('M')
+        && rest.bytes().all(|octet| octet.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Target;
+    use crate::deliver::tests::{Promised, context, deliver, die, is_there, names, places, stage};
+    use crate::deliver::{self};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use tempfile::TempDir;
+
+    struct Home {
+        folder: TempDir,
+        maildir: PathBuf,
+        context: Context,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let maildir = folder.path().join("Mail/in");
+            let context = context(folder.path());
+            Home { folder, maildir, context }
+        }
+
+        fn target(&self) -> Target {
+            Target::Maildir(self.maildir.clone())
+        }
+
+        fn open(&self) -> (deliver::Stager, deliver::Publisher) {
+            deliver::open(&self.target(), &self.context).unwrap()
+        }
+
+        fn recover(&self, places: &[Place]) -> Vec<bool> {
+            is_there(&deliver::recover(places, &self.context).unwrap())
+        }
+
+        fn sweep(&self) -> usize {
+            deliver::sweep(&self.target(), &self.context).unwrap()
+        }
+
+        fn count(&self, folder: &str) -> usize {
+            names(self.maildir.join(folder)).len()
+        }
+    }
+
+    #[test]
+    fn a_message_appears_in_new_with_its_octets() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let outcomes = deliver(&mut stager, &mut publisher, &[b"Subject: x\n\nbody \xff\n", b""]);
+        let [Outcome::Delivered(first), Outcome::Delivered(second)] = &outcomes[..] else { panic!("{outcomes:?}") };
+        assert_eq!((first.octets(), second.octets()), (19, 0));
+        let file = home.maildir.join("new").join(name_of(first.place()));
+        assert!(name_of(first.place()).ends_with(",S=19"));
+        assert_eq!(fs::read(&file).unwrap(), b"Subject: x\n\nbody \xff\n");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!((home.count("tmp"), home.count("new")), (0, 2));
+    }
+
+    #[test]
+    fn more_messages_than_open_descriptors_are_delivered() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        for has_syncfs in [true, false] {
+            let deliver::PublisherOf::Maildir(inner) = &mut publisher.0 else { panic!() };
+            inner.barrier = if has_syncfs { Barrier::new(&inner.folders.tmp) } else { Barrier::without_syncfs() };
+            let outcomes = deliver(&mut stager, &mut publisher, &[&b"x\n"[..]; 100]);
+            assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Delivered(_))));
+        }
+        assert_eq!(home.count("new"), 200);
+        let deliver::StagerOf::Maildir(inner) = &stager.0 else { panic!() };
+        assert_eq!(inner.open.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_dropped_before_it_is_published_leaves_nothing() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        drop(stager.stage(vec![]).unwrap());
+        drop(stage(&mut stager, b"x"));
+        drop(publisher.sync(vec![stage(&mut stager, b"x")]).unwrap());
+        assert_eq!((home.count("tmp"), home.count("new")), (0, 0));
+    }
+
+    #[test]
+    fn after_a_crash_before_publish_recovery_publishes() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let synced = publisher.sync(vec![stage(&mut stager, b"one"), stage(&mut stager, b"two")]).unwrap();
+        let places = places(&synced);
+        die(synced);
+        assert_eq!(home.recover(&places), [true, true]);
+        assert_eq!((home.count("tmp"), home.count("new")), (0, 2));
+        assert_eq!(home.recover(&places), [true, true]);
+    }
+
+    #[test]
+    fn recovery_finds_what_a_mail_reader_has_taken() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let synced =
+            publisher.sync(vec![stage(&mut stager, b"1"), stage(&mut stager, b"2"), stage(&mut stager, b"3")]).unwrap();
+        let places = places(&synced);
+        publisher.publish(Promised(synced)).unwrap();
+        let take = |i: usize, to: &str| {
+            let name = name_of(&places[i]);
+            fs::rename(home.maildir.join("new").join(name), home.maildir.join(to.replace("NAME", name))).unwrap();
+        };
+        take(0, "cur/NAME:2,FS");
+        take(1, "cur/NAME");
+        take(2, "cur/NAMEx:2,");
+        assert_eq!(home.recover(&places), [true, true, false]);
+    }
+
+    #[test]
+    fn recovery_does_not_trust_a_file_of_another_size() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let synced = publisher.sync(vec![stage(&mut stager, b"whole")]).unwrap();
+        let places = places(&synced);
+        die(synced);
+        let cut = home.maildir.join("tmp").join(&names(home.maildir.join("tmp"))[0]);
+        fs::write(cut, "who").unwrap();
+        assert_eq!(home.recover(&places), [false]);
+        assert_eq!((home.sweep(), home.count("tmp"), home.count("new")), (1, 0, 0));
+    }
+
+    #[test]
+    fn recovery_never_leaves_the_maildir() {
+        let home = Home::new();
+        home.open();
+        fs::write(home.folder.path().join("x"), "").unwrap();
+        let place = |name: &str| Place::Maildir { maildir: home.maildir.clone(), name: name.into() };
+        assert_eq!(home.recover(&[place("../../../x,S=0"), place("x"), place("x,S=x")]), [false, false, false]);
+        let gone = Place::Maildir { maildir: home.folder.path().join("gone"), name: "x,S=0".into() };
+        assert_eq!(home.recover(&[gone]), [false]);
+    }
+
+    #[test]
+    fn only_litter_of_this_account_is_swept() {
+        let home = Home::new();
+        let (mut stager, _publisher) = home.open();
+        die(stager.stage(vec![]).unwrap());
+        die(stage(&mut stager, b"x"));
+        let others = ["1.M2P3Q4R5_other.host", "1.M2P3.host", "draft", &format!("x y{}", tag_and_host("t4g"))];
+        for other in others {
+            fs::write(home.maildir.join("tmp").join(other), "").unwrap();
+        }
+        assert_eq!(home.sweep(), 2);
+        assert_eq!(home.count("tmp"), others.len());
+        assert_eq!(home.sweep(), 0);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_overwritten() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let synced = publisher.sync(vec![stage(&mut stager, b"ours")]).unwrap();
+        let taken = home.maildir.join("new").join(name_of(synced[0].place()));
+        fs::write(&taken, "theirs").unwrap();
+        assert!(publisher.publish(Promised(synced)).is_err());
+        assert_eq!(fs::read(taken).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn a_message_that_vanished_from_tmp_costs_only_itself() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let synced = publisher.sync(vec![stage(&mut stager, b"1"), stage(&mut stager, b"2")]).unwrap();
+        fs::remove_file(home.maildir.join("tmp").join(staged_name(name_of(synced[0].place())).unwrap().0)).unwrap();
+        let outcomes = publisher.publish(Promised(synced)).unwrap();
+        assert!(matches!(&outcomes[..], [Outcome::Refused(refusal), Outcome::Delivered(_)] if refusal.is_temporary()));
+    }
+
+    #[test]
+    fn a_maildir_that_is_a_file_is_refused() {
+        let home = Home::new();
+        let path = home.folder.path().join("file");
+        fs::write(&path, "").unwrap();
+        let error = deliver::open(&Target::Maildir(path), &home.context).unwrap_err();
+        assert_eq!(error.kind(), deliver::ErrorKind::CannotCreate);
+    }
+
+    #[test]
+    fn names_are_unique_and_fit_for_a_file_system() {
+        assert_eq!(escaped("a/b:c,d.example"), "a\\057b\\072c\\054d.example");
+        let mut names = Names::new("t4g");
+        let (one, two) = (names.next(), names.next());
+        assert_ne!(one, two);
+        assert!(has_our_form(one.strip_suffix(&tag_and_host("t4g")).unwrap()));
+        assert_eq!(staged_name(&final_name(&one, 17)), Some((&*one, 17)));
+    }
+}

@@ -1,0 +1,763 @@
+//! mbox: one file, to whose end messages are appended under its locks.
+//!
+//! Owns the spool file that a batch waits in, the append, and how to finish one that was cut off. The format is
+//! `mboxrd`'s, the locks are `lock`'s. An append is no atomic step, so the spool keeps the same octets until
+//! the outcome is recorded: what is in the mbox can then be told from what is missing.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use chrono::Local;
+use memchr::memmem;
+
+use super::lock::{self, Locked};
+use super::mboxrd::{self, Quoter};
+use super::spool::{self, Range, Spool, Spools};
+use super::{Context, Error, GROUP, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Recovered, Staged, Synced, barrier};
+use crate::stop::Stop;
+
+/// The envelope sender is looked for in this much of a message.
+const HEAD: usize = 64 * 1024;
+
+/// Quoted octets are written when there are this many, or the message ends.
+const FLUSH: usize = 64 * 1024;
+
+pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
+    barrier::create_folder(path.parent().unwrap_or(Path::new("")))?;
+    let path = lock::resolve(path)?;
+    lock::look(&path, &context.stop, |file| checked_length(file, &path))?;
+    let stager = Stager {
+        spools: Spools::new("mbox", context),
+        writer: Arc::default(),
+        envelope_sender: context.envelope_sender,
+    };
+    Ok((stager, Publisher { path, stop: context.stop.clone(), locked: None, needed: Vec::new() }))
+}
+
+/// Writes messages to spool files, in the form they will have in the mbox.
+#[derive(Debug)]
+pub(super) struct Stager {
+    spools: Spools,
+    /// The spool file that is being filled, while no message is being written to it.
+    writer: Arc<Mutex<Option<Writer>>>,
+    envelope_sender: fn(&[u8]) -> Option<String>,
+}
+
+impl Stager {
+    pub(super) fn stage(&mut self) -> Result<Stage, Error> {
+        let idle = take(&self.writer).filter(Writer::has_room);
+        let writer = match idle {
+            Some(writer) => writer,
+            None => Writer { spool: Arc::new(self.spools.create()?), length: 0, messages: 0, quoted: Vec::new() },
+        };
+        Ok(Stage {
+            begin: writer.length,
+            writer: Some(writer),
+            home: self.writer.clone(),
+            head: Some(Vec::new()),
+            quoter: Quoter::new(),
+            octets: 0,
+            envelope_sender: self.envelope_sender,
+        })
+    }
+}
+
+fn take(writer: &Mutex<Option<Writer>>) -> Option<Writer> {
+    writer.lock().expect("nobody panics while holding it").take()
+}
+
+/// The end of a spool file.
+#[derive(Debug)]
+struct Writer {
+    spool: Arc<Spool>,
+    length: u64,
+    messages: usize,
+    /// What is not written yet; empty between messages.
+    quoted: Vec<u8>,
+}
+
+impl Writer {
+    /// About a batch goes into one file, so that its octets can be given back soon.
+    fn has_room(&self) -> bool {
+        self.messages < GROUP.messages && self.length < GROUP.octets
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.spool.write_at(&self.quoted, self.length)?;
+        self.length += self.quoted.len() as u64;
+        self.quoted.clear();
+        Ok(())
+    }
+
+    /// Forgets what was written after `length`. False when that is impossible and the file must not be used.
+    fn rewind(&mut self, length: u64) -> bool {
+        self.quoted.clear();
+        self.length = length;
+        self.spool.truncate(length).is_ok()
+    }
+}
+
+/// A message that is being written to the spool.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// `None` once the message is finished.
+    writer: Option<Writer>,
+    home: Arc<Mutex<Option<Writer>>>,
+    begin: u64,
+    /// What came before the header was complete: its sender stands in the line above it.
+    head: Option<Vec<u8>>,
+    quoter: Quoter,
+    octets: u64,
+    envelope_sender: fn(&[u8]) -> Option<String>,
+}
+
+impl Stage {
+    pub(super) fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
+        self.octets += octets.len() as u64;
+        match self.head.take() {
+            None => self.put(octets)?,
+            Some(head) if head.is_empty() && is_head(octets, 0) => self.begin(octets)?,
+            Some(mut head) => {
+                let seen = head.len();
+                head.extend_from_slice(octets);
+                match is_head(&head, seen) {
+                    true => self.begin(&head)?,
+                    false => self.head = Some(head),
+                }
+            }
+        }
+        Ok(octets.len())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Staged, Error> {
+        if let Some(head) = self.head.take() {
+            self.begin(&head)?;
+        }
+        let quoter = std::mem::replace(&mut self.quoter, Quoter::new());
+        let writer = self.writer();
+        quoter.finish(&mut writer.quoted);
+        writer.flush()?;
+        writer.messages += 1;
+        let writer = self.writer.take().expect("it was there in the line above");
+        let spooled = Spooled { spool: writer.spool.clone(), offset: self.begin, length: writer.length - self.begin };
+        self.give_back(writer);
+        Ok(Staged { octets: self.octets, held: Held::Mbox(spooled) })
+    }
+
+    fn begin(&mut self, head: &[u8]) -> Result<(), Error> {
+        let sender = (self.envelope_sender)(&head[..head.len().min(HEAD)]);
+        let line = mboxrd::from_line(sender.as_deref(), Local::now().naive_local());
+        self.writer().quoted.extend_from_slice(line.as_bytes());
+        self.put(head)
+    }
+
+    fn put(&mut self, octets: &[u8]) -> Result<(), Error> {
+        let Stage { writer: Some(writer), quoter, .. } = self else { unreachable!("only finish takes it") };
+        quoter.push(octets, &mut writer.quoted);
+        if writer.quoted.len() >= FLUSH {
+            writer.flush()?;
+        }
+        Ok(())
+    }
+
+    fn writer(&mut self) -> &mut Writer {
+        self.writer.as_mut().expect("only finish takes it")
+    }
+
+    fn give_back(&self, writer: Writer) {
+        *self.home.lock().expect("nobody panics while holding it") = Some(writer);
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let Some(mut writer) = self.writer.take() else { return };
+        if writer.rewind(self.begin) {
+            self.give_back(writer);
+        }
+    }
+}
+
+/// True when the header section ends in these octets, of which `seen` were looked at before, or is too long to
+/// wait for.
+fn is_head(octets: &[u8], seen: usize) -> bool {
+    let news = &octets[seen.saturating_sub(2)..];
+    octets.len() >= HEAD
+        || octets.starts_with(b"\n")
+        || memmem::find(news, b"\n\n").is_some()
+        || memmem::find(news, b"\n\r\n").is_some()
+}
+
+/// A message in the spool. With its last one the file goes, too.
+#[derive(Debug)]
+pub(super) struct Spooled {
+    spool: Arc<Spool>,
+    offset: u64,
+    length: u64,
+}
+
+impl Spooled {
+    fn range(&self) -> Range<'_> {
+        Range::of(&self.spool, self.offset, self.length)
+    }
+}
+
+/// Appends batches to the mbox.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    path: PathBuf,
+    stop: Stop,
+    /// From sync to publish: the locked mbox and how long it was.
+    locked: Option<(Locked, u64)>,
+    /// What recovery needs until the outcomes are durable.
+    needed: Vec<Arc<Spool>>,
+}
+
+impl Publisher {
+    /// The locks are taken here because the places depend on the length, and nobody may change that any more.
+    ///
+    /// A kill in here leaves at most a blank line at the end of the mbox, which changes no message and is
+    /// wanted there by the next one, and a dotlock that says whose it was.
+    pub(super) fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
+        self.locked = None;
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch: Vec<_> = batch.into_iter().map(parts).collect();
+        for same in batch.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(&one.spool, &other.spool)) {
+            same[0].0.spool.sync()?;
+        }
+        let locked = lock::lock(&self.path, &self.stop)?;
+        let mut offset = separated(&locked)?;
+        self.locked = Some((locked, offset));
+        let place = |(spooled, octets): (Spooled, u64)| {
+            let place = self.place(&spooled, offset);
+            offset += spooled.length;
+            Synced { place, octets, held: Held::Mbox(spooled) }
+        };
+        Ok(batch.into_iter().map(place).collect())
+    }
+
+    fn place(&self, spooled: &Spooled, offset: u64) -> Place {
+        Place::Mbox {
+            path: self.path.clone(),
+            offset,
+            length: spooled.length,
+            spool: spooled.spool.path().to_owned(),
+            spool_offset: spooled.offset,
+        }
+    }
+
+    /// A kill before the first octet leaves the mbox as it was, one after the last leaves it complete, and one
+    /// between them leaves a prefix of the batch at its end; recovery tells them apart by the spool, and
+    /// completes it. So the spool stays until the outcomes are durable, which the next batch's intents, being
+    /// further down in the same journal, or [`super::Publisher::finish`] tell.
+    pub(super) fn publish(&mut self, batch: Vec<Synced>) -> Result<Vec<Outcome>, Error> {
+        self.release();
+        if batch.is_empty() {
+            self.locked = None;
+            return Ok(Vec::new());
+        }
+        let (batch, receipts): (Vec<_>, Vec<_>) = batch.into_iter().map(intended).unzip();
+        for spooled in &batch {
+            self.need(&spooled.spool);
+        }
+        let (locked, length) = self.locked.take().expect("a batch is synced before it is published");
+        if length_of(locked.file(), locked.path())? != length {
+            return Err(Error::Changed { path: self.path.clone() });
+        }
+        let offsets = batch.iter().scan(length, |end, spooled| {
+            let offset = *end;
+            *end += spooled.length;
+            Some(offset)
+        });
+        append(&locked, offsets.zip(batch.iter().map(Spooled::range)))?;
+        Ok(receipts.into_iter().map(Outcome::Delivered).collect())
+    }
+
+    fn need(&mut self, spool: &Arc<Spool>) {
+        if !self.needed.last().is_some_and(|last| Arc::ptr_eq(last, spool)) {
+            spool.set_needed(true);
+            self.needed.push(spool.clone());
+        }
+    }
+
+    fn release(&mut self) {
+        for spool in self.needed.drain(..) {
+            spool.set_needed(false);
+        }
+    }
+
+    pub(super) fn finish(mut self) {
+        self.release();
+    }
+}
+
+fn parts(staged: Staged) -> (Spooled, u64) {
+    let Held::Mbox(spooled) = staged.held else { unreachable!("{OF_ONE_TARGET}") };
+    (spooled, staged.octets)
+}
+
+fn intended(synced: Synced) -> (Spooled, Receipt) {
+    let Held::Mbox(spooled) = synced.held else { unreachable!("{OF_ONE_TARGET}") };
+    (spooled, Receipt { place: synced.place, octets: synced.octets })
+}
+
+fn length_of(file: &File, path: &Path) -> Result<u64, Error> {
+    Ok(file.metadata().map_err(|error| Error::io("read", path, error))?.len())
+}
+
+/// The length of what is an mbox, if only an empty one.
+fn checked_length(file: &File, path: &Path) -> Result<u64, Error> {
+    let length = length_of(file, path)?;
+    if !is_mbox(file, path, length)? {
+        return Err(Error::NotAnMbox { path: path.to_owned() });
+    }
+    Ok(length)
+}
+
+/// Makes sure that the file is an mbox and ends in a blank line, and returns its length then.
+fn separated(locked: &Locked) -> Result<u64, Error> {
+    let length = checked_length(locked.file(), locked.path())?;
+    let missing: &[u8] = match end(locked, length)? {
+        _ if length == 0 => b"",
+        [b'\n', b'\n'] => b"",
+        [_, b'\n'] => b"\n",
+        _ => b"\n\n",
+    };
+    write_or_undo(locked, length, |file| file.write_all_at(missing, length))?;
+    Ok(length + missing.len() as u64)
+}
+
+/// True when the first `length` octets are those of an mbox.
+fn is_mbox(file: &File, path: &Path, length: u64) -> Result<bool, Error> {
+    let mut beginning = [0; 5];
+    match file.read_exact_at(&mut beginning, 0) {
+        Ok(()) => Ok(length == 0 || &beginning == b"From "),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(length == 0),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
+/// The last two octets.
+fn end(locked: &Locked, length: u64) -> Result<[u8; 2], Error> {
+    let mut end = [0; 2];
+    if length >= 2 {
+        let read = locked.file().read_exact_at(&mut end, length - 2);
+        read.map_err(|error| Error::io("read", locked.path(), error))?;
+    }
+    Ok(end)
+}
+
+/// Writes the ranges, each to its offset, and makes them durable. On failure the mbox is as long as it was.
+fn append<'r>(locked: &Locked, ranges: impl Iterator<Item = (u64, Range<'r>)>) -> Result<(), Error> {
+    let length = length_of(locked.file(), locked.path())?;
+    let written = (|| {
+        for (offset, range) in ranges {
+            range.copy_to(locked.file(), locked.path(), offset)?;
+        }
+        locked.file().sync_data().map_err(|error| Error::io("sync", locked.path(), error))
+    })();
+    written.inspect_err(|_| undo(locked.file(), length))
+}
+
+fn write_or_undo(locked: &Locked, length: u64, write: impl Fn(&File) -> io::Result<()>) -> Result<(), Error> {
+    write(locked.file()).map_err(|error| {
+        undo(locked.file(), length);
+        Error::io("write", locked.path(), error)
+    })
+}
+
+/// Cuts off what a failed append left. When even that fails, recovery finds a prefix and completes it.
+fn undo(file: &File, length: u64) {
+    let _ = file.set_len(length).and_then(|()| file.sync_data());
+}
+
+/// An intended message, as the journal tells it.
+#[derive(Debug, Clone, Copy)]
+struct Intended<'a> {
+    offset: u64,
+    length: u64,
+    spool: &'a Path,
+    spool_offset: u64,
+}
+
+impl<'a> Intended<'a> {
+    fn of(place: &'a Place) -> Self {
+        let Place::Mbox { offset, length, spool, spool_offset, .. } = place else {
+            unreachable!("recovery sorts places by their kind")
+        };
+        Intended { offset: *offset, length: *length, spool, spool_offset: *spool_offset }
+    }
+
+    /// Places come from a file on disk, so their sums are checked.
+    fn end(&self) -> Option<u64> {
+        self.offset.checked_add(self.length)
+    }
+
+    fn open_spool(&self) -> Result<Option<File>, Error> {
+        let Some(end) = self.spool_offset.checked_add(self.length) else { return Ok(None) };
+        if self.end().is_none() {
+            return Ok(None);
+        }
+        spool::open(self.spool, end)
+    }
+
+    fn range(&self, file: &'a File) -> Range<'a> {
+        Range { file, path: self.spool, offset: self.spool_offset, length: self.length }
+    }
+}
+
+/// Finds the messages of one batch in the mbox by comparing it with their spool, and finishes an append that
+/// was cut off.
+///
+/// What differs from the spool is left alone: another program has changed the mbox since, and an octet written
+/// to a wrong place would be worse than a message that is fetched again. Without its spool nothing is proved,
+/// and the message is fetched again, too: the spool is removed only when its outcomes are durable, or when
+/// nothing of it had been published.
+pub(super) fn recover(path: &Path, places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    if matches!(path.symlink_metadata(), Err(error) if matches!(error.kind(), NotFound | NotADirectory)) {
+        return Ok(places.iter().map(|_| Recovered::Absent).collect());
+    }
+    let intended: Vec<_> = places.iter().map(Intended::of).collect();
+    let mut spools = Vec::with_capacity(intended.len());
+    for message in &intended {
+        spools.push(message.open_spool()?);
+    }
+    let ranges: Vec<_> =
+        intended.iter().zip(&spools).map(|(message, file)| file.as_ref().map(|file| message.range(file))).collect();
+    let locked = lock::lock(path, &context.stop)?;
+    let whole = find(&locked, &intended, &ranges)?;
+    // Also what is there already: after a sync that failed, memory may hold octets that the disk does not, and
+    // only writing them again makes the kernel write them again.
+    let found = intended.iter().zip(&ranges).zip(&whole).filter(|(_, is_whole)| **is_whole);
+    append(&locked, found.map(|((message, range), _)| (message.offset, range.expect("it was found by its spool"))))?;
+    Ok(places.iter().zip(whole).map(recovered).collect())
+}
+
+fn recovered((place, is_whole): (&Place, bool)) -> Recovered {
+    let Place::Mbox { length, .. } = place else { unreachable!("recovery sorts places by their kind") };
+    match is_whole {
+        true => Recovered::Delivered(Receipt { place: place.clone(), octets: *length }),
+        false => Recovered::Absent,
+    }
+}
+
+/// Which messages are in the mbox, or can be appended to it as if the append had never been cut off.
+fn find(locked: &Locked, intended: &[Intended<'_>], ranges: &[Option<Range<'_>>]) -> Result<Vec<bool>, Error> {
+    let length = length_of(locked.file(), locked.path())?;
+    let mut found = Vec::with_capacity(intended.len());
+    for (message, range) in intended.iter().zip(ranges) {
+        let is_whole = match range {
+            Some(range) if message.end() <= Some(length) => {
+                range.is_at(locked.file(), locked.path(), message.offset, message.length)?
+            }
+            _ => false,
+        };
+        found.push(is_whole);
+    }
+    let cut = found.iter().position(|is_whole| !is_whole).unwrap_or(found.len());
+    if can_continue(locked, length, &intended[cut..], &ranges[cut..])? {
+        found[cut..].fill(true);
+    }
+    Ok(found)
+}
+
+/// True when the mbox ends within, or right before, the first of these messages, with nothing else in between,
+/// and all of them can be written.
+fn can_continue(
+    locked: &Locked,
+    length: u64,
+    intended: &[Intended<'_>],
+    ranges: &[Option<Range<'_>>],
+) -> Result<bool, Error> {
+    let (Some(first), Some(Some(range))) = (intended.first(), ranges.first()) else { return Ok(false) };
+    let is_in_a_row = intended.windows(2).all(|pair| pair[0].end() == Some(pair[1].offset));
+    let is_at_end = first.offset <= length && Some(length) < first.end();
+    if !is_in_a_row || !is_at_end || ranges.iter().any(Option::is_none) {
+        return Ok(false);
+    }
+    // With not an octet of it there, it proves nothing that the lengths agree: what is there must still be an
+    // mbox that ends where a message may begin.
+    let may_begin = first.offset == 0 || end(locked, first.offset)? == [b'\n', b'\n'];
+    if !may_begin || !is_mbox(locked.file(), locked.path(), first.offset)? {
+        return Ok(false);
+    }
+    range.is_at(locked.file(), locked.path(), first.offset, length - first.offset)
+}
+
+/// Removes the dotlock of a run that was killed.
+pub(super) fn sweep(path: &Path) -> Result<usize, Error> {
+    Ok(lock::sweep(&lock::resolve(path)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Target;
+    use crate::deliver;
+    use crate::deliver::tests::{Promised, context, deliver, die, is_there, names, places, stage};
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+    use tempfile::TempDir;
+
+    struct Home {
+        folder: TempDir,
+        mbox: PathBuf,
+        context: Context,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let spool = folder.path().join("state");
+            fs::create_dir(&spool).unwrap();
+            let mbox = folder.path().join("Mail/in");
+            let context = context(&spool);
+            Home { folder, mbox, context }
+        }
+
+        fn open(&self) -> (deliver::Stager, deliver::Publisher) {
+            deliver::open(&Target::Mbox(self.mbox.clone()), &self.context).unwrap()
+        }
+
+        fn recover(&self, places: &[Place]) -> Vec<bool> {
+            is_there(&deliver::recover(places, &self.context).unwrap())
+        }
+
+        fn spools(&self) -> usize {
+            names(&self.context.spool_dir).len()
+        }
+
+        /// The mbox with its times of delivery taken out.
+        fn content(&self) -> String {
+            let content = fs::read(&self.mbox).unwrap();
+            let lines = String::from_utf8(content).unwrap();
+            let timeless = |line: &str| match line.strip_prefix("From ") {
+                Some(rest) => format!("From {} TIME\n", rest.split(' ').next().unwrap()),
+                None => line.to_owned(),
+            };
+            lines.split_inclusive('\n').map(timeless).collect()
+        }
+    }
+
+    #[test]
+    fn messages_are_appended_with_their_sender_and_quoted() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let messages: [&[u8]; 2] = [b"Return-Path: <a@x>\n\nFrom here\n", b"Subject: x\n\nno end"];
+        let outcomes = deliver(&mut stager, &mut publisher, &messages);
+        let [Outcome::Delivered(receipt), _] = &outcomes[..] else { panic!("{outcomes:?}") };
+        assert_eq!(receipt.octets(), messages[0].len() as u64);
+        deliver(&mut stager, &mut publisher, &[b""]);
+        assert_eq!(
+            home.content(),
+            "From a@x TIME\nReturn-Path: <a@x>\n\n>From here\n\n\
+             From MAILER-DAEMON TIME\nSubject: x\n\nno end\n\n\
+             From MAILER-DAEMON TIME\n\n"
+        );
+        assert_eq!(fs::metadata(&home.mbox).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(names(home.mbox.parent().unwrap()), ["in"]);
+    }
+
+    #[test]
+    fn spool_files_go_when_their_outcomes_are_known_to_be_durable() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        deliver(&mut stager, &mut publisher, &[b"1\n"]);
+        drop(stager);
+        assert_eq!(home.spools(), 1);
+        publisher.finish();
+        assert_eq!(home.spools(), 0);
+
+        let (mut stager, mut publisher) = home.open();
+        deliver(&mut stager, &mut publisher, &[b"2\n"]);
+        drop((stager, publisher));
+        assert_eq!(home.spools(), 1);
+        assert_eq!(deliver::sweep(&Target::Mbox(home.mbox.clone()), &home.context).unwrap(), 1);
+        assert_eq!(home.spools(), 0);
+    }
+
+    #[test]
+    fn a_full_spool_file_is_followed_by_another() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let message: &[u8] = b"Subject: x\n\nx\n";
+        deliver(&mut stager, &mut publisher, &vec![message; GROUP.messages + 10]);
+        assert_eq!(home.spools(), 2);
+        assert_eq!(home.content().matches("\n\nFrom ").count(), GROUP.messages + 9);
+        deliver(&mut stager, &mut publisher, &[message]);
+        assert_eq!(home.spools(), 1);
+    }
+
+    #[test]
+    fn a_message_that_is_dropped_leaves_no_octet() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let first = stage(&mut stager, b"1\n");
+        let mut dropped = stager.stage(vec![]).unwrap();
+        dropped.write_all(&vec![b'x'; 3 * HEAD]).unwrap();
+        let beside = stage(&mut stager, b"2\n");
+        drop(dropped);
+        let synced = publisher.sync(vec![first, beside]).unwrap();
+        publisher.publish(Promised(synced)).unwrap();
+        assert_eq!(home.content(), "From MAILER-DAEMON TIME\n1\n\nFrom MAILER-DAEMON TIME\n2\n\n");
+        drop(stage(&mut stager, b"3\n"));
+        publisher.finish();
+        drop(stager);
+        assert_eq!(home.spools(), 0);
+    }
+
+    #[test]
+    fn a_blank_line_is_put_before_the_first_message_where_it_is_missing() {
+        for (before, after) in [("\n\n", ""), ("\n", "\n"), ("", "\n\n")] {
+            let home = Home::new();
+            fs::create_dir(home.mbox.parent().unwrap()).unwrap();
+            fs::write(&home.mbox, format!("From a TIME\nx{before}")).unwrap();
+            let (mut stager, mut publisher) = home.open();
+            deliver(&mut stager, &mut publisher, &[b"y\n"]);
+            assert_eq!(home.content(), format!("From a TIME\nx{before}{after}From MAILER-DAEMON TIME\ny\n\n"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_mbox_is_left_alone() {
+        let home = Home::new();
+        fs::create_dir(home.mbox.parent().unwrap()).unwrap();
+        for content in ["Subject: x\n", "Fro"] {
+            fs::write(&home.mbox, content).unwrap();
+            let error = deliver::open(&Target::Mbox(home.mbox.clone()), &home.context).unwrap_err();
+            assert_eq!(error.to_string(), format!("`{}` is not an mbox", home.mbox.display()));
+            assert_eq!(fs::read_to_string(&home.mbox).unwrap(), content);
+        }
+        assert_eq!(names(home.mbox.parent().unwrap()), ["in"]);
+    }
+
+    #[test]
+    fn an_mbox_that_grew_in_spite_of_its_lock_is_left_alone() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let synced = publisher.sync(vec![stage(&mut stager, b"x\n")]).unwrap();
+        fs::write(&home.mbox, "From a b\n\n").unwrap();
+        let error = publisher.publish(Promised(synced)).unwrap_err();
+        assert!(error.is_transient());
+        assert_eq!(fs::read(&home.mbox).unwrap(), b"From a b\n\n");
+    }
+
+    #[test]
+    fn it_is_locked_from_sync_to_publish() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let is_locked = || home.folder.path().join("Mail/in.lock").exists();
+        let synced = publisher.sync(vec![stage(&mut stager, b"x\n")]).unwrap();
+        assert!(is_locked());
+        publisher.publish(Promised(synced)).unwrap();
+        assert!(!is_locked());
+        let synced = publisher.sync(vec![stage(&mut stager, b"x\n")]).unwrap();
+        drop((synced, publisher));
+        assert!(!is_locked());
+    }
+
+    /// A batch of three behind an older message, whose append was cut off after each number of octets.
+    #[test]
+    fn an_append_that_was_cut_off_anywhere_is_finished() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        deliver(&mut stager, &mut publisher, &[b"old\n"]);
+        let begin = fs::metadata(&home.mbox).unwrap().len();
+        let batch = vec![stage(&mut stager, b"1\n"), stage(&mut stager, b"From 2\n"), stage(&mut stager, b"")];
+        let synced = publisher.sync(batch).unwrap();
+        let places = places(&synced);
+        publisher.publish(Promised(synced)).unwrap();
+        drop(publisher);
+        let whole = fs::read(&home.mbox).unwrap();
+        for length in begin as usize..=whole.len() {
+            fs::write(&home.mbox, &whole[..length]).unwrap();
+            assert_eq!(home.recover(&places), [true; 3], "cut at {length}");
+            assert_eq!(fs::read(&home.mbox).unwrap(), whole, "cut at {length}");
+        }
+        // Shorter than where the batch began, or other octets: not our append any more.
+        fs::write(&home.mbox, &whole[..begin as usize - 1]).unwrap();
+        assert_eq!(home.recover(&places), [false; 3]);
+        let foreign = [&whole[..begin as usize], b"From else\n\n"].concat();
+        fs::write(&home.mbox, &foreign).unwrap();
+        assert_eq!(home.recover(&places), [false; 3]);
+        assert_eq!(fs::read(&home.mbox).unwrap(), foreign);
+    }
+
+    #[test]
+    fn a_complete_message_is_found_though_others_came_after_it() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let synced = publisher.sync(vec![stage(&mut stager, b"1\n"), stage(&mut stager, b"2\n")]).unwrap();
+        let places = places(&synced);
+        publisher.publish(Promised(synced)).unwrap();
+        drop(publisher);
+        let mut content = fs::read(&home.mbox).unwrap();
+        content.extend(b"From else\n\n");
+        fs::write(&home.mbox, &content).unwrap();
+        assert_eq!(home.recover(&places), [true, true]);
+        let Place::Mbox { offset, .. } = places[1] else { panic!() };
+        content[offset as usize] = b'X';
+        fs::write(&home.mbox, &content).unwrap();
+        assert_eq!(home.recover(&places), [true, false]);
+        assert_eq!(fs::read(&home.mbox).unwrap(), content);
+    }
+
+    #[test]
+    fn without_its_spool_nothing_is_proved() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let synced = publisher.sync(vec![stage(&mut stager, b"1\n"), stage(&mut stager, b"2\n")]).unwrap();
+        let places = places(&synced);
+        die(synced);
+        drop(publisher);
+        let spool = home.context.spool_dir.join(&names(&home.context.spool_dir)[0]);
+        let file = fs::OpenOptions::new().write(true).open(&spool).unwrap();
+        for length in (0..file.metadata().unwrap().len()).rev() {
+            file.set_len(length).unwrap();
+            assert!(!home.recover(&places)[1]);
+            fs::write(&home.mbox, "").unwrap();
+        }
+        fs::remove_file(&spool).unwrap();
+        assert_eq!(home.recover(&places), [false, false]);
+        fs::remove_file(&home.mbox).unwrap();
+        assert_eq!(home.recover(&places), [false, false]);
+        assert!(!home.mbox.exists());
+    }
+
+    #[test]
+    fn strange_places_are_absent() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let synced = publisher.sync(vec![stage(&mut stager, b"1\n")]).unwrap();
+        let Place::Mbox { path, spool, .. } = synced[0].place().clone() else { panic!() };
+        die(synced);
+        drop(publisher);
+        for (offset, length, spool_offset) in [(u64::MAX, 2, 0), (0, u64::MAX, 2), (2, u64::MAX, 0), (99, 3, 0)] {
+            let (path, spool) = (path.clone(), spool.clone());
+            assert_eq!(home.recover(&[Place::Mbox { path, offset, length, spool, spool_offset }]), [false]);
+        }
+        assert_eq!(home.content(), "");
+    }
+
+    #[test]
+    fn the_sender_is_found_whatever_the_chunks() {
+        let message = b"X: y\nReturn-Path: <a@x>\n\nbody\n";
+        for cut in 0..message.len() {
+            let home = Home::new();
+            let (mut stager, mut publisher) = home.open();
+            let mut stage = stager.stage(vec![]).unwrap();
+            stage.write_all(&message[..cut]).unwrap();
+            stage.write_all(&message[cut..]).unwrap();
+            let synced = publisher.sync(vec![stage.finish().unwrap()]).unwrap();
+            publisher.publish(Promised(synced)).unwrap();
+            assert_eq!(home.content(), "From a@x TIME\nX: y\nReturn-Path: <a@x>\n\nbody\n\n", "cut at {cut}");
+        }
+    }
+}

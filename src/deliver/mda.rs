@@ -1,0 +1,573 @@
+//! MDA: another program delivers, one process a message, with the message as its standard input.
+//!
+//! Owns starting it (no shell), waiting for it, and what its end means. The message is complete before the
+//! program starts, in a file without a name; its words on standard error go to such a file, too, so that
+//! neither a talkative program nor a child it leaves behind can hold anything up.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::Access;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+
+use super::mboxrd::NOBODY;
+use super::spool::Spools;
+use super::{Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Staged, Synced};
+use crate::{stop::Stop, text};
+
+/// The envelope sender is looked for in this much of a message.
+const HEAD: usize = 64 * 1024;
+
+/// How much longer an MDA may take when the run is to stop: most need less to end well.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// sysexits.h: try again later.
+const EX_TEMPFAIL: i32 = 75;
+
+/// How much of what an MDA writes to standard error is repeated.
+const SAID_LINES: usize = 3;
+const SAID_CHARACTERS: usize = 400;
+
+pub(super) fn open(words: &[String], context: &Context) -> Result<(Stager, Publisher), Error> {
+    let program = words.first().map_or("", String::as_str);
+    let found = find(program).map_err(|source| Error::Mda { program: program.to_owned(), source })?;
+    let stager = Stager { spools: Spools::new("mda", context) };
+    let publisher = Publisher {
+        words: words.to_vec(),
+        program: found,
+        spools: Spools::new("mda", context),
+        context: context.clone(),
+    };
+    Ok((stager, publisher))
+}
+
+/// The file that a program's name means, looked for as execvp(3) does.
+fn find(program: &str) -> io::Result<PathBuf> {
+    if program.contains('/') {
+        return check_program(program.into());
+    }
+    if program.is_empty() {
+        return Err(Errno::NOENT.into());
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let mut error = Errno::NOENT.into();
+    for folder in std::env::split_paths(&folders) {
+        match check_program(folder.join(program)) {
+            Ok(path) => return Ok(path),
+            Err(other) if other.kind() == io::ErrorKind::PermissionDenied => error = other,
+            Err(_) => {}
+        }
+    }
+    Err(error)
+}
+
+fn check_program(path: PathBuf) -> io::Result<PathBuf> {
+    if !path.metadata()?.is_file() {
+        return Err(Errno::ACCESS.into());
+    }
+    rustix::fs::access(&path, Access::EXEC_OK)?;
+    Ok(path)
+}
+
+/// Writes messages to files without names.
+#[derive(Debug)]
+pub(super) struct Stager {
+    spools: Spools,
+}
+
+impl Stager {
+    pub(super) fn stage(&mut self, environment: Vec<(OsString, OsString)>) -> Result<Stage, Error> {
+        let (file, folder) = (self.spools.anonymous()?, self.spools.folder().to_owned());
+        Ok(Stage { file, folder, octets: 0, environment })
+    }
+}
+
+/// A message that is being written.
+#[derive(Debug)]
+pub(super) struct Stage {
+    file: File,
+    folder: PathBuf,
+    octets: u64,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Stage {
+    pub(super) fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
+        let written =
+            self.file.write(octets).map_err(|error| Error::io("write a spool file in", &self.folder, error))?;
+        self.octets += written as u64;
+        Ok(written)
+    }
+
+    pub(super) fn finish(self) -> Staged {
+        let Stage { file, octets, environment, .. } = self;
+        Staged { octets, held: Held::Mda(Waiting { file, environment }) }
+    }
+}
+
+/// A message that waits for its MDA. Its file has no name, so it needs no removing.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    file: File,
+    environment: Vec<(OsString, OsString)>,
+}
+
+/// Runs the MDA.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    words: Vec<String>,
+    program: PathBuf,
+    spools: Spools,
+    context: Context,
+}
+
+impl Publisher {
+    /// Nothing is synced: there is no name by which anybody could look for the message after a crash. It is
+    /// fetched again then, which is why an MDA may see it twice.
+    pub(super) fn sync(&mut self, batch: Vec<Staged>) -> Vec<Synced> {
+        let synced = |staged: Staged| Synced { place: Place::Mda, octets: staged.octets, held: staged.held };
+        batch.into_iter().map(synced).collect()
+    }
+
+    pub(super) fn publish(&mut self, batch: Vec<Synced>) -> Result<Vec<Outcome>, Error> {
+        batch.into_iter().map(|message| self.deliver(message)).collect()
+    }
+
+    fn deliver(&mut self, message: Synced) -> Result<Outcome, Error> {
+        let Held::Mda(waiting) = message.held else { unreachable!("{OF_ONE_TARGET}") };
+        let complaints = self.spools.anonymous()?;
+        let failed = |source| Error::Mda { program: self.words[0].clone(), source };
+        let mut child = self.start(waiting, &complaints).map_err(failed)?;
+        let ended = wait(&mut child, self.context.mda_timeout, &self.context.stop);
+        let ended = ended.map_err(|error| {
+            kill(&mut child);
+            failed(error)
+        })?;
+        Ok(match ended {
+            Ended::Alone(status) if status.success() => {
+                Outcome::Delivered(Receipt { place: Place::Mda, octets: message.octets })
+            }
+            Ended::Alone(status) => Outcome::Refused(Refusal::new(reason(status), &beginning(&complaints))),
+            Ended::Killed(reason) => Outcome::Refused(Refusal::new(reason, &beginning(&complaints))),
+        })
+    }
+
+    fn start(&self, waiting: Waiting, complaints: &File) -> io::Result<Child> {
+        let Waiting { mut file, environment } = waiting;
+        let sender = sender(&file, self.context.envelope_sender);
+        file.rewind()?;
+        let safe = in_safe_characters(&sender);
+        // A name or value with a NUL cannot be passed on, and a unique-id may hold any octet.
+        let can_pass = |(name, value): &(OsString, OsString)| !has_nul(name) && !has_nul(value);
+        Command::new(&self.program)
+            .args(self.words[1..].iter().map(|word| expanded(word, &safe)))
+            .env("SENDER", &sender)
+            .env("RECIPIENT", &self.context.recipient)
+            .env("POPFETCH_ACCOUNT", &self.context.account)
+            .envs(environment.into_iter().filter(can_pass))
+            .stdin(file)
+            .stdout(Stdio::null())
+            .stderr(complaints.try_clone()?)
+            // Its own group: Ctrl-C on the terminal is for us, and killing it reaches its children, too.
+            .process_group(0)
+            .spawn()
+    }
+}
+
+fn has_nul(text: &OsString) -> bool {
+    text.as_encoded_bytes().contains(&0)
+}
+
+fn sender(file: &File, envelope_sender: fn(&[u8]) -> Option<String>) -> String {
+    let sender = envelope_sender(&beginning_of(file, HEAD)).filter(|sender| !sender.is_empty());
+    sender.filter(|sender| !sender.contains(char::is_control)).unwrap_or_else(|| NOBODY.to_owned())
+}
+
+/// What no shell, option parser or file system takes for anything but letters.
+fn in_safe_characters(sender: &str) -> String {
+    let is_safe = |c: &char| c.is_ascii_alphanumeric() || "._+=@-".contains(*c);
+    let safe: String = sender.chars().filter(is_safe).collect();
+    match safe.trim_start_matches('-') {
+        "" => NOBODY.to_owned(),
+        safe => safe.to_owned(),
+    }
+}
+
+/// `%F` is the sender and `%%` a percent sign; any other percent sign stands for itself.
+fn expanded(word: &str, sender: &str) -> String {
+    let mut expanded = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(percent) = rest.find('%') {
+        expanded.push_str(&rest[..percent]);
+        let (meaning, length) = match rest.as_bytes().get(percent + 1) {
+            Some(b'F') => (sender, 2),
+            Some(b'%') => ("%", 2),
+            _ => ("%", 1),
+        };
+        expanded.push_str(meaning);
+        rest = &rest[percent + length..];
+    }
+    expanded + rest
+}
+
+/// How the wait for an MDA ended.
+#[derive(Debug)]
+enum Ended {
+    Alone(ExitStatus),
+    Killed(Reason),
+}
+
+fn wait(child: &mut Child, timeout: Duration, stop: &Stop) -> io::Result<Ended> {
+    let exit = exit_event(child)?;
+    let begin = Instant::now();
+    if is_ready_within(&exit, Some(stop), timeout)? {
+        return Ok(Ended::Alone(child.wait()?));
+    }
+    let reason = if stop.is_requested() { Reason::Stopped } else { Reason::TimedOut(timeout) };
+    let grace =
+        if reason == Reason::Stopped { GRACE.min(timeout.saturating_sub(begin.elapsed())) } else { Duration::ZERO };
+    if is_ready_within(&exit, None, grace)? {
+        return Ok(Ended::Alone(child.wait()?));
+    }
+    // It may have ended just now: what it did then counts.
+    match kill(child) {
+        Some(status) if status.code().is_some() => Ok(Ended::Alone(status)),
+        _ => Ok(Ended::Killed(reason)),
+    }
+}
+
+/// Waits until the event; false when the time is over or the run is to stop before that.
+fn is_ready_within(event: impl AsFd, stop: Option<&Stop>, timeout: Duration) -> io::Result<bool> {
+    let wakes = stop.map(Stop::wakes);
+    let mut watched = vec![PollFd::new(&event, PollFlags::IN)];
+    watched.extend(wakes.iter().map(|wakes| PollFd::new(wakes, PollFlags::IN)));
+    let begin = Instant::now();
+    loop {
+        // A time-out beyond what the system can count is none.
+        let timeout = Timespec::try_from(timeout.saturating_sub(begin.elapsed())).ok();
+        match rustix::event::poll(&mut watched, timeout.as_ref()) {
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Ok(!watched[0].revents().is_empty()),
+        }
+    }
+}
+
+/// A descriptor that becomes readable when the process has ended.
+fn exit_event(child: &Child) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    match rustix::process::pidfd_open(Pid::from_child(child), rustix::process::PidfdFlags::empty()) {
+        // Linux before 5.3, or a sandbox that does not know it.
+        Err(Errno::NOSYS | Errno::PERM) => {}
+        result => return Ok(result?),
+    }
+    exit_event_by_thread(child)
+}
+
+/// The same anywhere: a thread that sleeps until the process ends, and then closes a pipe. It leaves the
+/// collecting to us, so that the process number stays ours until then.
+fn exit_event_by_thread(child: &Child) -> io::Result<OwnedFd> {
+    let (event, hold) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let process = Pid::from_child(child);
+    std::thread::Builder::new().spawn(move || {
+        sleep_until_end_of(process);
+        drop(hold);
+    })?;
+    Ok(event)
+}
+
+fn sleep_until_end_of(process: Pid) {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    while let Err(Errno::INTR) = waitid(WaitId::Pid(process), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+}
+
+/// Kills the MDA and the children that stayed in its group, and collects it.
+fn kill(child: &mut Child) -> Option<ExitStatus> {
+    // It has no other way to end but these two, and the second is for a program that left the group.
+    let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
+    let _ = child.kill();
+    child.wait().ok()
+}
+
+fn beginning(complaints: &File) -> Vec<u8> {
+    beginning_of(complaints, 4 * SAID_CHARACTERS)
+}
+
+/// The first octets of a file, as far as they can be read.
+fn beginning_of(file: &File, length: usize) -> Vec<u8> {
+    let mut octets = vec![0; length];
+    let mut filled = 0;
+    while let Ok(read @ 1..) = file.read_at(&mut octets[filled..], filled as u64) {
+        filled += read;
+    }
+    octets.truncate(filled);
+    octets
+}
+
+fn reason(status: ExitStatus) -> Reason {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Reason::Status(code),
+        (None, signal) => Reason::Signal(signal.unwrap_or_default()),
+    }
+}
+
+/// Why one message was not delivered, though the delivery as a whole works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    reason: Reason,
+    said: String,
+}
+
+/// The reason of a [`Refusal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The MDA ended with this exit status.
+    Status(i32),
+    /// The MDA was ended by this signal, which was not ours.
+    Signal(i32),
+    /// The MDA took longer than this, and was killed.
+    TimedOut(Duration),
+    /// The run was to stop, and the MDA did not end in time.
+    Stopped,
+    /// The message's file was removed by somebody before it could be renamed.
+    Vanished,
+}
+
+impl Refusal {
+    pub(super) fn new(reason: Reason, said: &[u8]) -> Self {
+        let lines = said.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        let said = lines.take(SAID_LINES).collect::<Vec<_>>().join(&b"; "[..]);
+        Refusal { reason, said: text::printable_within(&said, SAID_CHARACTERS) }
+    }
+
+    /// What happened.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The first lines that the MDA wrote to standard error, safe to print; often empty.
+    pub fn said(&self) -> &str {
+        &self.said
+    }
+
+    /// True when the same message may well be taken next time.
+    pub fn is_temporary(&self) -> bool {
+        match self.reason {
+            Reason::Status(status) => status == EX_TEMPFAIL,
+            // Somebody ended it (the administrator, a shutdown, a lack of memory), or it crashed.
+            Reason::Signal(signal) => [Signal::HUP, Signal::INT, Signal::KILL, Signal::TERM, Signal::XCPU]
+                .iter()
+                .any(|by_others| by_others.as_raw() == signal),
+            Reason::TimedOut(_) | Reason::Stopped | Reason::Vanished => true,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason {
+            Reason::Status(status) => match sysexit(status) {
+                Some(name) => write!(f, "the MDA ended with status {status} ({name})")?,
+                None => write!(f, "the MDA ended with status {status}")?,
+            },
+            Reason::Signal(signal) => write!(f, "the MDA was ended by signal {signal}")?,
+            Reason::TimedOut(timeout) => write!(f, "the MDA did not end within {} s", timeout.as_secs_f64())?,
+            Reason::Stopped => write!(f, "stopped before the MDA ended")?,
+            Reason::Vanished => write!(f, "another program removed the message from `tmp`")?,
+        }
+        if self.said.is_empty() { Ok(()) } else { write!(f, ": {}", self.said) }
+    }
+}
+
+/// The names of sysexits(3).
+fn sysexit(status: i32) -> Option<&'static str> {
+    Some(match status {
+        64 => "EX_USAGE",
+        65 => "EX_DATAERR",
+        66 => "EX_NOINPUT",
+        67 => "EX_NOUSER",
+        68 => "EX_NOHOST",
+        69 => "EX_UNAVAILABLE",
+        70 => "EX_SOFTWARE",
+        71 => "EX_OSERR",
+        72 => "EX_OSFILE",
+        73 => "EX_CANTCREAT",
+        74 => "EX_IOERR",
+        EX_TEMPFAIL => "EX_TEMPFAIL",
+        76 => "EX_PROTOCOL",
+        77 => "EX_NOPERM",
+        78 => "EX_CONFIG",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Target;
+    use crate::deliver::tests::{context, deliver, names};
+    use crate::deliver::{self};
+    use std::fs;
+    use tempfile::TempDir;
+
+    struct Home {
+        folder: TempDir,
+        context: Context,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join("state")).unwrap();
+            let context = context(&folder.path().join("state"));
+            Home { folder, context }
+        }
+
+        /// Runs a shell script as the MDA for one message; `$OUT` is a file to write to.
+        fn run(&self, script: &str, message: &[u8]) -> Outcome {
+            let script = format!("OUT={}\n{script}", self.out().display());
+            let words = ["/bin/sh", "-c", &script.replace('%', "%%"), "sh", "-f", "%F"].map(str::to_owned);
+            let (mut stager, mut publisher) = deliver::open(&Target::Mda(words.to_vec()), &self.context).unwrap();
+            let outcome = deliver(&mut stager, &mut publisher, &[message]).remove(0);
+            assert_eq!(names(&self.context.spool_dir), [""; 0]);
+            outcome
+        }
+
+        fn refusal(&self, script: &str) -> Refusal {
+            match self.run(script, b"x\n") {
+                Outcome::Refused(refusal) => refusal,
+                Outcome::Delivered(_) => panic!("delivered"),
+            }
+        }
+
+        fn out(&self) -> PathBuf {
+            self.folder.path().join("out")
+        }
+    }
+
+    #[test]
+    fn the_mda_reads_the_message_exactly_and_knows_whose_it_is() {
+        let home = Home::new();
+        let message = b"Return-Path: <o'brien@x.example>\r\n\nFrom x\n\xff\0 no end";
+        let script = r#"cat > $OUT; echo "$1 $2 $SENDER $RECIPIENT $POPFETCH_ACCOUNT $POPFETCH_UIDL" > $OUT.env"#;
+        let outcome = home.run(script, message);
+        assert!(matches!(outcome, Outcome::Delivered(receipt) if receipt.octets() == message.len() as u64));
+        assert_eq!(fs::read(home.out()).unwrap(), message);
+        let environment = fs::read_to_string(home.folder.path().join("out.env")).unwrap();
+        assert_eq!(environment, "-f obrien@x.example o'brien@x.example petar work id\n1\n");
+    }
+
+    #[test]
+    fn an_mda_that_reads_nothing_has_delivered_if_it_says_so() {
+        let home = Home::new();
+        assert!(matches!(home.run("exit 0", &vec![b'x'; 300_000]), Outcome::Delivered(_)));
+    }
+
+    #[test]
+    fn an_exit_status_is_named() {
+        let home = Home::new();
+        let refusal = home.refusal("echo no such user >&2; exit 67");
+        assert_eq!(refusal.to_string(), "the MDA ended with status 67 (EX_NOUSER): no such user");
+        assert!(!refusal.is_temporary());
+        assert!(home.refusal("exit 75").is_temporary());
+        assert_eq!(home.refusal("exit 3").to_string(), "the MDA ended with status 3");
+    }
+
+    #[test]
+    fn only_the_first_words_of_a_talkative_mda_are_repeated() {
+        let home = Home::new();
+        let refusal = home.refusal("i=0; while [ $i -lt 30000 ]; do echo line $i; i=$((i+1)); done >&2; exit 1");
+        assert_eq!(refusal.said(), "line 0; line 1; line 2");
+        let refusal = home.refusal("printf '\\033[2J'; head -c 9999 /dev/zero | tr '\\0' x; exit 1");
+        assert_eq!(refusal.said(), "", "standard output is not repeated");
+        let refusal = home.refusal("{ printf '\\033[2J'; head -c 9999 /dev/zero | tr '\\0' x; } >&2; exit 1");
+        assert!(refusal.said().starts_with("\\x1b[2Jxxx") && refusal.said().chars().count() == SAID_CHARACTERS);
+    }
+
+    #[test]
+    fn a_child_that_stays_behind_holds_nothing_up() {
+        let home = Home::new();
+        let begin = Instant::now();
+        assert!(matches!(home.run("sleep 3 & exit 0", b""), Outcome::Delivered(_)));
+        assert!(begin.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_signal_is_told_from_a_status() {
+        let home = Home::new();
+        let refusal = home.refusal("kill -SEGV $$");
+        assert_eq!(refusal.to_string(), "the MDA was ended by signal 11");
+        assert!(!refusal.is_temporary());
+        assert!(home.refusal("kill -TERM $$").is_temporary());
+    }
+
+    #[test]
+    fn an_mda_that_takes_too_long_is_killed_with_its_children() {
+        let mut home = Home::new();
+        home.context.mda_timeout = Duration::from_millis(200);
+        let begin = Instant::now();
+        let refusal = home.refusal("(sleep 1; echo late > $OUT) & wait");
+        assert_eq!(refusal.to_string(), "the MDA did not end within 0.2 s");
+        assert!(refusal.is_temporary());
+        assert!(begin.elapsed() < Duration::from_millis(900));
+        std::thread::sleep(Duration::from_millis(1100));
+        assert!(!home.out().exists());
+    }
+
+    #[test]
+    fn a_wish_to_stop_leaves_the_mda_a_moment() {
+        let home = Home::new();
+        home.context.stop.request(15);
+        assert!(matches!(home.run("sleep 0.1", b""), Outcome::Delivered(_)));
+        let begin = Instant::now();
+        let refusal = home.refusal("sleep 9");
+        assert_eq!(refusal.to_string(), "stopped before the MDA ended");
+        assert!(refusal.is_temporary());
+        assert!(begin.elapsed() < Duration::from_secs(3));
+    }
+
+    #[test]
+    fn the_end_is_noticed_without_a_process_descriptor_too() {
+        let mut child = Command::new("sleep").arg("0.05").spawn().unwrap();
+        let event = exit_event_by_thread(&child).unwrap();
+        assert!(!is_ready_within(&event, None, Duration::ZERO).unwrap());
+        assert!(is_ready_within(&event, None, Duration::from_secs(9)).unwrap());
+        assert!(child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_named_before_anything_is_fetched() {
+        let home = Home::new();
+        let open = |program: &str| deliver::open(&Target::Mda(vec![program.to_owned()]), &home.context).unwrap_err();
+        let error = open("no-such-mda");
+        assert_eq!(error.to_string(), "cannot start the MDA `no-such-mda`: no such file or directory");
+        assert_eq!(error.hint().unwrap(), "write the whole path of `no-such-mda` in `deliver`");
+        assert_eq!(open("/no/such").to_string(), "cannot start the MDA `/no/such`: no such file or directory");
+        assert_eq!(open("/etc/passwd").to_string(), "cannot start the MDA `/etc/passwd`: permission denied");
+        assert_eq!(open("/etc").kind(), deliver::ErrorKind::CannotCreate);
+    }
+
+    #[test]
+    fn the_sender_cannot_be_an_option_or_a_command() {
+        assert_eq!(in_safe_characters("a.b+c=d_e-f@x"), "a.b+c=d_e-f@x");
+        assert_eq!(in_safe_characters("--exec=`rm -rf`;é@x"), "exec=rm-rf@x");
+        assert_eq!(in_safe_characters("-- $()"), NOBODY);
+    }
+
+    #[test]
+    fn only_the_known_percent_signs_mean_something() {
+        assert_eq!(expanded("-f%F", "a@x"), "-fa@x");
+        assert_eq!(expanded("100%% %F%F %f %", "a"), "100% aa %f %");
+        assert_eq!(expanded("%%F", "a"), "%F");
+    }
+}

@@ -1,0 +1,233 @@
+//! Spool files: where messages for an mbox or an MDA wait, in the folder of the account's state.
+//!
+//! Owns their names, which bear the account's tag and are never used twice (an old intent must not find new
+//! octets), and how long they live. Knows nothing of what is in them.
+
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::OFlags;
+
+use super::{Context, Error, barrier};
+
+/// What is copied or compared at a time: large enough to keep the disk busy, small enough not to be noticed.
+const CHUNK: u64 = 256 * 1024;
+
+/// A number that no other run has: the standard library's hash keys come from the system's random source.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Creates spool files: `KIND.<tag>.<random>.<n>.spool`.
+#[derive(Debug)]
+pub(super) struct Spools {
+    folder: PathBuf,
+    /// Everything in the names up to the count.
+    prefix: String,
+    count: u64,
+}
+
+impl Spools {
+    pub(super) fn new(kind: &str, context: &Context) -> Self {
+        let prefix = format!("{kind}.{}.{:016x}", context.tag, random());
+        Spools { folder: context.spool_dir.clone(), prefix, count: 0 }
+    }
+
+    pub(super) fn create(&mut self) -> Result<Spool, Error> {
+        loop {
+            self.count += 1;
+            let path = self.folder.join(format!("{}.{}.spool", self.prefix, self.count));
+            let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32;
+            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(flags).open(&path)
+            {
+                Ok(file) => {
+                    let (is_named, is_needed) = (AtomicBool::new(false), AtomicBool::new(false));
+                    return Ok(Spool { path, file, is_named, is_needed });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(Error::cannot_create(path, error)),
+            }
+        }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A file without a name: it is gone with its last descriptor, so that nothing is left by a crash.
+    pub(super) fn anonymous(&mut self) -> Result<File, Error> {
+        let spool = self.create()?;
+        spool.file.try_clone().map_err(|error| Error::io("open", &spool.path, error))
+    }
+}
+
+/// A spool file; dropped, it is removed, unless recovery may need it.
+#[derive(Debug)]
+pub(super) struct Spool {
+    path: PathBuf,
+    file: File,
+    /// Its name is durable.
+    is_named: AtomicBool,
+    is_needed: AtomicBool,
+}
+
+impl Spool {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn write_at(&self, octets: &[u8], offset: u64) -> Result<(), Error> {
+        self.file.write_all_at(octets, offset).map_err(|error| Error::io("write", &self.path, error))
+    }
+
+    pub(super) fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    /// Makes what was written so far durable, and the file's name with it.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(|error| Error::io("sync", &self.path, error))?;
+        if !self.is_named.load(Ordering::Relaxed) {
+            barrier::sync_folder(self.path.parent().expect("a spool file is in a folder"))?;
+            self.is_named.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// From now on, or no longer, recovery may need it.
+    pub(super) fn set_needed(&self, is_needed: bool) {
+        self.is_needed.store(is_needed, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if !*self.is_needed.get_mut() {
+            // What cannot be removed now is swept by the next run.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Octets of a spool file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range<'a> {
+    pub(super) file: &'a File,
+    pub(super) path: &'a Path,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
+impl<'a> Range<'a> {
+    pub(super) fn of(spool: &'a Arc<Spool>, offset: u64, length: u64) -> Self {
+        Range { file: &spool.file, path: &spool.path, offset, length }
+    }
+
+    /// Writes the octets to `target`, from its offset `at` on.
+    pub(super) fn copy_to(&self, target: &File, target_path: &Path, at: u64) -> Result<(), Error> {
+        let mut buffer = self.buffer();
+        for (done, chunk) in chunks(self.length) {
+            let buffer = &mut buffer[..chunk];
+            self.read(buffer, done)?;
+            target.write_all_at(buffer, at + done).map_err(|error| Error::io("write", target_path, error))?;
+        }
+        Ok(())
+    }
+
+    /// True when `target` holds the first `length` octets of this range, from its offset `at` on.
+    pub(super) fn is_at(&self, target: &File, target_path: &Path, at: u64, length: u64) -> Result<bool, Error> {
+        let (mut ours, mut theirs) = (self.buffer(), self.buffer());
+        for (done, chunk) in chunks(length.min(self.length)) {
+            let (ours, theirs) = (&mut ours[..chunk], &mut theirs[..chunk]);
+            self.read(ours, done)?;
+            target.read_exact_at(theirs, at + done).map_err(|error| Error::io("read", target_path, error))?;
+            if ours != theirs {
+                return Ok(false);
+            }
+        }
+        Ok(length <= self.length)
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        vec![0; self.length.min(CHUNK) as usize]
+    }
+
+    fn read(&self, buffer: &mut [u8], from: u64) -> Result<(), Error> {
+        self.file.read_exact_at(buffer, self.offset + from).map_err(|error| Error::io("read", self.path, error))
+    }
+}
+
+/// Offsets and sizes of the pieces of `length` octets.
+fn chunks(length: u64) -> impl Iterator<Item = (u64, usize)> {
+    (0..length.div_ceil(CHUNK)).map(move |n| (n * CHUNK, (length - n * CHUNK).min(CHUNK) as usize))
+}
+
+/// Opens a spool file that an intent names; `None` when it is not there, or too short to be what was intended.
+pub(super) fn open(path: &Path, end: u64) -> Result<Option<File>, Error> {
+    let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open", path, error)),
+    };
+    let length = file.metadata().map_err(|error| Error::io("read", path, error))?.len();
+    Ok((length >= end).then_some(file))
+}
+
+/// Removes what runs with this tag left in the state's folder.
+pub(super) fn sweep(context: &Context) -> Result<usize, Error> {
+    let ours = ["mbox", "mda"].map(|kind| format!("{kind}.{}.", context.tag));
+    let is_ours = |name: &str| name.ends_with(".spool") && ours.iter().any(|prefix| name.starts_with(prefix));
+    let litter = barrier::names_in(&context.spool_dir, is_ours)?;
+    for name in &litter {
+        let path = context.spool_dir.join(name);
+        std::fs::remove_file(&path).map_err(|error| Error::io("remove", path, error))?;
+    }
+    Ok(litter.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::tests::{context, names};
+    use std::fs;
+
+    #[test]
+    fn a_spool_file_lives_as_long_as_it_may_be_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spools = Spools::new("mbox", &context(folder.path()));
+        drop(spools.create().unwrap());
+        assert_eq!(names(folder.path()).len(), 0);
+        let needed = spools.create().unwrap();
+        needed.set_needed(true);
+        drop(needed);
+        assert_eq!(names(folder.path()).len(), 1);
+    }
+
+    #[test]
+    fn only_spool_files_with_this_tag_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = context(folder.path());
+        std::mem::forget(Spools::new("mbox", &context).create().unwrap());
+        std::mem::forget(Spools::new("mda", &context).create().unwrap());
+        let others = ["a.jsonl", "mbox.other.1.2.spool", "mbox.t4g.jsonl", "mbox.t4gg.1.2.spool"];
+        for other in others {
+            fs::write(folder.path().join(other), "").unwrap();
+        }
+        assert_eq!(sweep(&context).unwrap(), 2);
+        assert_eq!(names(folder.path()), others);
+    }
+
+    #[test]
+    fn pieces_cover_a_range_exactly() {
+        let of = |length| chunks(length).collect::<Vec<_>>();
+        assert_eq!(of(0), []);
+        assert_eq!(of(1), [(0, 1)]);
+        assert_eq!(of(CHUNK + 1), [(0, CHUNK as usize), (CHUNK, 1)]);
+    }
+}

@@ -1,0 +1,68 @@
+//! The session's line: a network stream that hears what is awaited, and shows the wire with `-vv`.
+
+use std::io::{self, Read, Write};
+
+use crate::account::Password;
+use crate::net::{Stream, Wait};
+use crate::pop3::{Expected, Trace, Transport};
+use crate::progress::Progress;
+use crate::text::printable;
+
+/// A stream under a session.
+pub struct Line<'l> {
+    stream: Stream,
+    trace: Option<Tracer<'l>>,
+}
+
+/// Where the wire is shown, under which account's name, and what is never shown.
+pub struct Tracer<'l> {
+    pub progress: &'l Progress,
+    pub account: &'l str,
+    pub secret: Password,
+}
+
+impl<'l> Line<'l> {
+    pub fn new(stream: Stream, trace: Option<Tracer<'l>>) -> Self {
+        Line { stream, trace }
+    }
+
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+}
+
+impl Read for Line<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.stream.write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+impl Transport for Line<'_> {
+    fn expect(&mut self, expected: Expected) {
+        self.stream.expect(match expected {
+            Expected::Greeting => Wait::Greeting,
+            Expected::Reply => Wait::Reply,
+            Expected::Body => Wait::Body,
+        });
+    }
+
+    fn trace(&mut self, trace: Trace<'_>) {
+        let Some(Tracer { progress, account, secret }) = &self.trace else { return };
+        let line = match trace {
+            Trace::Sent(command) => format!("{account}: C: {}", printable(command.to_string().as_bytes())),
+            Trace::Received(line) => format!("{account}: S: {}", printable(line)),
+            Trace::Message(octets) => format!("{account}: S: ({octets} octets of message text) ."),
+        };
+        progress.println(&secret.masked_in(&line));
+    }
+}

@@ -1,0 +1,252 @@
+//! Messages from the line to their places: one thread reads and stages, another one commits batch after batch, so
+//! that neither the network nor the disk waits for the other.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt as _;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::line::Line;
+use super::{Run, now};
+use crate::account::Account;
+use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Stage, Staged, Stager};
+use crate::ledger::{Committed, Key, Ledger};
+use crate::pop3::{Body, CopyError, Incoming, Transaction, Wanted, Window};
+use crate::progress::Bar;
+use crate::report::{Failure, Refused};
+use crate::text::{octets, printable};
+
+/// Batches that may wait for the committer: enough to hide a slow barrier, few enough to bound what a crash repeats.
+const AHEAD: usize = 4;
+
+/// A batch is closed when it is this old, so that little is fetched again after a power cut on a slow line.
+const AGE: Duration = Duration::from_secs(5);
+
+/// How often a waiting session tells the server that it is alive; RFC 1939 §3 lets servers hang up after ten minutes.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// One account's messages on their way home.
+pub struct Transfer<'t, 'l> {
+    pub run: &'t Run<'t>,
+    pub account: &'t Account,
+    pub bar: &'t Bar,
+    pub transaction: &'t mut Transaction<Line<'l>>,
+    pub stager: Stager,
+    pub wanted: Vec<Key>,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub struct Moved {
+    pub delivered: usize,
+    pub octets: u64,
+    pub committed: Vec<Committed>,
+    pub refused: Vec<Refused>,
+    pub failure: Option<Failure>,
+}
+
+type Batch = Vec<(Key, Staged)>;
+
+impl Transfer<'_, '_> {
+    /// Runs until everything is home or something fails; what is complete by then is committed either way.
+    pub fn run(mut self, publisher: Publisher, ledger: &mut Ledger) -> Moved {
+        let limit = publisher.batch_limit();
+        let (sender, receiver) = sync_channel(if limit.messages == 1 { 16 * AHEAD } else { AHEAD });
+        let total: Option<u64> = self.wanted.iter().map(|key| key.octets).sum();
+        self.bar.begin(self.wanted.len() as u64, total);
+        let mut committer = Committer { run: self.run, account: self.account, publisher, ledger };
+        let (at_work, done) = channel();
+        thread::scope(|scope| {
+            let committing = scope.spawn(move || {
+                let _at_work: Sender<()> = at_work;
+                committer.run(receiver)
+            });
+            let mut refused = vec![];
+            let received = self.receive(sender, limit, &mut refused);
+            let received = received.and_then(|()| self.keep_alive(&done));
+            let mut moved = committing.join().expect("the committer does not panic");
+            moved.refused.extend(refused);
+            // A committer that failed is why the reader could not go on, not the other way round.
+            moved.failure = moved.failure.or(received.err());
+            moved
+        })
+    }
+
+    fn receive(
+        &mut self,
+        sender: SyncSender<Batch>,
+        limit: BatchLimit,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Failure> {
+        let wanted: Vec<Wanted> =
+            self.wanted.iter().map(|key| Wanted { number: key.number, octets: key.octets.unwrap_or(0) }).collect();
+        let mut keys = std::mem::take(&mut self.wanted).into_iter();
+        let mut batches = Batches { sender, limit, batch: vec![], octets: 0, began: Instant::now() };
+        let mut retrieval = self.transaction.retrieve(&wanted, Window::default());
+        let result = loop {
+            let incoming = match retrieval.receive() {
+                Ok(Some(incoming)) => incoming,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(Failure::from(error)),
+            };
+            let key = keys.next().expect("one reply for each message that is wanted");
+            match incoming {
+                Incoming::Refused(refusal) => {
+                    self.bar.message();
+                    refused.push(Refused::by_server(&key, &refusal.text));
+                }
+                Incoming::Message(body) => match stage(&mut self.stager, self.bar, &key, body) {
+                    Ok(staged) => {
+                        if !batches.add(key, staged) {
+                            break Ok(());
+                        }
+                    }
+                    Err(failure) => break Err(failure),
+                },
+            }
+        };
+        batches.close();
+        result
+    }
+
+    /// While the committer still works, the server hears from us now and then.
+    fn keep_alive(&mut self, done: &Receiver<()>) -> Result<(), Failure> {
+        while done.recv_timeout(KEEP_ALIVE) == Err(RecvTimeoutError::Timeout) {
+            self.transaction.noop()?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies one message into staging.
+fn stage(stager: &mut Stager, bar: &Bar, key: &Key, body: Body<'_, Line<'_>>) -> Result<Staged, Failure> {
+    let environment = vec![("POPFETCH_UIDL".into(), OsString::from_vec(without_nul(&key.unique_id)))];
+    let mut sink = Sink { stage: stager.stage(environment)?, bar };
+    body.copy_to(&mut sink).map_err(|error| match error {
+        CopyError::Session(error) => Failure::from(error),
+        CopyError::Sink(error) => {
+            Failure::from(deliver::Error::from_stage(error).expect("a stage fails with delivery's own error"))
+        }
+    })?;
+    bar.message();
+    Ok(sink.stage.finish()?)
+}
+
+/// An environment variable cannot hold a NUL.
+fn without_nul(id: &[u8]) -> Vec<u8> {
+    id.iter().copied().filter(|octet| *octet != 0).collect()
+}
+
+/// A stage that counts what it takes.
+struct Sink<'s> {
+    stage: Stage,
+    bar: &'s Bar,
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let written = self.stage.write(octets)?;
+        self.bar.octets(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stage.flush()
+    }
+}
+
+/// Gathers messages into batches and hands these on.
+struct Batches {
+    sender: SyncSender<Batch>,
+    limit: BatchLimit,
+    batch: Batch,
+    octets: u64,
+    began: Instant,
+}
+
+impl Batches {
+    /// False when the committer is gone.
+    fn add(&mut self, key: Key, staged: Staged) -> bool {
+        if self.batch.is_empty() {
+            self.began = Instant::now();
+        }
+        self.octets += staged.octets();
+        self.batch.push((key, staged));
+        let is_full = self.batch.len() >= self.limit.messages || self.octets >= self.limit.octets;
+        if is_full || self.began.elapsed() >= AGE { self.send() } else { true }
+    }
+
+    fn send(&mut self) -> bool {
+        self.octets = 0;
+        self.sender.send(std::mem::take(&mut self.batch)).is_ok()
+    }
+
+    /// What is complete is committed, whatever ended the session.
+    fn close(mut self) {
+        if !self.batch.is_empty() {
+            self.send();
+        }
+    }
+}
+
+/// Takes each batch through sync, intend, publish and record (DESIGN §5).
+struct Committer<'c> {
+    run: &'c Run<'c>,
+    account: &'c Account,
+    publisher: Publisher,
+    ledger: &'c mut Ledger,
+}
+
+impl Committer<'_> {
+    fn run(&mut self, batches: Receiver<Batch>) -> Moved {
+        let mut moved = Moved::default();
+        for batch in batches {
+            // An MDA may take its time with each message; on a stop, those that it has not seen stay on the server.
+            if self.run.stop.is_requested() && self.publisher.batch_limit().messages == 1 {
+                break;
+            }
+            if let Err(failure) = self.commit(batch, &mut moved) {
+                moved.failure = Some(failure);
+                break;
+            }
+        }
+        moved
+    }
+
+    fn commit(&mut self, batch: Batch, moved: &mut Moved) -> Result<(), Failure> {
+        let (keys, staged): (Vec<Key>, Vec<Staged>) = batch.into_iter().unzip();
+        let synced = self.publisher.sync(staged)?;
+        let labels: Vec<Key> = if self.run.verbose > 0 { keys.clone() } else { vec![] };
+        let numbers: Vec<_> = keys.iter().map(|key| (key.number, key.unique_id.clone())).collect();
+        let (intended, batch) = self.ledger.intend(keys.into_iter().zip(synced).collect(), now())?;
+        let outcomes = self.publisher.publish(intended)?;
+        let committed = self.ledger.record(batch, &outcomes)?;
+        for (outcome, (number, id)) in outcomes.iter().zip(&numbers) {
+            match outcome {
+                Outcome::Delivered(receipt) => {
+                    moved.delivered += 1;
+                    moved.octets += receipt.octets();
+                }
+                Outcome::Refused(refusal) => moved.refused.push(Refused::by_target(*number, id, refusal)),
+            }
+        }
+        labels.iter().zip(&outcomes).for_each(|(key, outcome)| self.say(key, outcome));
+        moved.committed.extend(committed.into_iter().flatten());
+        Ok(())
+    }
+
+    /// The line that `-v` shows for each message.
+    fn say(&self, key: &Key, outcome: &Outcome) {
+        let Outcome::Delivered(receipt) = outcome else { return };
+        let place = match receipt.place() {
+            Place::Maildir { maildir, name } => maildir.join("new").join(name).display().to_string(),
+            Place::Mbox { path, offset, .. } => format!("{} at {offset}", path.display()),
+            Place::Mda => self.account.deliver.to_string(),
+        };
+        let id = if key.unique_id.is_empty() { "-".into() } else { printable(&key.unique_id) };
+        let (account, number, octets) = (&self.account.name, key.number, octets(receipt.octets()));
+        self.run.progress.println(&format!("{account}: {number} {id} {octets} -> {}", printable(place.as_bytes())));
+    }
+}

@@ -1,0 +1,107 @@
+//! What can go wrong with a ledger.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// A ledger that cannot be used, or no longer. Nothing is fetched or deleted without one.
+#[derive(Debug)]
+pub enum Error {
+    /// Reading, writing or making durable failed.
+    Io {
+        /// What was tried: `create`, `read`, `write`, …
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// Another run holds the account.
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, where the lock file says so.
+        process: Option<u32>,
+    },
+    /// A newer popfetch wrote the ledger.
+    Future {
+        /// The ledger.
+        path: PathBuf,
+        /// Its format.
+        version: u32,
+    },
+    /// The file does not begin as a ledger does, so that nothing in it can be trusted.
+    Alien {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The ledger was written for another maildrop.
+    Foreign {
+        /// The ledger.
+        path: PathBuf,
+        /// Whose it says it is.
+        maildrop: String,
+    },
+    /// An earlier write failed, so that nothing more may be recorded in this run.
+    Closed,
+}
+
+impl Error {
+    /// True when trying again later may help without anyone doing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Held { .. })
+    }
+
+    /// True when the state itself is what is wrong.
+    pub fn is_bad_data(&self) -> bool {
+        matches!(self, Error::Alien { .. } | Error::Future { .. } | Error::Foreign { .. })
+    }
+
+    /// What to do about it, where that is sure.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Alien { .. } => {
+                Some("move it away to begin a new one; every message on the server counts as new then".into())
+            }
+            Error::Future { .. } => Some("use the newer popfetch for this account".into()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { action, path, source } => write!(f, "cannot {action} `{}`: {source}", path.display()),
+            Error::Held { process: Some(process), .. } => {
+                write!(f, "another run (process {process}) is fetching this account")
+            }
+            Error::Held { path, process: None } => {
+                write!(f, "another run is fetching this account (it holds `{}`)", path.display())
+            }
+            Error::Future { path, version } => {
+                write!(f, "`{}` was written by a newer popfetch (format {version})", path.display())
+            }
+            Error::Alien { path } => write!(f, "`{}` is not a ledger", path.display()),
+            Error::Foreign { path, maildrop } => {
+                let maildrop = crate::text::printable(maildrop.as_bytes());
+                write!(f, "`{}` is the ledger of `{maildrop}`, not of this account", path.display())
+            }
+            Error::Closed => f.write_str("the ledger is closed after a failed write"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! What a ledger knows, in memory: per message its unique-id, since when, and what became of it.
+//!
+//! Compact (twenty octets and the id), because accounts with hundreds of thousands of messages exist. Both the ledger
+//! and the server list messages in the order of their arrival, so two cursors find nearly all of them; a hash index is
+//! built only for what they miss.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+
+use hashbrown::HashTable;
+
+use crate::maildrop::Listing;
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Delivered, and still on the server as far as we know.
+    Delivered,
+    /// Deleted by us; the server confirmed it.
+    Deleted,
+    /// No longer listed; somebody else deleted it.
+    Gone,
+}
+
+/// One message, without its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fact {
+    /// When it was first seen: seconds since 1970.
+    pub at: u32,
+    /// Its announced size. `u32::MAX` stands for unknown and for everything larger: sizes are only compared.
+    pub octets: u32,
+    /// Which of several messages with this id, counted from 1.
+    pub nth: u32,
+    /// What became of it.
+    pub state: State,
+    /// The line of the file that says so.
+    pub line: u32,
+    /// Where the id ends in the arena.
+    end: u32,
+}
+
+/// All messages of one maildrop.
+#[derive(Debug, Default)]
+pub struct Facts {
+    ids: Vec<u8>,
+    facts: Vec<Fact>,
+    /// Where the next one is expected when lines refer back in order.
+    cursor: usize,
+    index: Option<HashTable<u32>>,
+    hasher: RandomState,
+}
+
+/// How a message of a listing stands to the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Never seen. `nth` tells messages with the same id apart.
+    New {
+        /// Counted from 1.
+        nth: u32,
+    },
+    /// Seen before: the number of its fact.
+    Known(u32),
+}
+
+/// [`Standing`] in four octets a message.
+#[derive(Debug, Default)]
+pub struct Standings {
+    known: Vec<u32>,
+    /// The `nth` of new messages whose id is not theirs alone.
+    nths: HashMap<u32, u32>,
+    /// Positions whose id is listed more than once.
+    repeated: HashSet<u32>,
+}
+
+const NEW: u32 = u32::MAX;
+
+impl Standings {
+    /// How the message at a position of the listing stands.
+    pub fn get(&self, position: usize) -> Standing {
+        match self.known[position] {
+            NEW => Standing::New { nth: self.nths.get(&(position as u32)).copied().unwrap_or(1) },
+            fact => Standing::Known(fact),
+        }
+    }
+
+    /// True when the id at this position is listed more than once: then it proves little (RFC 1939 §7 lets a server
+    /// hash the message).
+    pub fn is_repeated(&self, position: usize) -> bool {
+        self.repeated.contains(&(position as u32))
+    }
+}
+
+/// An announced size as it is compared.
+pub fn comparable(octets: Option<u64>) -> u32 {
+    octets.and_then(|octets| u32::try_from(octets).ok()).unwrap_or(u32::MAX)
+}
+
+impl Facts {
+    /// How many messages are known, deleted and gone ones included.
+    pub fn len(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// True when nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// One message.
+    pub fn get(&self, fact: u32) -> Fact {
+        self.facts[fact as usize]
+    }
+
+    /// Its id.
+    pub fn id(&self, fact: u32) -> &[u8] {
+        let fact = fact as usize;
+        let start = if fact == 0 { 0 } else { self.facts[fact - 1].end };
+        &self.ids[start as usize..self.facts[fact].end as usize]
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = Fact> {
+        self.facts.iter().copied()
+    }
+
+    /// Adds a message that no other fact speaks of.
+    pub fn push(&mut self, id: &[u8], at: u32, octets: u32, nth: u32, line: u32) -> u32 {
+        self.ids.extend_from_slice(id);
+        let end = u32::try_from(self.ids.len()).expect("a ledger of 4 GiB of ids is refused when it is loaded");
+        self.facts.push(Fact { at, octets, nth, state: State::Delivered, line, end });
+        let fact = (self.facts.len() - 1) as u32;
+        if let Some(mut index) = self.index.take() {
+            index.insert_unique(self.hash(id), fact, |fact| self.hash(self.id(*fact)));
+            self.index = Some(index);
+        }
+        fact
+    }
+
+    /// Octets of all ids.
+    pub fn id_octets(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Changes a fact.
+    pub fn set(&mut self, fact: u32, change: impl FnOnce(&mut Fact)) {
+        change(&mut self.facts[fact as usize]);
+    }
+
+    /// The fact about the `nth` message with this id.
+    pub fn find(&mut self, id: &[u8], nth: u32) -> Option<u32> {
+        let next = self.cursor as u32;
+        if self.cursor < self.len() && self.id(next) == id && self.get(next).nth == nth {
+            self.cursor += 1;
+            return Some(next);
+        }
+        let found = self.all(id).into_iter().find(|fact| self.get(*fact).nth == nth)?;
+        self.cursor = found as usize + 1;
+        Some(found)
+    }
+
+    /// Every fact with this id, oldest first.
+    fn all(&mut self, id: &[u8]) -> Vec<u32> {
+        if self.is_empty() {
+            return vec![];
+        }
+        let hash = self.hash(id);
+        let mut facts: Vec<u32> = self.indexed().iter_hash(hash).copied().collect();
+        facts.retain(|fact| self.id(*fact) == id);
+        facts.sort_unstable();
+        facts
+    }
+
+    fn indexed(&mut self) -> &HashTable<u32> {
+        if self.index.is_none() {
+            let mut index = HashTable::with_capacity(self.len());
+            for fact in 0..self.len() as u32 {
+                index.insert_unique(self.hash(self.id(fact)), fact, |fact| self.hash(self.id(*fact)));
+            }
+            self.index = Some(index);
+        }
+        self.index.as_ref().expect("it was just built")
+    }
+
+    fn hash(&self, id: &[u8]) -> u64 {
+        self.hasher.hash_one(id)
+    }
+
+    /// Compares a whole listing with what is known.
+    pub fn locate(&mut self, listing: &Listing) -> Standings {
+        let mut standings = Standings { known: vec![NEW; listing.len()], ..Standings::default() };
+        let missed = self.walk(listing, &mut standings);
+        let shared = self.look_up(listing, &missed, &mut standings);
+        if !shared.is_empty() {
+            self.tell_apart(listing, &shared, &mut standings);
+        }
+        standings
+    }
+
+    /// Both in order: pairs what stands side by side, and returns the positions that did not.
+    fn walk(&self, listing: &Listing, standings: &mut Standings) -> Vec<u32> {
+        /// How many facts in a row may have been deleted before the index is the better way.
+        const AHEAD: u32 = 8;
+        let mut missed = vec![];
+        let mut next = 0;
+        for (position, message) in listing.iter().enumerate() {
+            let ahead = (next..(next + AHEAD).min(self.len() as u32))
+                .find(|fact| self.get(*fact).nth == 1 && self.id(*fact) == message.unique_id);
+            match ahead {
+                Some(fact) => {
+                    standings.known[position] = fact;
+                    next = fact + 1;
+                }
+                None => missed.push(position as u32),
+            }
+        }
+        missed
+    }
+
+    /// Finds the missed ones by their id. Returns the ids that are not one message's alone.
+    fn look_up<'l>(&mut self, listing: &'l Listing, missed: &[u32], standings: &mut Standings) -> HashSet<&'l [u8]> {
+        let mut shared = HashSet::new();
+        if missed.is_empty() && self.iter().all(|fact| fact.nth == 1) {
+            return shared;
+        }
+        let mut claimed = vec![false; self.len()];
+        standings.known.iter().filter(|fact| **fact != NEW).for_each(|fact| claimed[*fact as usize] = true);
+        let mut met = HashSet::new();
+        for position in missed {
+            let id = listing.get(*position as usize).unique_id;
+            if id.is_empty() {
+                continue;
+            }
+            let known = self.all(id);
+            if known.len() > 1 || !met.insert(id) || known.iter().any(|fact| claimed[*fact as usize]) {
+                shared.insert(id);
+                continue;
+            }
+            if let Some(fact) = known.first() {
+                standings.known[*position as usize] = *fact;
+            }
+        }
+        // A fact that is the second with its id makes the first one's position worth a second look, too.
+        let seconds: HashSet<&[u8]> =
+            (0..self.len() as u32).filter(|fact| self.get(*fact).nth > 1).map(|fact| self.id(fact)).collect();
+        if !seconds.is_empty() {
+            let ids = (0..listing.len()).map(|position| listing.get(position).unique_id);
+            shared.extend(ids.filter(|id| seconds.contains(id)));
+        }
+        shared
+    }
+
+    /// Messages that share an id are told apart by their sizes: as many of one id and size are known as were
+    /// delivered, in the order of the listing.
+    fn tell_apart(&mut self, listing: &Listing, shared: &HashSet<&[u8]>, standings: &mut Standings) {
+        let mut positions: HashMap<&[u8], Vec<u32>> = HashMap::new();
+        for (position, message) in listing.iter().enumerate() {
+            if shared.contains(message.unique_id) {
+                positions.entry(message.unique_id).or_default().push(position as u32);
+            }
+        }
+        for (id, positions) in positions {
+            let facts = self.all(id);
+            self.pair(listing, facts, &positions, standings);
+        }
+    }
+
+    fn pair(&self, listing: &Listing, mut facts: Vec<u32>, positions: &[u32], standings: &mut Standings) {
+        let mut nth = facts.iter().map(|fact| self.get(*fact).nth).max().unwrap_or(0);
+        let is_alone = positions.len() == 1;
+        for position in positions {
+            let octets = comparable(listing.get(*position as usize).octets);
+            // A single listed message is one of those delivered under its id, whatever size is announced now.
+            let same = facts
+                .iter()
+                .position(|fact| self.get(*fact).octets == octets)
+                .or((is_alone && !facts.is_empty()).then_some(0));
+            standings.known[*position as usize] = match same {
+                Some(found) => facts.remove(found),
+                None => {
+                    nth += 1;
+                    standings.nths.insert(*position, nth);
+                    NEW
+                }
+            };
+            if !is_alone {
+                standings.repeated.insert(*position);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maildrop::MessageNumber;
+
+    fn listing(messages: &[(&str, u64)]) -> Listing {
+        let mut listing = Listing::default();
+        listing.has_unique_ids = true;
+        for (position, (id, octets)) in messages.iter().enumerate() {
+            assert!(listing.push(MessageNumber(position as u32 + 1), id.as_bytes()));
+            listing.set_octets(position, *octets);
+        }
+        listing
+    }
+
+    fn facts(messages: &[(&str, u32, u32)]) -> Facts {
+        let mut facts = Facts::default();
+        for (id, octets, nth) in messages {
+            facts.push(id.as_bytes(), 0, *octets, *nth, 0);
+        }
+        facts
+    }
+
+    fn standings(facts: &mut Facts, messages: &[(&str, u64)]) -> Vec<Standing> {
+        let listing = listing(messages);
+        let standings = facts.locate(&listing);
+        (0..listing.len()).map(|position| standings.get(position)).collect()
+    }
+
+    const fn new(nth: u32) -> Standing {
+        Standing::New { nth }
+    }
+
+    use Standing::Known;
+
+    #[test]
+    fn what_is_known_is_found_in_any_order_and_at_any_size() {
+        let mut facts = facts(&[("a", 1, 1), ("b", 1, 1), ("c", 1, 1)]);
+        assert_eq!(standings(&mut facts, &[("a", 1), ("c", 9), ("d", 1)]), [Known(0), Known(2), new(1)]);
+        assert_eq!(standings(&mut facts, &[("c", 1), ("a", 1), ("b", 1)]), [Known(2), Known(0), Known(1)]);
+        assert_eq!(standings(&mut facts, &[]), []);
+    }
+
+    #[test]
+    fn many_deleted_messages_in_a_row_do_not_hide_the_rest() {
+        let many: Vec<(String, u32, u32)> = (0..100).map(|n| (format!("id{n}"), 1, 1)).collect();
+        let many: Vec<(&str, u32, u32)> = many.iter().map(|(id, octets, nth)| (id.as_str(), *octets, *nth)).collect();
+        let mut facts = facts(&many);
+        assert_eq!(
+            standings(&mut facts, &[("id0", 1), ("id98", 1), ("id99", 1), ("x", 1)]),
+            [Known(0), Known(98), Known(99), new(1)]
+        );
+    }
+
+    #[test]
+    fn a_second_message_with_the_same_id_is_new() {
+        let mut facts = facts(&[("x", 100, 1)]);
+        assert_eq!(standings(&mut facts, &[("x", 100), ("x", 100)]), [Known(0), new(2)]);
+        assert_eq!(standings(&mut facts, &[("x", 250), ("x", 100)]), [new(2), Known(0)]);
+        assert_eq!(standings(&mut facts, &[("x", 250)]), [Known(0)]);
+    }
+
+    #[test]
+    fn several_delivered_under_one_id_are_counted_by_size() {
+        let mut facts = facts(&[("a", 7, 1), ("x", 100, 1), ("x", 100, 2), ("b", 7, 1)]);
+        let listed = [("a", 7), ("x", 100), ("x", 100), ("x", 100), ("b", 7)];
+        assert_eq!(standings(&mut facts, &listed), [Known(0), Known(1), Known(2), new(3), Known(3)]);
+        assert_eq!(standings(&mut facts, &[("x", 100), ("b", 7)]), [Known(1), Known(3)]);
+        let both = listing(&[("x", 100), ("b", 7), ("x", 100)]);
+        let standings = facts.locate(&both);
+        assert!(standings.is_repeated(0) && standings.is_repeated(2) && !standings.is_repeated(1));
+    }
+
+    #[test]
+    fn all_new_messages_with_one_id_get_numbers_of_their_own() {
+        let mut facts = Facts::default();
+        assert_eq!(
+            standings(&mut facts, &[("x", 1), ("y", 1), ("x", 1), ("", 1), ("", 1)]),
+            [new(1), new(1), new(2), new(1), new(1)]
+        );
+    }
+
+    #[test]
+    fn lines_that_refer_back_find_their_fact() {
+        let mut facts = facts(&[("a", 1, 1), ("b", 1, 1), ("b", 2, 2)]);
+        assert_eq!(facts.find(b"a", 1), Some(0));
+        assert_eq!(facts.find(b"b", 2), Some(2));
+        assert_eq!(facts.find(b"b", 1), Some(1));
+        assert_eq!(facts.find(b"c", 1), None);
+        facts.push(b"c", 0, 0, 1, 0);
+        assert_eq!(facts.find(b"c", 1), Some(3));
+    }
+}

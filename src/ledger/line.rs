@@ -1,0 +1,179 @@
+//! One line of a ledger: JSON, one fact a line, readable with `cat` and `jq`.
+//!
+//! ```text
+//! {"popfetch":1,"maildrop":"petar@pop.example.com"}
+//! {"intend":"ID","batch":3,"octets":4100,"at":1795423680,"maildir":"/home/petar/Mail","name":"1795423680.M1P2…"}
+//! {"published":3}                          every intent of batch 3 was delivered …
+//! {"published":4,"but":[2]}                … except the third one of batch 4
+//! {"delivered":"ID","octets":4100,"at":…}  the same fact in one line: after compaction
+//! {"deleted":"ID","at":…}                  the server confirmed it
+//! {"gone":"ID","at":…}                     no longer listed, and not because of us
+//! ```
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::deliver::Place;
+
+/// The format that this program writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+/// Every key that a line may have; which ones are there says what the line is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub popfetch: Option<u32>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub maildrop: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub intend: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub but: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u64>,
+    /// Which of several messages with this id, counted from 1; absent for the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nth: Option<u32>,
+    /// True when an earlier line speaks of the same message, so that readers need not look for one otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+    /// The size that LIST announced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub octets: Option<u64>,
+    /// Seconds since 1970-01-01 UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maildir: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mbox: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool_offset: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mda: bool,
+}
+
+impl<'a> Line<'a> {
+    /// The first line of a ledger.
+    pub fn header(maildrop: &'a str) -> Self {
+        Line { popfetch: Some(VERSION), maildrop: Some(maildrop.into()), ..Line::default() }
+    }
+
+    /// Notes where the message goes.
+    pub fn to(mut self, place: &'a Place) -> Self {
+        match place {
+            Place::Maildir { maildir, name } => {
+                self.maildir = Some(path_text(maildir));
+                self.name = Some(name.into());
+            }
+            Place::Mbox { path, offset, length, spool, spool_offset } => {
+                self.mbox = Some(path_text(path));
+                self.offset = Some(*offset);
+                self.length = Some(*length);
+                self.spool = Some(path_text(spool));
+                self.spool_offset = Some(*spool_offset);
+            }
+            Place::Mda => self.mda = true,
+        }
+        self
+    }
+
+    /// Where the message goes, when the line says so completely.
+    pub fn place(&self) -> Option<Place> {
+        if let (Some(maildir), Some(name)) = (&self.maildir, &self.name) {
+            return Some(Place::Maildir { maildir: path(maildir), name: name.clone().into_owned() });
+        }
+        if let (Some(mbox), Some(offset), Some(length)) = (&self.mbox, self.offset, self.length) {
+            let (spool, spool_offset) = (self.spool.as_ref()?, self.spool_offset?);
+            return Some(Place::Mbox { path: path(mbox), offset, length, spool: path(spool), spool_offset });
+        }
+        self.mda.then_some(Place::Mda)
+    }
+
+    /// Appends the line with its LF.
+    pub fn write(&self, text: &mut Vec<u8>) {
+        serde_json::to_writer(&mut *text, self).expect("a line of plain values is always JSON");
+        text.push(b'\n');
+    }
+}
+
+/// A unique-id as text: any octets, each the character of the same number. ASCII is itself.
+pub fn id_text(id: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(id) {
+        Ok(text) if text.is_ascii() => text.into(),
+        _ => id.iter().map(|octet| char::from(*octet)).collect::<String>().into(),
+    }
+}
+
+/// Back from text to octets; `None` for a character that no octet stands for.
+pub fn id_octets<'t>(text: &'t str) -> Option<Cow<'t, [u8]>> {
+    if text.is_ascii() {
+        return Some(text.as_bytes().into());
+    }
+    text.chars().map(|character| u8::try_from(character).ok()).collect::<Option<Vec<u8>>>().map(Cow::Owned)
+}
+
+/// A path as text. One that is not UTF-8 is marked by a NUL, which no path contains, and written like an id.
+fn path_text(path: &Path) -> Cow<'_, str> {
+    match path.to_str() {
+        Some(text) => text.into(),
+        None => format!("\0{}", id_text(path.as_os_str().as_encoded_bytes())).into(),
+    }
+}
+
+fn path(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt as _;
+    match text.strip_prefix('\0').and_then(id_octets) {
+        Some(octets) => std::ffi::OsString::from_vec(octets.into_owned()).into(),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    fn round(place: Place) {
+        let mut text = vec![];
+        Line { intend: Some("x".into()), ..Line::default() }.to(&place).write(&mut text);
+        let line: Line<'_> = serde_json::from_slice(text.trim_ascii_end()).unwrap();
+        assert_eq!(line.place(), Some(place));
+    }
+
+    #[test]
+    fn places_survive_the_journey_through_json() {
+        round(Place::Mda);
+        round(Place::Maildir { maildir: "/home/Größe \"x\"\n".into(), name: "1.M2".into() });
+        let odd: PathBuf = std::ffi::OsString::from_vec(b"/tmp/\xff\x80".to_vec()).into();
+        round(Place::Mbox { path: odd, offset: 1, length: 2, spool: "/s".into(), spool_offset: u64::MAX });
+    }
+
+    #[test]
+    fn any_octets_can_be_an_id() {
+        let all: Vec<u8> = (0..=255).collect();
+        let json = serde_json::to_string(&id_text(&all)).unwrap();
+        let back: String = serde_json::from_str(&json).unwrap();
+        assert_eq!(id_octets(&back).unwrap(), all);
+        assert_eq!(id_octets("\u{100}"), None);
+        assert_eq!(id_text(b"UID0001"), "UID0001");
+    }
+}

@@ -1,0 +1,343 @@
+//! What can go wrong on the line, in facts; the wording is in one `Display`.
+//!
+//! An [`Error`] is small and can be cloned, because it travels through code that knows only `io::Error`
+//! (the session, OpenSSL) and must come out of it unchanged.
+
+use super::Deadline;
+use rustix::io::Errno;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why there is no connection, or no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// The resolver knows no such host.
+    UnknownHost {
+        /// As it was asked for.
+        host: String,
+        /// In the resolver's words.
+        reason: String,
+    },
+    /// The resolver could not say whether there is such a host.
+    Resolver {
+        /// As it was asked for.
+        host: String,
+        /// In the resolver's words.
+        reason: String,
+    },
+    /// No address of the host accepted the connection.
+    Connect {
+        /// As it was asked for.
+        host: String,
+        /// The port that was tried.
+        port: u16,
+        /// Each address, and what came of it.
+        attempts: Vec<(SocketAddr, Errno)>,
+    },
+    /// A deadline passed.
+    TimedOut {
+        /// Which one.
+        deadline: Deadline,
+        /// How long the wait was.
+        length: Duration,
+        /// How much came in that time.
+        octets: u64,
+    },
+    /// The run was asked to stop.
+    Stopped {
+        /// By this signal.
+        signal: i32,
+    },
+    /// TLS was not agreed upon.
+    Tls {
+        /// The name that the certificate should carry.
+        host: String,
+        /// Which check failed.
+        failure: TlsFailure,
+    },
+    /// What came was not what TLS allows, in the middle of a session.
+    Garbled {
+        /// In the words of the TLS library.
+        reason: String,
+    },
+    /// The TLS library cannot be used.
+    Library {
+        /// In its words.
+        reason: String,
+    },
+    /// The file of certificate authorities cannot be used.
+    CaFile {
+        /// As configured.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The connection broke.
+    Broken(Errno),
+}
+
+/// Which check of a TLS handshake failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsFailure {
+    /// Nobody who is trusted vouches for the certificate.
+    UnknownAuthority {
+        /// The file that says who is trusted; the system says it otherwise.
+        ca_file: Option<PathBuf>,
+    },
+    /// The certificate vouches for itself, and is not among the trusted ones.
+    SelfSigned {
+        /// The file that says who is trusted; the system says it otherwise.
+        ca_file: Option<PathBuf>,
+    },
+    /// The certificate's time is over.
+    Expired,
+    /// The certificate's time has not begun.
+    NotYetValid,
+    /// The certificate is for other names.
+    WrongName,
+    /// The server speaks only versions before TLS 1.2.
+    Version,
+    /// The server does not speak TLS there.
+    NotTls {
+        /// What it said instead, made printable.
+        said: String,
+        /// True when STLS was not even asked for.
+        implicit: bool,
+    },
+    /// The server hung up.
+    Closed,
+    /// Anything else, in the words of the TLS library.
+    Other(String),
+}
+
+/// What kind of failure it is, for the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// There is no such host.
+    UnknownHost,
+    /// It may work later.
+    Temporary,
+    /// TLS could not be had, or not the one that was asked for.
+    Tls,
+    /// A file that the configuration names is no good.
+    Configuration,
+    /// The run was asked to stop.
+    Stopped,
+    /// Input or output failed.
+    Io,
+}
+
+impl Error {
+    /// The error of this room that an `io::Error` carries, if one is inside.
+    pub fn of(error: &io::Error) -> Option<&Error> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::UnknownHost { .. } => Kind::UnknownHost,
+            Error::Resolver { .. } | Error::TimedOut { .. } => Kind::Temporary,
+            Error::Connect { attempts, .. } if attempts.iter().any(|(_, errno)| may_pass(*errno)) => Kind::Temporary,
+            Error::Broken(errno) if may_pass(*errno) => Kind::Temporary,
+            Error::Connect { .. } | Error::Broken(_) => Kind::Io,
+            Error::Stopped { .. } => Kind::Stopped,
+            Error::Tls { .. } | Error::Garbled { .. } | Error::Library { .. } => Kind::Tls,
+            Error::CaFile { .. } => Kind::Configuration,
+        }
+    }
+
+    /// True when trying again later may help.
+    pub fn is_transient(&self) -> bool {
+        self.kind() == Kind::Temporary
+    }
+
+    /// What would help, where that is sure.
+    pub fn hint(&self) -> Option<String> {
+        let Error::Tls { failure, .. } = self else { return None };
+        match failure {
+            TlsFailure::UnknownAuthority { ca_file: None } => Some(
+                "if the server has a certificate authority of its own, name its PEM file with `tls_ca_file`".into(),
+            ),
+            TlsFailure::SelfSigned { ca_file: None } => {
+                Some("if it is the right one, save it in a PEM file and name that with `tls_ca_file`".into())
+            }
+            TlsFailure::WrongName => Some("write a name that the certificate carries as `server`".into()),
+            TlsFailure::NotTls { implicit: true, .. } => {
+                Some("write `tls = \"starttls\"` if the server begins in clear on this port".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Refused, unreachable, dropped: states of the network or of the server's machine, not of the configuration.
+fn may_pass(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::CONNREFUSED
+            | Errno::CONNRESET
+            | Errno::CONNABORTED
+            | Errno::PIPE
+            | Errno::TIMEDOUT
+            | Errno::HOSTUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NETUNREACH
+            | Errno::NETDOWN
+            | Errno::NETRESET
+            // No route from here in this family, for the moment.
+            | Errno::ADDRNOTAVAIL
+    )
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::UnknownHost { host, reason } => write!(f, "unknown host `{host}`: {reason}"),
+            Error::Resolver { host, reason } => write!(f, "cannot resolve `{host}` now: {reason}"),
+            Error::Connect { host, port, attempts } => {
+                write!(f, "cannot connect to `{}`: ", endpoint(host, *port))?;
+                write_attempts(f, host, attempts)
+            }
+            Error::TimedOut { deadline, length, octets } => {
+                let length = length.as_secs_f64();
+                match (deadline, octets) {
+                    (Deadline::Resolve, _) => write!(f, "the resolver gave no answer within {length} s")?,
+                    (Deadline::Handshake, _) => write!(f, "no TLS within {length} s")?,
+                    (Deadline::Write, _) => write!(f, "the server took nothing more within {length} s")?,
+                    (_, 0) => write!(f, "nothing came within {length} s")?,
+                    (_, 1) => write!(f, "only 1 octet came within {length} s")?,
+                    (_, octets) => write!(f, "only {octets} octets came within {length} s")?,
+                }
+                write!(f, " (timeout `{deadline}`)")
+            }
+            Error::Stopped { signal } => write!(f, "stopped by signal {signal}"),
+            Error::Tls { host, failure } => failure.write(f, host),
+            Error::Garbled { reason } => write!(f, "what the server sent is not valid TLS: {reason}"),
+            Error::Library { reason } => write!(f, "TLS cannot be used on this system: {reason}"),
+            Error::CaFile { path, reason } => write!(f, "cannot use `{}`: {reason}", path.display()),
+            Error::Broken(errno) => write!(f, "the connection broke: {}", reason(&(*errno).into())),
+        }
+    }
+}
+
+impl TlsFailure {
+    fn write(&self, f: &mut fmt::Formatter<'_>, host: &str) -> fmt::Result {
+        match self {
+            TlsFailure::UnknownAuthority { ca_file: None } => {
+                write!(f, "the certificate of `{host}` is not signed by an authority that this system trusts")
+            }
+            TlsFailure::UnknownAuthority { ca_file: Some(path) } => {
+                write!(f, "the certificate of `{host}` is not signed by an authority in `{}`", path.display())
+            }
+            TlsFailure::SelfSigned { ca_file: None } => {
+                write!(f, "the certificate of `{host}` is self-signed, and this system does not trust it")
+            }
+            TlsFailure::SelfSigned { ca_file: Some(path) } => {
+                write!(f, "the certificate of `{host}` is self-signed, and not the one in `{}`", path.display())
+            }
+            TlsFailure::Expired => write!(f, "the certificate of `{host}` has expired"),
+            TlsFailure::NotYetValid => write!(f, "the certificate of `{host}` is not valid yet"),
+            TlsFailure::WrongName => write!(f, "the certificate of the server is not for `{host}`"),
+            TlsFailure::Version => write!(f, "`{host}` does not offer TLS 1.2 or newer"),
+            TlsFailure::NotTls { said, .. } => write!(f, "`{host}` does not speak TLS on this port; it said: {said}"),
+            TlsFailure::Closed => write!(f, "`{host}` closed the connection during the TLS handshake"),
+            TlsFailure::Other(reason) => write!(f, "no TLS with `{host}`: {reason}"),
+        }
+    }
+}
+
+fn endpoint(host: &str, port: u16) -> String {
+    match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+/// `connection refused`, or with several addresses `192.0.2.1: connection refused; 2001:db8::1: …`.
+fn write_attempts(f: &mut fmt::Formatter<'_>, host: &str, attempts: &[(SocketAddr, Errno)]) -> fmt::Result {
+    for (position, (address, errno)) in attempts.iter().enumerate() {
+        if position > 0 {
+            f.write_str("; ")?;
+        }
+        let address = address.ip().to_string();
+        if address != host {
+            write!(f, "{address}: ")?;
+        }
+        match *errno {
+            Errno::TIMEDOUT => write!(f, "no answer (timeout `{}`)", Deadline::Connect)?,
+            errno => f.write_str(&reason(&errno.into()))?,
+        }
+    }
+    Ok(())
+}
+
+/// The system's words for an error, as part of a sentence: no capital, no number.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    if error.raw_os_error().is_none() {
+        return text;
+    }
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Broken(errno) => Some(errno),
+            _ => None,
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// Never `Interrupted` or `WouldBlock`, on which callers would try again.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::TimedOut { .. } => io::Error::new(io::ErrorKind::TimedOut, error),
+            _ => io::Error::other(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_named_with_its_reason() {
+        let attempts = vec![
+            ("[::1]:995".parse().unwrap(), Errno::CONNREFUSED),
+            ("192.0.2.1:995".parse().unwrap(), Errno::TIMEDOUT),
+        ];
+        let error = Error::Connect { host: "pop.example.org".into(), port: 995, attempts };
+        assert_eq!(
+            error.to_string(),
+            "cannot connect to `pop.example.org:995`: ::1: connection refused; 192.0.2.1: no answer (timeout `connect`)"
+        );
+        assert_eq!(error.kind(), Kind::Temporary);
+    }
+
+    #[test]
+    fn a_time_out_tells_how_little_came() {
+        let after = |octets| {
+            let length = Duration::from_secs(60);
+            Error::TimedOut { deadline: Deadline::Body, length, octets }.to_string()
+        };
+        assert_eq!(after(0), "nothing came within 60 s (timeout `body`)");
+        assert_eq!(after(17), "only 17 octets came within 60 s (timeout `body`)");
+    }
+
+    #[test]
+    fn an_error_comes_out_of_io_unchanged() {
+        let error = io::Error::from(Error::Stopped { signal: 2 });
+        assert_eq!(Error::of(&error), Some(&Error::Stopped { signal: 2 }));
+        assert_eq!(error.to_string(), "stopped by signal 2");
+        assert_eq!(Error::of(&io::Error::other("else")), None);
+    }
+}

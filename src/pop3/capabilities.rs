@@ -1,0 +1,58 @@
+//! What a server announces in its reply to CAPA (RFC 2449 §5, §6).
+
+/// The announced capabilities that popfetch acts upon.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Several commands may be in flight (RFC 2449 §6.6).
+    pub pipelining: bool,
+    /// UIDL is there (RFC 2449 §6.8).
+    pub uidl: bool,
+    /// STLS is there (RFC 2595 §4).
+    pub stls: bool,
+    /// USER and PASS are there (RFC 2449 §6.2).
+    pub user: bool,
+    /// SASL mechanisms, in upper case (RFC 5034 §3).
+    pub sasl: Vec<String>,
+}
+
+impl Capabilities {
+    /// Notes one line of the reply. Keywords are case-insensitive; unknown ones are nobody's business.
+    pub fn note(&mut self, line: &[u8]) {
+        let mut words = line.split(|octet| octet.is_ascii_whitespace()).filter(|word| !word.is_empty());
+        let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
+        match keyword.as_slice() {
+            b"PIPELINING" => self.pipelining = true,
+            b"UIDL" => self.uidl = true,
+            b"STLS" => self.stls = true,
+            b"USER" => self.user = true,
+            b"SASL" => self.sasl.extend(words.filter_map(mechanism)),
+            _ => {}
+        }
+    }
+
+    /// True when the mechanism is announced.
+    pub fn has_sasl(&self, mechanism: &str) -> bool {
+        self.sasl.iter().any(|announced| announced == mechanism)
+    }
+}
+
+/// Mechanism names are short ASCII words (RFC 4422 §3.1); anything else is not one.
+fn mechanism(word: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(word).ok()?;
+    (name.is_ascii() && name.len() <= 20).then(|| name.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_keywords_are_noted_in_any_case() {
+        let mut capabilities = Capabilities::default();
+        for line in ["uidl", "SASL PLAIN login", "Pipelining", "EXPIRE 60", "", "STLS", "USER"] {
+            capabilities.note(line.as_bytes());
+        }
+        assert!(capabilities.uidl && capabilities.pipelining && capabilities.stls && capabilities.user);
+        assert!(capabilities.has_sasl("PLAIN") && capabilities.has_sasl("LOGIN") && !capabilities.has_sasl("CRAM-MD5"));
+    }
+}

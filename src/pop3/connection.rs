@@ -1,0 +1,274 @@
+//! The line under a session: buffered octets both ways, bounded lines, and what is awaited at the moment.
+//!
+//! Commands are queued and leave in one write; replies are read in large pieces. Never more command octets are
+//! outstanding than any socket buffer holds (see `Window`), so a blocking write cannot deadlock with a server
+//! that blocks on its own.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use super::command::{Command, Verb};
+use super::error::Error;
+use super::reply::{ResponseCode, Status, status};
+
+/// What a session runs over. The two notices do nothing unless an implementation wants them.
+pub trait Transport: Read + Write {
+    /// Called whenever the session begins to wait for something, so that a deadline can begin.
+    fn expect(&mut self, _expected: Expected) {}
+
+    /// Called for each command and each line of a reply, message text aside.
+    fn trace(&mut self, _trace: Trace<'_>) {}
+}
+
+impl Transport for Box<dyn Transport + '_> {
+    fn expect(&mut self, expected: Expected) {
+        (**self).expect(expected);
+    }
+
+    fn trace(&mut self, trace: Trace<'_>) {
+        (**self).trace(trace);
+    }
+}
+
+/// What the session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// The server's greeting.
+    Greeting,
+    /// The status line of a reply.
+    Reply,
+    /// The lines behind a status line, which may go on for long.
+    Body,
+}
+
+/// A line on the wire; secrets are masked in [`Command`]'s text.
+pub enum Trace<'a> {
+    /// A command was queued.
+    Sent(Command<'a>),
+    /// A line came.
+    Received(&'a [u8]),
+    /// The text of a message came: how many octets.
+    Message(u64),
+}
+
+/// What is taken from a server at most. Each bound is far beyond any real server.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Octets of a status line or of a line in a listing, CRLF included. RFC 2449 §4 says 512.
+    pub line: usize,
+    /// Lines of a capability list.
+    pub capabilities: usize,
+    /// Messages of a maildrop.
+    pub messages: usize,
+    /// Octets of all unique-ids together.
+    pub unique_ids: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { line: 16 << 10, capabilities: 200, messages: 4_000_000, unique_ids: 256 << 20 }
+    }
+}
+
+/// For errors: which part of which reply is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// The greeting.
+    Greeting,
+    /// The status line of the reply to a command.
+    Reply(Verb),
+    /// A line, or the end, of a multi-line reply.
+    Lines(Verb),
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Awaited::Greeting => f.write_str("the greeting"),
+            Awaited::Reply(verb) => write!(f, "the reply to {verb}"),
+            Awaited::Lines(verb) => write!(f, "the rest of the reply to {verb}"),
+        }
+    }
+}
+
+/// One read of this size holds sixty small messages; larger ones save nothing more.
+const BUFFER: usize = 256 << 10;
+
+/// A server's own words are kept this far for an error.
+const KEPT: usize = 512;
+
+pub struct Connection<T> {
+    io: T,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    queued: Vec<u8>,
+    pub limits: Limits,
+}
+
+impl<T: Transport> Connection<T> {
+    pub fn new(io: T, limits: Limits) -> Self {
+        Connection { io, buffer: vec![0; BUFFER], start: 0, end: 0, queued: vec![], limits }
+    }
+
+    /// Gives the line back; `None` when octets were received that nobody has read.
+    pub fn into_io(self) -> Option<T> {
+        (self.start == self.end).then_some(self.io)
+    }
+
+    pub fn queue(&mut self, command: Command<'_>) {
+        command.encode(&mut self.queued);
+        self.io.trace(Trace::Sent(command));
+    }
+
+    /// Sends what is queued, in one write where the line takes it.
+    pub fn flush(&mut self, awaited: Awaited) -> Result<(), Error> {
+        if self.queued.is_empty() {
+            return Ok(());
+        }
+        self.io.expect(Expected::Reply);
+        let written = self.io.write_all(&self.queued).and_then(|()| self.io.flush());
+        self.queued.clear();
+        written.map_err(|source| broken(awaited, source))
+    }
+
+    /// Sends one command and returns the text behind its `+OK`, or the refusal.
+    pub fn command(&mut self, command: Command<'_>) -> Result<Result<&[u8], Refused>, Error> {
+        let verb = command.verb();
+        self.queue(command);
+        self.flush(Awaited::Reply(verb))?;
+        self.reply(verb)
+    }
+
+    /// Reads the status line of the reply to `verb`.
+    pub fn reply(&mut self, verb: Verb) -> Result<Result<&[u8], Refused>, Error> {
+        let awaited = Awaited::Reply(verb);
+        match self.status(awaited, Expected::Reply)? {
+            Status::Ok(text) => Ok(Ok(text)),
+            Status::Err(text) => Ok(Err(Refused::new(text))),
+            Status::Challenge(text) => Err(Error::Malformed { awaited, line: kept(text), expected: "`+OK` or `-ERR`" }),
+        }
+    }
+
+    /// Reads a status line of any kind.
+    pub fn status(&mut self, awaited: Awaited, expected: Expected) -> Result<Status<'_>, Error> {
+        self.io.expect(expected);
+        let line = self.line(awaited)?;
+        status(line).ok_or_else(|| Error::Malformed { awaited, line: kept(line), expected: "`+OK` or `-ERR`" })
+    }
+
+    /// Reads the lines of a multi-line reply, dot-stuffing undone, up to its end.
+    pub fn lines(&mut self, verb: Verb, mut each: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        let awaited = Awaited::Lines(verb);
+        self.io.expect(Expected::Body);
+        loop {
+            match self.line(awaited)? {
+                b"." => return Ok(()),
+                line => each(line.strip_prefix(b".").unwrap_or(line))?,
+            }
+        }
+    }
+
+    /// The line under the session, for notices.
+    pub fn io(&mut self) -> &mut T {
+        &mut self.io
+    }
+
+    /// What has been received and not yet used; never empty.
+    pub fn received(&mut self, awaited: Awaited) -> Result<&[u8], Error> {
+        if self.start == self.end {
+            self.fill(awaited)?;
+        }
+        Ok(&self.buffer[self.start..self.end])
+    }
+
+    /// Marks octets as used.
+    pub fn consume(&mut self, octets: usize) {
+        self.start += octets;
+        debug_assert!(self.start <= self.end);
+    }
+
+    /// One line without its end. Outside of message text a bare LF ends a line, too: it can mean nothing else.
+    fn line(&mut self, awaited: Awaited) -> Result<&[u8], Error> {
+        let mut searched = 0;
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.start + searched..self.end]) {
+                return self.take_line(self.start + searched + at, awaited);
+            }
+            searched = self.end - self.start;
+            if searched >= self.limits.line {
+                return Err(self.too_long(awaited));
+            }
+            self.fill(awaited)?;
+        }
+    }
+
+    fn take_line(&mut self, lf: usize, awaited: Awaited) -> Result<&[u8], Error> {
+        if lf - self.start >= self.limits.line {
+            return Err(self.too_long(awaited));
+        }
+        let line = &self.buffer[self.start..lf];
+        self.start = lf + 1;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.io.trace(Trace::Received(line));
+        Ok(line)
+    }
+
+    fn too_long(&self, awaited: Awaited) -> Error {
+        Error::TooMuch { awaited, what: format!("a line of more than {} octets", self.limits.line) }
+    }
+
+    /// Reads at least one more octet.
+    fn fill(&mut self, awaited: Awaited) -> Result<(), Error> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.buffer.len() {
+            // Only the beginning of a line is ever left, and a line is short.
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        loop {
+            match self.io.read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Err(Error::Closed { awaited }),
+                Ok(octets) => {
+                    self.end += octets;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && error.get_ref().is_none() => {}
+                Err(source) => return Err(broken(awaited, source)),
+            }
+        }
+    }
+}
+
+/// A command answered with `-ERR`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    pub code: Option<ResponseCode>,
+    pub text: Vec<u8>,
+}
+
+impl Refused {
+    pub fn new(text: &[u8]) -> Self {
+        Refused { code: ResponseCode::of(text), text: kept(text) }
+    }
+
+    /// As the error of a command that the session cannot do without.
+    pub fn fatal(self, verb: Verb) -> Error {
+        Error::Refused { verb, code: self.code, text: self.text }
+    }
+}
+
+pub fn kept(text: &[u8]) -> Vec<u8> {
+    text[..text.len().min(KEPT)].to_vec()
+}
+
+/// A reset is how some systems say that the other side is gone.
+fn broken(awaited: Awaited, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+            Error::Closed { awaited }
+        }
+        _ => Error::Io { awaited, source },
+    }
+}

@@ -1,0 +1,147 @@
+//! What can go wrong in a session, and how it is said.
+
+use std::fmt;
+use std::io;
+
+use super::command::Verb;
+use super::connection::Awaited;
+use super::reply::ResponseCode;
+use crate::text::printable;
+
+/// A session that could not go on. Nothing is deleted on the server, unless it was QUIT that failed: then the
+/// server alone knows.
+#[derive(Debug)]
+pub enum Error {
+    /// The line itself failed, or a deadline passed, or a stop was requested.
+    Io {
+        /// What was awaited.
+        awaited: Awaited,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The server closed the connection.
+    Closed {
+        /// What was awaited.
+        awaited: Awaited,
+    },
+    /// The server greeted with `-ERR`.
+    Unwelcome {
+        /// The response code, where one was sent.
+        code: Option<ResponseCode>,
+        /// The server's words.
+        text: Vec<u8>,
+    },
+    /// The login was answered with `-ERR`.
+    LoginRefused {
+        /// The response code, where one was sent.
+        code: Option<ResponseCode>,
+        /// The server's words.
+        text: Vec<u8>,
+    },
+    /// A command that the session cannot do without was answered with `-ERR`.
+    Refused {
+        /// The command.
+        verb: Verb,
+        /// The response code, where one was sent.
+        code: Option<ResponseCode>,
+        /// The server's words.
+        text: Vec<u8>,
+    },
+    /// The server does not offer what the account asks for.
+    NotOffered(Missing),
+    /// A line that does not have the form that the RFC gives it.
+    Malformed {
+        /// Where the line came.
+        awaited: Awaited,
+        /// The line, as far as it was kept.
+        line: Vec<u8>,
+        /// What would have been right.
+        expected: &'static str,
+    },
+    /// A line, or a number of lines, beyond what popfetch takes from any server.
+    TooMuch {
+        /// Where it came.
+        awaited: Awaited,
+        /// What there was too much of, with the limit.
+        what: String,
+    },
+    /// Octets were waiting behind the reply to STLS: they came in clear and could be anybody's.
+    InjectedBeforeTls,
+    /// An octet that would end the command early stands in the user name or the password.
+    Unsendable,
+}
+
+/// What a server would have to announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// STLS in its capabilities.
+    Stls,
+    /// A timestamp in its greeting, for APOP.
+    ApopTimestamp,
+}
+
+impl Error {
+    /// True when trying again later may help without anyone doing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::Io { .. } | Error::Closed { .. } => true,
+            Error::Unwelcome { code, .. } => code.is_none_or(|code| code.is_transient()),
+            Error::LoginRefused { code, .. } | Error::Refused { code, .. } => {
+                code.is_some_and(|code| code.is_transient())
+            }
+            _ => false,
+        }
+    }
+
+    /// True when the credentials are what was refused.
+    pub fn is_login(&self) -> bool {
+        matches!(self, Error::LoginRefused { .. })
+    }
+
+    /// The server's own words, in quotes and safe to print; empty for an error that it did not word.
+    pub fn words(&self) -> String {
+        match self {
+            Error::Unwelcome { text, .. } | Error::LoginRefused { text, .. } | Error::Refused { text, .. } => {
+                words(text)
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { awaited, source } => write!(f, "waiting for {awaited}: {source}"),
+            Error::Closed { awaited } => write!(f, "the server closed the connection instead of sending {awaited}"),
+            Error::Unwelcome { text, .. } => write!(f, "the server turned us away: {}", words(text)),
+            Error::LoginRefused { text, .. } => write!(f, "the server refused the login: {}", words(text)),
+            Error::Refused { verb, text, .. } => write!(f, "the server refused {verb}: {}", words(text)),
+            Error::NotOffered(Missing::Stls) => f.write_str("the server does not offer STLS; no password was sent"),
+            Error::NotOffered(Missing::ApopTimestamp) => {
+                f.write_str("the server's greeting has no timestamp, which APOP needs; no password was sent")
+            }
+            Error::Malformed { awaited, line, expected } => {
+                write!(f, "{awaited} should have been {expected}, but the server sent {}", words(line))
+            }
+            Error::TooMuch { awaited, what } => write!(f, "{awaited} has {what}"),
+            Error::InjectedBeforeTls => {
+                f.write_str("server sent data before the TLS handshake; somebody may be tampering with the connection")
+            }
+            Error::Unsendable => f.write_str("the user name or the password contains a line end or a NUL"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+fn words(text: &[u8]) -> String {
+    if text.is_empty() { "(no reason given)".into() } else { format!("`{}`", printable(text)) }
+}

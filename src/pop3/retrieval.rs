@@ -1,0 +1,186 @@
+//! RETR in a sliding window, and the text of each message as it arrives.
+//!
+//! With PIPELINING, commands are refilled in one write whenever half of the window is used up; without, the same
+//! code runs with a window of one.
+
+use std::io::{self, Write};
+
+use super::command::Command;
+use super::connection::{Awaited, Expected, Trace, Transport};
+use super::error::Error;
+use super::transaction::Transaction;
+use super::unstuff::Unstuffer;
+use crate::maildrop::MessageNumber;
+
+/// How much may be in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Commands: what the server has not answered must fit its socket buffer, or both sides could block on a write.
+    /// `RETR 4294967295` and its CRLF are 17 octets, so 400 of them fit 8 KiB, the least that systems give.
+    pub messages: usize,
+    /// Announced message octets, so that a line that drops has not made the server read a disk full for nothing.
+    pub octets: u64,
+}
+
+impl Window {
+    /// Each command waits for the reply before it.
+    pub const LOCK_STEP: Window = Window { messages: 1, octets: u64::MAX };
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        // 16 MiB cover 100 ms of a line of 1 Gbit/s.
+        Window { messages: 400, octets: 16 << 20 }
+    }
+}
+
+/// A message to retrieve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its number.
+    pub number: MessageNumber,
+    /// Its announced size, 0 when unknown: for the window only.
+    pub octets: u64,
+}
+
+/// A message that the server would not retrieve or delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which one.
+    pub number: MessageNumber,
+    /// The server's words.
+    pub text: Vec<u8>,
+}
+
+/// Messages on their way, in the order asked for.
+pub struct Retrieval<'s, T> {
+    transaction: &'s mut Transaction<T>,
+    wanted: &'s [Wanted],
+    window: Window,
+    asked: usize,
+    answered: usize,
+    octets_in_flight: u64,
+    quit_follows: bool,
+    decoded: Vec<u8>,
+}
+
+/// What the server answers to one RETR.
+pub enum Incoming<'r, T> {
+    /// The message comes now.
+    Message(Body<'r, T>),
+    /// The server refused this one; the others still come.
+    Refused(Refusal),
+}
+
+impl<'s, T: Transport> Retrieval<'s, T> {
+    pub(super) fn new(transaction: &'s mut Transaction<T>, wanted: &'s [Wanted], window: Window) -> Self {
+        Retrieval {
+            transaction,
+            wanted,
+            window,
+            asked: 0,
+            answered: 0,
+            octets_in_flight: 0,
+            quit_follows: false,
+            decoded: vec![],
+        }
+    }
+
+    /// Sends QUIT in the flight of the last RETR, which saves a round trip. For sessions that delete nothing only.
+    pub fn then_quit(mut self) -> Self {
+        self.quit_follows = self.window != Window::LOCK_STEP;
+        self
+    }
+
+    /// The next message, or `None` after the last. The [`Body`] before must have been copied to its end; otherwise
+    /// the session is out of step and must be dropped.
+    pub fn receive(&mut self) -> Result<Option<Incoming<'_, T>>, Error> {
+        let Some(&Wanted { number, octets }) = self.wanted.get(self.answered) else { return Ok(None) };
+        let verb = Command::Retr(number).verb();
+        self.refill();
+        self.transaction.connection.flush(Awaited::Reply(verb))?;
+        self.answered += 1;
+        self.octets_in_flight -= octets;
+        if let Err(refused) = self.transaction.connection.reply(verb)? {
+            return Ok(Some(Incoming::Refused(Refusal { number, text: refused.text })));
+        }
+        Ok(Some(Incoming::Message(Body { number, transaction: self.transaction, decoded: &mut self.decoded })))
+    }
+
+    /// Queues RETRs up to the window once half of it is used: few writes, and the server never runs dry.
+    fn refill(&mut self) {
+        let in_flight = self.asked - self.answered;
+        let is_half_used =
+            in_flight * 2 <= self.window.messages && (in_flight < 2 || self.octets_in_flight <= self.window.octets / 2);
+        if !is_half_used {
+            return;
+        }
+        while let Some(next) = self.wanted.get(self.asked) {
+            let in_flight = self.asked - self.answered;
+            let is_full = in_flight >= self.window.messages
+                || (in_flight >= 2 && self.octets_in_flight.saturating_add(next.octets) > self.window.octets);
+            if is_full {
+                return;
+            }
+            self.transaction.connection.queue(Command::Retr(next.number));
+            self.octets_in_flight = self.octets_in_flight.saturating_add(next.octets);
+            self.asked += 1;
+        }
+        if self.quit_follows && !self.transaction.quit_is_sent {
+            self.transaction.queue_quit();
+        }
+    }
+}
+
+/// The text of one message, while it arrives.
+pub struct Body<'r, T> {
+    number: MessageNumber,
+    transaction: &'r mut Transaction<T>,
+    decoded: &'r mut Vec<u8>,
+}
+
+/// Why a message did not arrive whole.
+#[derive(Debug)]
+pub enum CopyError {
+    /// The session failed.
+    Session(Error),
+    /// The sink did; the rest of the message is still on the line, so the session is out of step.
+    Sink(io::Error),
+}
+
+/// Decoded octets are handed on in pieces of at least this, or the whole message where it is smaller.
+const PIECE: usize = 256 << 10;
+
+impl<T: Transport> Body<'_, T> {
+    /// Which message this is.
+    pub fn number(&self) -> MessageNumber {
+        self.number
+    }
+
+    /// Copies the message to `sink`, dot-stuffing undone and CRLF made LF, and returns its octets as copied. A small
+    /// message is one write.
+    pub fn copy_to(self, sink: &mut impl Write) -> Result<u64, CopyError> {
+        let awaited = Awaited::Lines(Command::Retr(self.number).verb());
+        let connection = &mut self.transaction.connection;
+        connection.io().expect(Expected::Body);
+        let mut unstuffer = Unstuffer::default();
+        let mut octets = 0;
+        self.decoded.clear();
+        while !unstuffer.is_ended() {
+            let wire = connection.received(awaited).map_err(CopyError::Session)?;
+            let used = unstuffer.feed(wire, self.decoded);
+            connection.consume(used);
+            if self.decoded.len() >= PIECE {
+                sink.write_all(self.decoded).map_err(CopyError::Sink)?;
+                octets += self.decoded.len() as u64;
+                self.decoded.clear();
+            }
+        }
+        if !self.decoded.is_empty() || octets == 0 {
+            sink.write_all(self.decoded).map_err(CopyError::Sink)?;
+        }
+        octets += self.decoded.len() as u64;
+        connection.io().trace(Trace::Message(octets));
+        Ok(octets)
+    }
+}

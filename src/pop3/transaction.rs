@@ -1,0 +1,286 @@
+//! The TRANSACTION state (RFC 1939 §5): STAT, LIST, UIDL, RETR, DELE, and QUIT into UPDATE.
+
+use super::authorization::capa;
+use super::capabilities::Capabilities;
+use super::command::{Command, Verb};
+use super::connection::{Awaited, Connection, Refused, Transport};
+use super::error::Error;
+use super::listing;
+use super::retrieval::{Refusal, Retrieval, Wanted, Window};
+use crate::maildrop::{Durable, Listing, MessageNumber};
+
+/// A session that is logged in. Dropped without [`Transaction::update`], it deletes nothing.
+pub struct Transaction<T> {
+    pub(super) connection: Connection<T>,
+    capabilities: Capabilities,
+    pub(super) quit_is_sent: bool,
+}
+
+/// What the maildrop holds, and what the server says of it in sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// Messages and octets by STAT; `None` when its reply made no sense.
+    pub stat: Option<(u64, u64)>,
+    /// Every message.
+    pub listing: Listing,
+}
+
+/// How a session ended that ended well.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Update {
+    /// What was asked to be deleted and refused; all else is deleted.
+    pub refused: Vec<Refusal>,
+}
+
+impl<T: Transport> Transaction<T> {
+    pub(super) fn begin(mut connection: Connection<T>, before: Option<Capabilities>) -> Result<Self, Error> {
+        // Gmail and others announce UIDL and PIPELINING only behind the login (RFC 2449 §5 allows it).
+        let capabilities = match before {
+            Some(known) if known.uidl && known.pipelining => known,
+            _ => capa(&mut connection)?,
+        };
+        Ok(Transaction { connection, capabilities, quit_is_sent: false })
+    }
+
+    /// What the server announced last.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// STAT, UIDL and LIST, in one flight where the server takes it. Without `octets`, LIST is asked only when there
+    /// is no UIDL: on a large maildrop it costs the server as much as UIDL, and few sizes are of interest.
+    pub fn survey(&mut self, octets: bool) -> Result<Survey, Error> {
+        let commands = [Command::Stat, Command::Uidl, Command::List(None)];
+        let commands = &commands[..if octets { 3 } else { 2 }];
+        let mut flight = Flight::new(self, commands);
+        let stat = flight.next()?.reply(Command::Stat.verb())?.ok().and_then(listing::stat);
+        let mut listing = uidl(flight.next()?)?;
+        if octets {
+            list(flight.next()?, &mut listing)?;
+        } else if !listing.has_unique_ids {
+            self.connection.queue(Command::List(None));
+            self.connection.flush(Awaited::Reply(Command::List(None).verb()))?;
+            list(&mut self.connection, &mut listing)?;
+        }
+        Ok(Survey { stat, listing })
+    }
+
+    /// LIST for some positions of a listing only; a message that the server refuses to measure stays unmeasured.
+    pub fn list_some(&mut self, listing: &mut Listing, positions: &[usize]) -> Result<(), Error> {
+        // Their commands together must fit any socket buffer.
+        for chunk in positions.chunks(Window::default().messages) {
+            let commands: Vec<_> =
+                chunk.iter().map(|position| Command::List(Some(listing.get(*position).number))).collect();
+            let mut flight = Flight::new(self, &commands);
+            for (position, command) in chunk.iter().zip(&commands) {
+                let sized = flight.next()?.reply(command.verb())?.ok().and_then(listing::list);
+                if let Some((_, octets)) = sized.filter(|(number, _)| *number == listing.get(*position).number) {
+                    listing.set_octets(*position, octets);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Retrieves messages in the order given, with as many RETR in flight as `window` and the server allow.
+    pub fn retrieve<'s>(&'s mut self, wanted: &'s [Wanted], window: Window) -> Retrieval<'s, T> {
+        let window = if self.capabilities.pipelining { window } else { Window::LOCK_STEP };
+        Retrieval::new(self, wanted, window)
+    }
+
+    /// Tells the server that we are still there (RFC 1939 §5).
+    pub fn noop(&mut self) -> Result<(), Error> {
+        let verb = Command::Noop.verb();
+        self.connection.command(Command::Noop)?.map_err(|refused| refused.fatal(verb))?;
+        Ok(())
+    }
+
+    /// DELE for everything that is durable at home, then QUIT: the UPDATE state. Only when this returns `Ok` are the
+    /// messages deleted; after an error the server alone knows.
+    pub fn update(mut self, durable: &[impl Durable]) -> Result<Update, Error> {
+        let window = if self.capabilities.pipelining { Window::default().messages } else { 1 };
+        let mut refused = vec![];
+        let mut chunks = durable.chunks(window).peekable();
+        while let Some(chunk) = chunks.next() {
+            let verbs: Vec<Verb> = chunk.iter().map(|message| self.queue_dele(message.number())).collect();
+            // In lock-step QUIT goes alone; else it rides with the last DELEs.
+            if window > 1 && chunks.peek().is_none() {
+                self.queue_quit();
+            }
+            self.connection.flush(Awaited::Reply(verbs[0]))?;
+            for (verb, message) in verbs.into_iter().zip(chunk) {
+                if let Err(Refused { text, .. }) = self.connection.reply(verb)? {
+                    refused.push(Refusal { number: message.number(), text });
+                }
+            }
+        }
+        self.quit()?;
+        Ok(Update { refused })
+    }
+
+    fn queue_dele(&mut self, number: MessageNumber) -> Verb {
+        self.connection.queue(Command::Dele(number));
+        Command::Dele(number).verb()
+    }
+
+    pub(super) fn queue_quit(&mut self) {
+        self.connection.queue(Command::Quit);
+        self.quit_is_sent = true;
+    }
+
+    fn quit(mut self) -> Result<(), Error> {
+        let verb = Command::Quit.verb();
+        if !self.quit_is_sent {
+            self.queue_quit();
+        }
+        self.connection.flush(Awaited::Reply(verb))?;
+        self.connection.reply(verb)?.map_err(|refused| refused.fatal(verb))?;
+        Ok(())
+    }
+}
+
+/// Commands whose replies are read in order: all sent at once with PIPELINING, each before its reply without.
+struct Flight<'s, T> {
+    connection: &'s mut Connection<T>,
+    unsent: Vec<Command<'static>>,
+}
+
+impl<'s, T: Transport> Flight<'s, T> {
+    fn new(transaction: &'s mut Transaction<T>, commands: &[Command<'static>]) -> Self {
+        let mut unsent = commands.to_vec();
+        if transaction.capabilities.pipelining {
+            unsent.drain(..).for_each(|command| transaction.connection.queue(command));
+        }
+        unsent.reverse();
+        Flight { connection: &mut transaction.connection, unsent }
+    }
+
+    /// The connection, with the next command's reply on its way.
+    fn next(&mut self) -> Result<&mut Connection<T>, Error> {
+        if let Some(command) = self.unsent.pop() {
+            self.connection.queue(command);
+        }
+        self.connection.flush(Awaited::Reply(Command::Stat.verb()))?;
+        Ok(self.connection)
+    }
+}
+
+/// Reads the reply to UIDL. A refusal is a server without it (RFC 1939 §7: UIDL is optional).
+fn uidl<T: Transport>(connection: &mut Connection<T>) -> Result<Listing, Error> {
+    let verb = Command::Uidl.verb();
+    let mut listing = Listing::default();
+    if connection.reply(verb)?.is_err() {
+        return Ok(listing);
+    }
+    listing.has_unique_ids = true;
+    let mut guard = Guard::new(connection, verb);
+    connection.lines(verb, |line| {
+        let (number, id) =
+            listing::uidl(line).ok_or_else(|| guard.malformed(line, "a message-number and a unique-id"))?;
+        guard.admit(number, id.len())?;
+        if !listing.push(number, id) {
+            return Err(guard.too_many_octets());
+        }
+        Ok(())
+    })?;
+    guard.finish(&listing)?;
+    Ok(listing)
+}
+
+/// Reads the reply to LIST into the listing: sizes for what is there, new entries for what UIDL did not name.
+fn list<T: Transport>(connection: &mut Connection<T>, listing: &mut Listing) -> Result<(), Error> {
+    let verb = Command::List(None).verb();
+    connection.reply(verb)?.map_err(|refused| refused.fatal(verb))?;
+    let mut guard = Guard::new(connection, verb);
+    let mut sizes: Vec<(MessageNumber, u64)> = vec![];
+    let mut next = 0;
+    connection.lines(verb, |line| {
+        let (number, octets) =
+            listing::list(line).ok_or_else(|| guard.malformed(line, "a message-number and a size"))?;
+        guard.admit(number, 0)?;
+        // Both listings are in the same order, as a rule; what is not waits for the slow way.
+        if next < listing.len() && listing.get(next).number == number {
+            listing.set_octets(next, octets);
+            next += 1;
+        } else {
+            sizes.push((number, octets));
+        }
+        Ok(())
+    })?;
+    set_out_of_order(listing, sizes);
+    guard.finish(listing)
+}
+
+fn set_out_of_order(listing: &mut Listing, sizes: Vec<(MessageNumber, u64)>) {
+    if sizes.is_empty() {
+        return;
+    }
+    let positions: std::collections::HashMap<MessageNumber, usize> =
+        listing.iter().enumerate().map(|(position, message)| (message.number, position)).collect();
+    for (number, octets) in sizes {
+        match positions.get(&number) {
+            Some(position) => listing.set_octets(*position, octets),
+            None => {
+                // An empty id always fits.
+                if listing.push(number, b"") {
+                    listing.set_octets(listing.len() - 1, octets);
+                }
+            }
+        }
+    }
+}
+
+/// Watches over a listing: its size, and that no message-number comes twice, which would make DELE a gamble.
+struct Guard {
+    verb: Verb,
+    messages: usize,
+    octets: usize,
+    limits: super::connection::Limits,
+    last: u32,
+    is_ascending: bool,
+}
+
+impl Guard {
+    fn new<T>(connection: &Connection<T>, verb: Verb) -> Self {
+        Guard { verb, messages: 0, octets: 0, limits: connection.limits, last: 0, is_ascending: true }
+    }
+
+    fn admit(&mut self, number: MessageNumber, octets: usize) -> Result<(), Error> {
+        self.messages += 1;
+        self.octets += octets;
+        if self.messages > self.limits.messages {
+            let what = format!("more than {} messages", self.limits.messages);
+            return Err(Error::TooMuch { awaited: Awaited::Lines(self.verb), what });
+        }
+        if self.octets > self.limits.unique_ids {
+            return Err(self.too_many_octets());
+        }
+        self.is_ascending &= number.0 > self.last;
+        self.last = number.0;
+        Ok(())
+    }
+
+    /// Message-numbers ascend as a rule, and then none is repeated; otherwise they are counted.
+    fn finish(self, listing: &Listing) -> Result<(), Error> {
+        if self.is_ascending {
+            return Ok(());
+        }
+        let mut numbers: Vec<u32> = listing.iter().map(|message| message.number.0).collect();
+        numbers.sort_unstable();
+        match numbers.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => {
+                Err(self.malformed(format!("message {} twice", pair[0]).as_bytes(), "a listing of different messages"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn malformed(&self, line: &[u8], expected: &'static str) -> Error {
+        Error::Malformed { awaited: Awaited::Lines(self.verb), line: super::connection::kept(line), expected }
+    }
+
+    fn too_many_octets(&self) -> Error {
+        let what = format!("more than {} octets of unique-ids", self.limits.unique_ids);
+        Error::TooMuch { awaited: Awaited::Lines(self.verb), what }
+    }
+}

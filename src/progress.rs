@@ -1,0 +1,270 @@
+//! Progress on the terminal: a bar for each account on standard error, and lines above the bars.
+//!
+//! Owns indicatif; nobody else draws. Says nothing when it is off, and costs nothing then. What is left when
+//! an account is done (a summary, an error) is said by the caller: a bar leaves no trace.
+
+use crate::text;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Drawings a second: enough to look alive, and nothing beside the fetching.
+const HERTZ: u8 = 20;
+
+/// Columns for the account's name.
+const NAME: usize = 16;
+
+const PHASE: &str = "{prefix:<16} {wide_msg}";
+const SIZED: &str = "{prefix:<16} [{wide_bar}] {binary_bytes}/{binary_total_bytes}, {messages}, \
+                     {binary_bytes_per_sec}, {eta} left";
+const UNSIZED: &str = "{prefix:<16} {binary_bytes}, {messages}, {binary_bytes_per_sec}";
+
+/// The bars of a run; account threads share it.
+#[derive(Debug)]
+pub struct Progress {
+    bars: Option<MultiProgress>,
+}
+
+impl Progress {
+    /// Bars on standard error when `on`, which draws only if that is a terminal.
+    pub fn new(on: bool) -> Self {
+        let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(HERTZ));
+        Progress { bars: on.then(bars) }
+    }
+
+    /// A bar for the account called `name`, below those that are there.
+    pub fn account(&self, name: &str) -> Bar {
+        Bar { drawn: self.bars.as_ref().map(|bars| Drawn::new(bars, name)) }
+    }
+
+    /// Writes a line to standard error, above the bars, in one piece.
+    pub fn println(&self, line: &str) {
+        let write = || {
+            // There is nowhere left to complain to when standard error is gone.
+            let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+        };
+        match &self.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+/// One account's bar; dropping it clears it.
+#[derive(Debug)]
+pub struct Bar {
+    drawn: Option<Drawn>,
+}
+
+impl Bar {
+    /// Says what the account is busy with before its transfer: `connecting`, `logging in`.
+    pub fn phase(&self, what: &str) {
+        let Some(drawn) = &self.drawn else { return };
+        drawn.bar.set_style(style(PHASE));
+        drawn.bar.set_message(what.to_owned());
+    }
+
+    /// Begins the transfer of so many messages, and of so many octets where the server announced them.
+    pub fn begin(&self, messages: u64, octets: Option<u64>) {
+        if let Some(drawn) = &self.drawn {
+            drawn.begin(messages, octets);
+        }
+    }
+
+    /// Notes octets that have just arrived.
+    pub fn octets(&self, octets: u64) {
+        if let Some(drawn) = &self.drawn {
+            drawn.bar.inc(octets);
+        }
+    }
+
+    /// Notes that one more message is done.
+    pub fn message(&self) {
+        let Some(drawn) = &self.drawn else { return };
+        drawn.messages.done.fetch_add(1, Ordering::Relaxed);
+        // Asks for a drawing like octets do: an explicit tick takes locks, even if nothing is due to be drawn.
+        drawn.bar.inc(0);
+    }
+
+    /// Clears the bar.
+    pub fn finish(self) {}
+}
+
+#[derive(Debug)]
+struct Drawn {
+    bars: MultiProgress,
+    bar: ProgressBar,
+    messages: Arc<Messages>,
+}
+
+/// Messages done and in all; indicatif itself counts only the octets.
+#[derive(Debug, Default)]
+struct Messages {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl fmt::Display for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        let noun = if total == 1 { "message" } else { "messages" };
+        write!(f, "{done}/{total} {noun}")
+    }
+}
+
+impl Drawn {
+    fn new(bars: &MultiProgress, name: &str) -> Self {
+        let bar = bars.add(ProgressBar::no_length().with_style(style(PHASE)));
+        bar.set_prefix(text::printable_within(name.as_bytes(), NAME));
+        Drawn { bars: bars.clone(), bar, messages: Arc::default() }
+    }
+
+    fn begin(&self, messages: u64, octets: Option<u64>) {
+        self.messages.done.store(0, Ordering::Relaxed);
+        self.messages.total.store(messages, Ordering::Relaxed);
+        let shown = self.messages.clone();
+        let template = if octets.is_some() { SIZED } else { UNSIZED };
+        // Rate and time left count from here, not from the connect.
+        self.bar.reset();
+        self.bar.set_style(style(template).with_key("messages", move |_: &ProgressState, out: &mut dyn fmt::Write| {
+            // indicatif formats into a String.
+            let _ = write!(out, "{shown}");
+        }));
+        match octets {
+            Some(octets) => self.bar.set_length(octets),
+            None => self.bar.unset_length(),
+        }
+    }
+}
+
+impl Drop for Drawn {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.bars.remove(&self.bar);
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the templates above are valid").progress_chars("=> ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indicatif::TermLike;
+    use std::sync::Mutex;
+
+    /// A terminal that remembers what was drawn, without the cursor's movements.
+    #[derive(Debug, Clone)]
+    struct Screen {
+        width: u16,
+        drawn: Arc<Mutex<String>>,
+    }
+
+    impl Screen {
+        fn new(width: u16) -> (Self, Progress) {
+            let screen = Screen { width, drawn: Arc::default() };
+            // Every drawing counts here, so none is left out for coming too soon.
+            let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
+            (screen, Progress { bars: Some(MultiProgress::with_draw_target(target)) })
+        }
+
+        fn take(&self) -> String {
+            std::mem::take(&mut self.drawn.lock().unwrap())
+        }
+
+        fn put(&self, text: &str) -> io::Result<()> {
+            self.drawn.lock().unwrap().push_str(text);
+            Ok(())
+        }
+    }
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            self.width
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, line: &str) -> io::Result<()> {
+            self.put(&format!("{line}\n"))
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.put(text)
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_shows_phase_octets_messages_and_rate() {
+        let (screen, progress) = Screen::new(100);
+        let bar = progress.account("work");
+        bar.phase("logging in");
+        assert!(screen.take().contains("work             logging in"));
+        bar.begin(40, Some(1 << 20));
+        bar.octets(512 << 10);
+        bar.message();
+        let drawn = screen.take();
+        assert!(drawn.contains("512.00 KiB/1.00 MiB, 1/40 messages, "), "{drawn}");
+        assert!(drawn.trim_end().ends_with(" left"), "{drawn}");
+    }
+
+    #[test]
+    fn a_transfer_of_unknown_size_has_no_time_left() {
+        let (screen, progress) = Screen::new(100);
+        let bar = progress.account("work");
+        bar.begin(1, None);
+        bar.octets(2048);
+        let drawn = screen.take();
+        assert!(drawn.contains("2.00 KiB, 0/1 message, ") && !drawn.contains("left"), "{drawn}");
+    }
+
+    #[test]
+    fn names_are_cut_and_cannot_drive_the_terminal() {
+        let (screen, progress) = Screen::new(100);
+        progress.account("evil\x1b[2J").phase("listing");
+        assert!(screen.take().contains("evil\\x1b[2J      listing"));
+        progress.account("a-very-long-account-name").phase("listing");
+        assert!(screen.take().contains("a-very-long-acc… listing"));
+    }
+
+    #[test]
+    fn narrow_terminals_are_drawn_on_too() {
+        for width in 1..60 {
+            let (_, progress) = Screen::new(width);
+            let bar = progress.account("work");
+            bar.phase("connecting");
+            bar.begin(3, Some(10));
+            bar.octets(20);
+            bar.message();
+            bar.finish();
+        }
+    }
+
+    #[test]
+    fn off_is_off() {
+        let progress = Progress::new(false);
+        let bar = progress.account("work");
+        assert!(progress.bars.is_none() && bar.drawn.is_none());
+        bar.begin(1, None);
+        bar.octets(1);
+        bar.message();
+        bar.finish();
+    }
+}

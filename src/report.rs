@@ -1,0 +1,589 @@
+//! What is said about a run: notices, failures with their hints, the summary line, JSON; and the exit status, which is
+//! made here and nowhere else.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::account::{Account, Password};
+use crate::ledger::Key;
+use crate::maildrop::MessageNumber;
+use crate::text::{counted, octets, printable};
+use crate::{config, deliver, ledger, net, pop3};
+
+/// How a run ended, as sysexits(3) numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Everything is done, also when there was no mail.
+    Done,
+    /// The command line was wrong (`EX_USAGE`).
+    Usage,
+    /// The ledger has bad data (`EX_DATAERR`).
+    BadState,
+    /// The host is not known (`EX_NOHOST`).
+    UnknownHost,
+    /// TLS failed, or the server offers no service (`EX_UNAVAILABLE`).
+    Unavailable,
+    /// The target cannot be created, or the MDA cannot be started (`EX_CANTCREAT`).
+    CannotCreate,
+    /// Input or output failed (`EX_IOERR`).
+    Io,
+    /// Something that later may be well again (`EX_TEMPFAIL`).
+    Temporary,
+    /// The server broke the protocol (`EX_PROTOCOL`).
+    Protocol,
+    /// The login was refused (`EX_NOPERM`).
+    LoginRefused,
+    /// The configuration is wrong (`EX_CONFIG`).
+    Configuration,
+    /// A signal asked to stop: 128 and its number.
+    Stopped(i32),
+}
+
+impl Status {
+    /// The number that the process ends with.
+    pub fn code(self) -> u8 {
+        match self {
+            Status::Done => 0,
+            Status::Usage => 64,
+            Status::BadState => 65,
+            Status::UnknownHost => 68,
+            Status::Unavailable => 69,
+            Status::CannotCreate => 73,
+            Status::Io => 74,
+            Status::Temporary => 75,
+            Status::Protocol => 76,
+            Status::LoginRefused => 77,
+            Status::Configuration => 78,
+            Status::Stopped(signal) => 128 + u8::try_from(signal).unwrap_or(0),
+        }
+    }
+
+    /// The status of a run over several accounts: a signal, else the first failure that waiting does not mend, else
+    /// the first that it may.
+    pub fn of(accounts: impl IntoIterator<Item = Status>) -> Status {
+        let mut worst = Status::Done;
+        for status in accounts {
+            if status.weight() > worst.weight() {
+                worst = status;
+            }
+        }
+        worst
+    }
+
+    fn weight(self) -> u8 {
+        match self {
+            Status::Done => 0,
+            Status::Temporary => 1,
+            Status::Stopped(_) => 3,
+            _ => 2,
+        }
+    }
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> ExitCode {
+        ExitCode::from(status.code())
+    }
+}
+
+/// Why an account was not fetched to its end. What was complete before stays delivered and recorded.
+#[derive(Debug)]
+pub enum Failure {
+    /// The password cannot be had.
+    Secret(config::SecretError),
+    /// The server cannot be reached, or not safely.
+    Net(net::Error),
+    /// The session failed.
+    Session(pop3::Error),
+    /// The login was refused.
+    Login {
+        /// The server, `HOST:PORT`.
+        server: String,
+        /// The mailbox name.
+        user: String,
+        /// How it was refused.
+        error: pop3::Error,
+    },
+    /// QUIT was not answered well, so that the server alone knows what it deleted.
+    Update {
+        /// What happened.
+        error: pop3::Error,
+        /// How many messages were to be deleted.
+        messages: usize,
+    },
+    /// The target failed.
+    Deliver(deliver::Error),
+    /// The ledger failed.
+    Ledger(ledger::Error),
+    /// The server has no UIDL, and messages are to be kept.
+    NoUniqueIds,
+    /// The run was asked to stop.
+    Stopped(i32),
+}
+
+impl From<net::Error> for Failure {
+    fn from(error: net::Error) -> Self {
+        match error {
+            net::Error::Stopped { signal } => Failure::Stopped(signal),
+            error => Failure::Net(error),
+        }
+    }
+}
+
+impl From<pop3::Error> for Failure {
+    fn from(error: pop3::Error) -> Self {
+        match stopped_in(&error) {
+            Some(signal) => Failure::Stopped(signal),
+            None => Failure::Session(error),
+        }
+    }
+}
+
+impl From<deliver::Error> for Failure {
+    fn from(error: deliver::Error) -> Self {
+        Failure::Deliver(error)
+    }
+}
+
+impl From<ledger::Error> for Failure {
+    fn from(error: ledger::Error) -> Self {
+        Failure::Ledger(error)
+    }
+}
+
+/// A session carries the line's own errors.
+fn stopped_in(error: &pop3::Error) -> Option<i32> {
+    match line_error(error)? {
+        net::Error::Stopped { signal } => Some(*signal),
+        _ => None,
+    }
+}
+
+fn line_error(error: &pop3::Error) -> Option<&net::Error> {
+    match error {
+        pop3::Error::Io { source, .. } => net::Error::of(source),
+        _ => None,
+    }
+}
+
+impl Failure {
+    /// The exit status that it deserves.
+    pub fn status(&self) -> Status {
+        match self {
+            Failure::Stopped(signal) => Status::Stopped(*signal),
+            Failure::Secret(error) if error.is_transient() => Status::Temporary,
+            Failure::Secret(_) => Status::Configuration,
+            Failure::Net(error) => net_status(error.kind()),
+            Failure::Session(error) | Failure::Login { error, .. } | Failure::Update { error, .. } => {
+                session_status(error)
+            }
+            Failure::Deliver(error) => match error.kind() {
+                deliver::ErrorKind::CannotCreate => Status::CannotCreate,
+                deliver::ErrorKind::Io => Status::Io,
+                deliver::ErrorKind::Busy => Status::Temporary,
+            },
+            Failure::Ledger(error) if error.is_transient() => Status::Temporary,
+            Failure::Ledger(error) if error.is_bad_data() => Status::BadState,
+            Failure::Ledger(_) => Status::Io,
+            Failure::NoUniqueIds => Status::Unavailable,
+        }
+    }
+
+    /// What to do about it, where that is sure.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Failure::Secret(error) => error.hint(),
+            Failure::Net(error) => error.hint(),
+            Failure::Session(error) => line_error(error).and_then(net::Error::hint).or_else(|| session_hint(error)),
+            Failure::Deliver(error) => error.hint(),
+            Failure::NoUniqueIds => {
+                Some("write `keep = false` to fetch and delete everything, or run once with `--all`".into())
+            }
+            Failure::Update { .. } => Some("the next run deletes what is still there; nothing is fetched twice".into()),
+            Failure::Login { error, .. } => session_hint(error),
+            Failure::Ledger(error) => error.hint(),
+            Failure::Stopped(_) => None,
+        }
+    }
+}
+
+fn net_status(kind: net::Kind) -> Status {
+    match kind {
+        net::Kind::UnknownHost => Status::UnknownHost,
+        net::Kind::Tls => Status::Unavailable,
+        net::Kind::Configuration => Status::Configuration,
+        net::Kind::Temporary | net::Kind::Stopped => Status::Temporary,
+        net::Kind::Io => Status::Io,
+    }
+}
+
+fn session_status(error: &pop3::Error) -> Status {
+    if let Some(line) = line_error(error) {
+        return net_status(line.kind());
+    }
+    match error {
+        _ if error.is_transient() => Status::Temporary,
+        pop3::Error::LoginRefused { .. } => Status::LoginRefused,
+        pop3::Error::NotOffered(_) | pop3::Error::InjectedBeforeTls | pop3::Error::Unwelcome { .. } => {
+            Status::Unavailable
+        }
+        pop3::Error::Unsendable => Status::Configuration,
+        _ => Status::Protocol,
+    }
+}
+
+fn session_hint(error: &pop3::Error) -> Option<String> {
+    match error {
+        pop3::Error::NotOffered(pop3::Missing::Stls) => Some(
+            "use `tls = \"implicit\"` (port 995) if the server has it; `tls = \"none\"` sends everything in clear"
+                .into(),
+        ),
+        pop3::Error::NotOffered(pop3::Missing::ApopTimestamp) => {
+            Some("leave `auth` out, or use `auth = \"user\"`".into())
+        }
+        pop3::Error::LoginRefused { .. } if !error.is_transient() => {
+            Some("check `user` and the password; some providers want an app password, or POP3 switched on first".into())
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Secret(error) => error.fmt(f),
+            Failure::Net(error) => error.fmt(f),
+            Failure::Session(error) => error.fmt(f),
+            Failure::Login { server, user, error } => {
+                write!(f, "`{server}` refused the login of `{}`: {}", printable(user.as_bytes()), error.words())
+            }
+            Failure::Update { error, messages } => {
+                write!(f, "{error}; whether the server deleted {} is not known", counted(*messages, "message"))
+            }
+            Failure::Deliver(error) => error.fmt(f),
+            Failure::Ledger(error) => error.fmt(f),
+            Failure::NoUniqueIds => {
+                f.write_str("the server has no UIDL, so messages that are kept cannot be remembered")
+            }
+            Failure::Stopped(signal) => write!(f, "stopped by signal {signal}"),
+        }
+    }
+}
+
+/// A message that stays on the server because it was refused; the others went on.
+#[derive(Debug)]
+pub struct Refused {
+    number: MessageNumber,
+    unique_id: Vec<u8>,
+    status: Status,
+    reason: String,
+}
+
+impl Refused {
+    /// The server answered RETR with `-ERR`.
+    pub fn by_server(key: &Key, text: &[u8]) -> Self {
+        let reason = format!("the server refused RETR: `{}`", printable(text));
+        Refused { number: key.number, unique_id: key.unique_id.clone(), status: Status::Temporary, reason }
+    }
+
+    /// The target did not take it.
+    pub fn by_target(number: MessageNumber, unique_id: &[u8], refusal: &deliver::Refusal) -> Self {
+        let status = if refusal.is_temporary() { Status::Temporary } else { Status::Io };
+        Refused { number, unique_id: unique_id.to_vec(), status, reason: refusal.to_string() }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refused { number, unique_id, reason, .. } = self;
+        write!(f, "message {number} (`{}`) stays on the server: {reason}", printable(unique_id))
+    }
+}
+
+/// Something that a person should hear, though the run goes on.
+#[derive(Debug)]
+pub enum Notice {
+    /// The account was fetched before, but its ledger is not there.
+    LedgerMissing(PathBuf),
+    /// Lines of the ledger make no sense.
+    LedgerDamaged {
+        /// The ledger.
+        path: PathBuf,
+        /// Which lines.
+        lines: Vec<u32>,
+        /// Where the damaged file was put.
+        kept: Option<PathBuf>,
+    },
+    /// Messages without unique-id, which cannot be kept and remembered.
+    Nameless(usize),
+    /// Messages that are due to be deleted, but share their unique-id.
+    Repeated(usize),
+    /// Messages that the server had confirmed as deleted.
+    Relisted(usize),
+}
+
+impl Notice {
+    /// False for what is worth a line only with `-v`.
+    fn needs_attention(&self) -> bool {
+        !matches!(self, Notice::Relisted(_))
+    }
+
+    fn status(&self) -> Status {
+        match self {
+            Notice::LedgerDamaged { .. } => Status::BadState,
+            _ => Status::Done,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::LedgerMissing(path) => write!(
+                f,
+                "the ledger `{}` is gone though this account was fetched before; every message on the server counts as new",
+                path.display()
+            ),
+            Notice::LedgerDamaged { path, lines, kept } => {
+                let shown: Vec<String> = lines.iter().take(10).map(u32::to_string).collect();
+                let more = if lines.len() > shown.len() { ", …" } else { "" };
+                write!(
+                    f,
+                    "{} of the ledger `{}` cannot be read (line {}{more}); the rest is used, and a message that only they knew is fetched again",
+                    counted(lines.len(), "line"),
+                    path.display(),
+                    shown.join(", ")
+                )?;
+                kept.as_ref().map_or(Ok(()), |kept| write!(f, "; the file as it was is `{}`", kept.display()))
+            }
+            Notice::Nameless(messages) => write!(
+                f,
+                "{} without unique-id left on the server: kept messages are remembered by it",
+                counted(*messages, "message")
+            ),
+            Notice::Repeated(messages) => write!(
+                f,
+                "{} delivered but not deleted: the server lists the same unique-id for several messages",
+                counted(*messages, "message")
+            ),
+            Notice::Relisted(messages) => write!(
+                f,
+                "{} still listed although the server confirmed the deletion; left alone",
+                counted(*messages, "message")
+            ),
+        }
+    }
+}
+
+/// What became of one account.
+#[derive(Debug)]
+pub struct Summary {
+    account: String,
+    /// Never printed: a server that repeats it is not repeated.
+    pub secret: Option<Password>,
+    target: String,
+    /// Messages in the maildrop.
+    pub listed: usize,
+    /// Known from earlier runs.
+    pub known: usize,
+    /// Delivered now.
+    pub delivered: usize,
+    /// Octets of them, as stored.
+    pub octets: u64,
+    /// Deleted on the server now.
+    pub deleted: usize,
+    /// DELE that the server refused.
+    pub undeleted: Vec<pop3::Refusal>,
+    /// Left for the next run by `max_messages`.
+    pub later: usize,
+    /// Left on the server by `max_size`.
+    pub too_large: Vec<(MessageNumber, u64)>,
+    /// Left on the server because somebody refused them.
+    pub refused: Vec<Refused>,
+    /// With `--dry-run`: what would be retrieved.
+    pub would_retrieve: usize,
+    /// With `--dry-run`: what would be deleted, apart from what is retrieved.
+    pub would_delete: usize,
+    /// What a person should hear.
+    pub notices: Vec<Notice>,
+    /// Why the account was not fetched to its end.
+    pub failure: Option<Failure>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// A person watches: every account gets a summary line.
+    pub is_terminal: bool,
+    /// Only failures.
+    pub quiet: bool,
+    /// `-v`.
+    pub verbose: bool,
+    /// `--dry-run`: what would be done is the result.
+    pub dry_run: bool,
+}
+
+impl Summary {
+    /// Nothing has happened yet.
+    pub fn new(account: &Account) -> Self {
+        Summary {
+            account: printable(account.name.as_bytes()),
+            secret: None,
+            target: printable(account.deliver.to_string().as_bytes()),
+            listed: 0,
+            known: 0,
+            delivered: 0,
+            octets: 0,
+            deleted: 0,
+            undeleted: vec![],
+            later: 0,
+            too_large: vec![],
+            refused: vec![],
+            would_retrieve: 0,
+            would_delete: 0,
+            notices: vec![],
+            failure: None,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// The exit status that the account deserves.
+    pub fn status(&self) -> Status {
+        let refused = Status::of(self.refused.iter().map(|refused| refused.status));
+        let undeleted = if self.undeleted.is_empty() { Status::Done } else { Status::Temporary };
+        let notices = Status::of(self.notices.iter().map(Notice::status));
+        let failure = self.failure.as_ref().map_or(Status::Done, Failure::status);
+        Status::of([failure, refused, undeleted, notices])
+    }
+
+    /// The lines for people, each with the account's name in front.
+    pub fn lines(&self, style: Style) -> Vec<String> {
+        let account = &self.account;
+        let mut lines = vec![];
+        for notice in &self.notices {
+            if notice.needs_attention() || style.verbose {
+                lines.push(format!("popfetch: {account}: {notice}"));
+            }
+        }
+        if !style.quiet {
+            lines.extend(self.too_large_line(style));
+        }
+        lines.extend(self.refused.iter().map(|refused| format!("popfetch: {account}: {refused}")));
+        for refusal in &self.undeleted {
+            let (number, text) = (refusal.number, printable(&refusal.text));
+            lines.push(format!("popfetch: {account}: the server refused to delete message {number}: `{text}`"));
+        }
+        if let Some(failure) = &self.failure {
+            lines.push(format!("popfetch: {account}: {failure}{}", self.standing(failure)));
+            lines.extend(failure.hint().map(|hint| format!("  hint: {hint}")));
+        }
+        if self.failure.is_none() && !style.quiet && (style.is_terminal || style.verbose) && !style.dry_run {
+            lines.push(self.line());
+        }
+        lines.into_iter().map(|line| self.without_secret(line)).collect()
+    }
+
+    fn without_secret(&self, text: String) -> String {
+        self.secret.as_ref().map_or_else(|| text.clone(), |secret| secret.masked_in(&text))
+    }
+
+    /// With `--dry-run`: the result, for standard output.
+    pub fn dry_line(&self) -> Option<String> {
+        self.failure.is_none().then(|| {
+            format!(
+                "{}: {} on the server; would deliver {} to {} and delete {}",
+                self.account, self.listed, self.would_retrieve, self.target, self.would_delete
+            )
+        })
+    }
+
+    /// Whether mail was delivered or waits, when an account fails.
+    fn standing(&self, failure: &Failure) -> String {
+        if matches!(failure, Failure::Update { .. }) || self.delivered == 0 {
+            return match failure {
+                Failure::Update { .. } if self.delivered > 0 => {
+                    format!("; {} delivered and recorded", counted(self.delivered, "message"))
+                }
+                Failure::Update { .. } => String::new(),
+                _ => "; nothing was delivered or deleted".into(),
+            };
+        }
+        format!("; {} delivered and recorded, the rest waits on the server", counted(self.delivered, "message"))
+    }
+
+    fn too_large_line(&self, style: Style) -> Option<String> {
+        if self.too_large.is_empty() || !(style.is_terminal || style.verbose) {
+            return None;
+        }
+        let largest = self.too_large.iter().map(|(_, octets)| *octets).max().unwrap_or(0);
+        Some(format!(
+            "popfetch: {}: {} larger than `max_size` left on the server (the largest has {})",
+            self.account,
+            counted(self.too_large.len(), "message"),
+            octets(largest)
+        ))
+    }
+
+    fn line(&self) -> String {
+        let mut line = match self.delivered {
+            0 => format!("{}: no new mail", self.account),
+            n => format!("{}: {} ({}) to {}", self.account, counted(n, "message"), octets(self.octets), self.target),
+        };
+        let mut also = |count: usize, what: &str| {
+            if count > 0 {
+                line.push_str(&format!(", {count} {what}"));
+            }
+        };
+        also(self.deleted, "deleted on the server");
+        also(self.later, "left for the next run");
+        also(self.known, "known");
+        line.push_str(&format!(" in {:.1} s", self.elapsed.as_secs_f64()));
+        line
+    }
+
+    /// The account's part of the `--json` report.
+    pub fn json(&self) -> serde_json::Value {
+        json!({
+            "account": self.account,
+            "status": self.status().code(),
+            "error": self.failure.as_ref().map(|failure| self.without_secret(failure.to_string())),
+            "listed": self.listed,
+            "known": self.known,
+            "delivered": self.delivered,
+            "octets": self.octets,
+            "deleted": self.deleted,
+            "later": self.later,
+            "too_large": self.too_large.len(),
+            "refused": self.refused.iter().map(|refused| json!({
+                "number": refused.number.0,
+                "unique_id": printable(&refused.unique_id),
+                "status": refused.status.code(),
+                "reason": self.without_secret(refused.reason.clone()),
+            })).collect::<Vec<_>>(),
+            "notices": self.notices.iter().map(Notice::to_string).collect::<Vec<_>>(),
+            "would_deliver": self.would_retrieve,
+            "would_delete": self.would_delete,
+            "seconds": self.elapsed.as_secs_f64(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_that_waiting_does_not_mend_decides() {
+        use Status::*;
+        assert_eq!(Status::of([]), Done);
+        assert_eq!(Status::of([Done, Temporary, Done]), Temporary);
+        assert_eq!(Status::of([Temporary, LoginRefused, Io]), LoginRefused);
+        assert_eq!(Status::of([Io, Stopped(15), Configuration]), Stopped(15));
+    }
+}
