@@ -1,7 +1,7 @@
 //! The barrier: what was written before it is on the disk after it.
 //!
-//! Owns how a group of files becomes durable (one `syncfs`, or an `fsync` of each) and how folders are created
-//! so that their names last. An error of a sync is final: the kernel reports it once and then takes the lost
+//! Owns how a group of files becomes durable (one `syncfs`, or an `fsync` of each), how folders are created so
+//! that their names last, and how they are looked through and swept. An error of a sync is final: the kernel reports it once and then takes the lost
 //! pages for clean, so a second attempt would succeed and prove nothing.
 
 use std::fs::{self, DirBuilder, File};
@@ -11,7 +11,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use super::Error;
 
@@ -20,7 +19,8 @@ use super::Error;
 const WORTH_SYNCFS: usize = 16;
 
 /// A `syncfs` that takes longer writes out other programs' data: from then on only our own files are synced.
-const PATIENCE: Duration = Duration::from_millis(250);
+#[cfg(target_os = "linux")]
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// From more files than this on, `fsync` runs in several threads, whose flushes the file system can join.
 const WORTH_THREADS: usize = 4;
@@ -66,7 +66,7 @@ impl Barrier {
     #[cfg(target_os = "linux")]
     fn sync_all(&mut self, folder: impl AsFd) -> io::Result<bool> {
         use rustix::io::Errno;
-        let begin = Instant::now();
+        let begin = std::time::Instant::now();
         match rustix::fs::syncfs(folder) {
             // Not implemented, or forbidden by a sandbox: nothing was tried, so nothing failed.
             Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => {
@@ -181,6 +181,19 @@ pub(super) fn names_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<V
         }
     }
     Ok(names)
+}
+
+/// Removes litter and returns how much it was. What another has removed meanwhile does not count.
+pub(super) fn remove_all(folder: &Path, litter: &[String]) -> Result<usize, Error> {
+    let mut removed = 0;
+    for path in litter.iter().map(|name| folder.join(name)) {
+        match fs::remove_file(&path) {
+            Ok(()) => removed += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("remove", path, error)),
+        }
+    }
+    Ok(removed)
 }
 
 #[cfg(test)]

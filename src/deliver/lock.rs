@@ -161,16 +161,13 @@ fn open(path: &Path) -> Result<File, Error> {
     options.read(true).write(true).mode(0o600);
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32);
     let file = match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let file = options.create_new(true).open(path).map_err(|error| Error::cannot_create(path, error))?;
-            barrier::sync_folder(folder(path))?;
-            file
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => options.create_new(true).open(path),
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
             return Err(Error::NotAnMbox { path: path.to_owned() });
         }
-        result => result.map_err(|error| Error::cannot_create(path, error))?,
-    };
+        result => result,
+    }
+    .map_err(|error| Error::cannot_create(path, error))?;
     let metadata = file.metadata().map_err(|error| Error::io("read", path, error))?;
     if !metadata.is_file() {
         return Err(Error::NotAnMbox { path: path.to_owned() });
@@ -179,6 +176,10 @@ fn open(path: &Path) -> Result<File, Error> {
     let is_ours = user.is_root() || (metadata.uid() == user.as_raw() && metadata.nlink() == 1);
     if !is_ours && is_shared(folder(path)) {
         return Err(Error::Untrusted { path: path.to_owned() });
+    }
+    // An empty one may be new, made by us or by a run that was killed here.
+    if metadata.len() == 0 {
+        barrier::sync_folder(folder(path))?;
     }
     Ok(file)
 }
@@ -257,6 +258,8 @@ fn dotlock_path(mbox: &Path) -> PathBuf {
 
 /// Removes a dotlock that a dead process of this host left. Returns how many.
 pub(super) fn sweep(mbox: &Path) -> usize {
+    // Another account of this run may hold it.
+    let Ok(_claim) = Claim::take(mbox) else { return 0 };
     let path = dotlock_path(mbox);
     match Found::look(&path) {
         Some(found) if found.is_of_the_dead() => usize::from(found.remove(&path)),
@@ -400,6 +403,14 @@ mod tests {
         drop(locked);
         assert!(!dotlock_path(&path).exists());
         lock_soon(&path, &stop).unwrap();
+    }
+
+    #[test]
+    fn the_lock_of_another_account_is_not_swept() {
+        let (_folder, path, stop) = mbox();
+        let _locked = lock(&path, &stop).unwrap();
+        assert_eq!(sweep(&path), 0);
+        assert!(dotlock_path(&path).exists());
     }
 
     #[test]

@@ -93,21 +93,22 @@ impl Folders {
 #[derive(Debug)]
 struct Names {
     tag_and_host: String,
+    process: u32,
     random: u64,
     count: u64,
 }
 
 impl Names {
     fn new(tag: &str) -> Self {
-        Names { tag_and_host: tag_and_host(tag), random: random(), count: 0 }
+        Names { tag_and_host: tag_and_host(tag), process: std::process::id(), random: random(), count: 0 }
     }
 
     fn next(&mut self) -> String {
         // A clock before 1970 costs the sorting, not the uniqueness.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (seconds, micros, process) = (now.as_secs(), now.subsec_micros(), std::process::id());
+        let (seconds, micros) = (now.as_secs(), now.subsec_micros());
         self.count += 1;
-        let Names { tag_and_host, random, count } = self;
+        let Names { tag_and_host, process, random, count } = self;
         format!("{seconds}.M{micros}P{process}Q{count}R{random:016x}{tag_and_host}")
     }
 }
@@ -395,11 +396,7 @@ pub(super) fn sweep(path: &Path, context: &Context) -> Result<usize, Error> {
     let tmp = path.join("tmp");
     let ending = tag_and_host(&context.tag);
     let litter = barrier::names_in(&tmp, |name| name.strip_suffix(&ending).is_some_and(has_our_form))?;
-    for name in &litter {
-        let path = tmp.join(name);
-        std::fs::remove_file(&path).map_err(|error| Error::io("remove", path, error))?;
-    }
-    Ok(litter.len())
+    barrier::remove_all(&tmp, &litter)
 }
 
 /// `SECS.M<usec>P<pid>Q<n>R<random>`.

@@ -4,6 +4,8 @@
 //! `mboxrd`'s, the locks are `lock`'s. An append is no atomic step, so the spool keeps the same octets until
 //! the outcome is recorded: what is in the mbox can then be told from what is missing.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -356,7 +358,7 @@ fn end(locked: &Locked, length: u64) -> Result<[u8; 2], Error> {
 fn append<'r>(locked: &Locked, ranges: impl Iterator<Item = (u64, Range<'r>)>) -> Result<(), Error> {
     let length = length_of(locked.file(), locked.path())?;
     let written = (|| {
-        for (offset, range) in ranges {
+        for (offset, range) in joined(ranges) {
             range.copy_to(locked.file(), locked.path(), offset)?;
         }
         locked.file().sync_data().map_err(|error| Error::io("sync", locked.path(), error))
@@ -369,6 +371,19 @@ fn write_or_undo(locked: &Locked, length: u64, write: impl Fn(&File) -> io::Resu
         undo(locked.file(), length);
         Error::io("write", locked.path(), error)
     })
+}
+
+/// Small messages that follow one another in spool and mbox are written at once.
+fn joined<'r>(ranges: impl Iterator<Item = (u64, Range<'r>)>) -> Vec<(u64, Range<'r>)> {
+    let mut all: Vec<(u64, Range<'_>)> = Vec::new();
+    for (offset, range) in ranges {
+        let last = all.last_mut().filter(|(begin, last)| begin.checked_add(last.length) == Some(offset));
+        match last.and_then(|(_, last)| Some((last.joined(&range)?, last))) {
+            Some((longer, last)) => *last = longer,
+            None => all.push((offset, range)),
+        }
+    }
+    all
 }
 
 /// Cuts off what a failed append left. When even that fails, recovery finds a prefix and completes it.
@@ -398,17 +413,25 @@ impl<'a> Intended<'a> {
         self.offset.checked_add(self.length)
     }
 
-    fn open_spool(&self) -> Result<Option<File>, Error> {
-        let Some(end) = self.spool_offset.checked_add(self.length) else { return Ok(None) };
-        if self.end().is_none() {
-            return Ok(None);
-        }
-        spool::open(self.spool, end)
+    /// Where the spool has it; `None` when the spool, or this much of it, is not there.
+    fn range(&self, spools: &'a OpenSpools<'_>) -> Option<Range<'a>> {
+        let (file, length) = spools.get(self.spool)?.as_ref()?;
+        let is_there = self.spool_offset.checked_add(self.length)? <= *length && self.end().is_some();
+        is_there.then_some(Range { file, path: self.spool, offset: self.spool_offset, length: self.length })
     }
+}
 
-    fn range(&self, file: &'a File) -> Range<'a> {
-        Range { file, path: self.spool, offset: self.spool_offset, length: self.length }
+/// The spool files of a batch with their lengths.
+type OpenSpools<'a> = HashMap<&'a Path, Option<(File, u64)>>;
+
+fn open_spools<'a>(intended: &[Intended<'a>]) -> Result<OpenSpools<'a>, Error> {
+    let mut spools = HashMap::new();
+    for message in intended {
+        if let Entry::Vacant(vacant) = spools.entry(message.spool) {
+            vacant.insert(spool::open(message.spool)?);
+        }
     }
+    Ok(spools)
 }
 
 /// Finds the messages of one batch in the mbox by comparing it with their spool, and finishes an append that
@@ -424,12 +447,8 @@ pub(super) fn recover(path: &Path, places: &[Place], context: &Context) -> Resul
         return Ok(places.iter().map(|_| Recovered::Absent).collect());
     }
     let intended: Vec<_> = places.iter().map(Intended::of).collect();
-    let mut spools = Vec::with_capacity(intended.len());
-    for message in &intended {
-        spools.push(message.open_spool()?);
-    }
-    let ranges: Vec<_> =
-        intended.iter().zip(&spools).map(|(message, file)| file.as_ref().map(|file| message.range(file))).collect();
+    let spools = open_spools(&intended)?;
+    let ranges: Vec<_> = intended.iter().map(|message| message.range(&spools)).collect();
     let locked = lock::lock(path, &context.stop)?;
     let whole = find(&locked, &intended, &ranges)?;
     // Also what is there already: after a sync that failed, memory may hold octets that the disk does not, and

@@ -354,7 +354,6 @@ pub fn sweep(target: &Target, context: &Context) -> Result<usize, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header;
 
     /// What the ledger would be: everything it is given is as good as written down.
     pub(super) struct Promised(pub(super) Vec<Synced>);
@@ -371,10 +370,16 @@ mod tests {
             recipient: "petar".into(),
             spool_dir: folder.to_owned(),
             tag: "t4g".into(),
-            envelope_sender: header::envelope_sender,
+            envelope_sender: return_path,
             mda_timeout: Duration::from_secs(20),
             stop: Stop::new().unwrap(),
         }
+    }
+
+    fn return_path(head: &[u8]) -> Option<String> {
+        let head = String::from_utf8_lossy(head);
+        let path = head.lines().find_map(|line| line.strip_prefix("Return-Path: <"))?;
+        Some(path.trim_end_matches('>').to_owned())
     }
 
     pub(super) fn stage(stager: &mut Stager, message: &[u8]) -> Staged {

@@ -153,6 +153,12 @@ impl<'a> Range<'a> {
         Ok(length <= self.length)
     }
 
+    /// This range and the next as one, where they are neighbours in one file.
+    pub(super) fn joined(&self, next: &Range<'a>) -> Option<Self> {
+        let are_neighbours = self.path == next.path && self.offset + self.length == next.offset;
+        are_neighbours.then_some(Range { length: self.length + next.length, ..*self })
+    }
+
     fn buffer(&self) -> Vec<u8> {
         vec![0; self.length.min(CHUNK) as usize]
     }
@@ -167,8 +173,8 @@ fn chunks(length: u64) -> impl Iterator<Item = (u64, usize)> {
     (0..length.div_ceil(CHUNK)).map(move |n| (n * CHUNK, (length - n * CHUNK).min(CHUNK) as usize))
 }
 
-/// Opens a spool file that an intent names; `None` when it is not there, or too short to be what was intended.
-pub(super) fn open(path: &Path, end: u64) -> Result<Option<File>, Error> {
+/// Opens a spool file that an intent names, and tells its length; `None` when it is gone.
+pub(super) fn open(path: &Path) -> Result<Option<(File, u64)>, Error> {
     let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -176,7 +182,7 @@ pub(super) fn open(path: &Path, end: u64) -> Result<Option<File>, Error> {
         Err(error) => return Err(Error::io("open", path, error)),
     };
     let length = file.metadata().map_err(|error| Error::io("read", path, error))?.len();
-    Ok((length >= end).then_some(file))
+    Ok(Some((file, length)))
 }
 
 /// Removes what runs with this tag left in the state's folder.
@@ -184,11 +190,7 @@ pub(super) fn sweep(context: &Context) -> Result<usize, Error> {
     let ours = ["mbox", "mda"].map(|kind| format!("{kind}.{}.", context.tag));
     let is_ours = |name: &str| name.ends_with(".spool") && ours.iter().any(|prefix| name.starts_with(prefix));
     let litter = barrier::names_in(&context.spool_dir, is_ours)?;
-    for name in &litter {
-        let path = context.spool_dir.join(name);
-        std::fs::remove_file(&path).map_err(|error| Error::io("remove", path, error))?;
-    }
-    Ok(litter.len())
+    barrier::remove_all(&context.spool_dir, &litter)
 }
 
 #[cfg(test)]

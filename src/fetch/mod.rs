@@ -247,9 +247,6 @@ impl<'f> Fetch<'f> {
             let _ = transaction.update(&due);
             return Ok(());
         }
-        // The records must be as durable as the messages: without them the next run would fetch again whatever the
-        // server, for a reason of its own, still lists.
-        ledger.sync()?;
         self.bar.phase("deleting");
         let update = transaction.update(&due).map_err(|error| Failure::Update { error, messages: due.len() })?;
         let refused: Vec<_> = update.refused.iter().map(|refusal| refusal.number).collect();

@@ -61,7 +61,8 @@ impl Transfer<'_, '_> {
         thread::scope(|scope| {
             let committing = scope.spawn(move || {
                 let _at_work: Sender<()> = at_work;
-                committer.run(receiver)
+                let moved = committer.run(receiver);
+                committer.finish(moved)
             });
             let mut refused = vec![];
             let received = self.receive(sender, limit, &mut refused);
@@ -211,6 +212,18 @@ impl Committer<'_> {
                 moved.failure = Some(failure);
                 break;
             }
+        }
+        moved
+    }
+
+    /// Makes the last records durable; from then on nobody needs what the publisher kept for recovery.
+    fn finish(self, mut moved: Moved) -> Moved {
+        if moved.failure.is_some() {
+            return moved;
+        }
+        match self.ledger.sync() {
+            Ok(()) => self.publisher.finish(),
+            Err(error) => moved.failure = Some(error.into()),
         }
         moved
     }
