@@ -264,16 +264,7 @@ impl<'f> Fetch<'f> {
         if !is_complete(survey) {
             return Ok(());
         }
-        let now = now();
-        ledger.gone(&survey.listing, standings, now)?;
-        let mut listed = vec![false; ledger.facts().len()];
-        for position in 0..survey.listing.len() {
-            if let ledger::Standing::Known(fact) = standings.get(position) {
-                listed[fact as usize] = true;
-            }
-        }
-        ledger.settle(&self.account.maildrop(), |fact| listed[fact as usize], now)?;
-        Ok(())
+        Ok(ledger.settle(&self.account.maildrop(), standings, now())?)
     }
 }
 

@@ -62,10 +62,12 @@ pub enum Standing {
     Known(u32),
 }
 
-/// [`Standing`] in four octets a message.
+/// [`Standing`] in four octets a message, as it was when the maildrop was listed.
 #[derive(Debug, Default)]
 pub struct Standings {
     known: Vec<u32>,
+    /// How many facts there were.
+    facts: usize,
     /// The `nth` of new messages whose id is not theirs alone.
     nths: HashMap<u32, u32>,
     /// Positions whose id is listed more than once.
@@ -81,6 +83,13 @@ impl Standings {
             NEW => Standing::New { nth: self.nths.get(&(position as u32)).copied().unwrap_or(1) },
             fact => Standing::Known(fact),
         }
+    }
+
+    /// For each fact that there was: whether the listing has its message.
+    pub fn listed(&self) -> Vec<bool> {
+        let mut listed = vec![false; self.facts];
+        self.known.iter().filter(|fact| **fact != NEW).for_each(|fact| listed[*fact as usize] = true);
+        listed
     }
 
     /// True when the id at this position is listed more than once: then it proves little (RFC 1939 §7 lets a server
@@ -187,7 +196,8 @@ impl Facts {
 
     /// Compares a whole listing with what is known.
     pub fn locate(&mut self, listing: &Listing) -> Standings {
-        let mut standings = Standings { known: vec![NEW; listing.len()], ..Standings::default() };
+        let known = vec![NEW; listing.len()];
+        let mut standings = Standings { known, facts: self.len(), ..Standings::default() };
         let missed = self.walk(listing, &mut standings);
         let shared = self.look_up(listing, &missed, &mut standings);
         if !shared.is_empty() {
@@ -222,8 +232,7 @@ impl Facts {
         if missed.is_empty() && self.iter().all(|fact| fact.nth == 1) {
             return shared;
         }
-        let mut claimed = vec![false; self.len()];
-        standings.known.iter().filter(|fact| **fact != NEW).for_each(|fact| claimed[*fact as usize] = true);
+        let claimed = standings.listed();
         let mut met = HashSet::new();
         for position in missed {
             let id = listing.get(*position as usize).unique_id;
