@@ -260,9 +260,9 @@ fn a_ledger_whose_last_line_was_cut_off_is_carried_on() {
     sandbox.popfetch(["-q"]).exits(0);
     let path = sandbox.ledger(USER, server.port);
     let whole = std::fs::read(&path).unwrap();
-    // Only the last line: what stands before it was durable before anything else happened.
-    let last = whole[..whole.len() - 1].iter().rposition(|octet| *octet == b'\n').expect("more than one line") + 1;
-    for cut in last..whole.len() {
+    // The record. What stands before it, the intents, was durable before anything was published.
+    let record = whole[..whole.len() - 1].iter().rposition(|octet| *octet == b'\n').unwrap() + 1;
+    for cut in record..whole.len() {
         std::fs::write(&path, &whole[..cut]).unwrap();
         sandbox.popfetch(["-q"]).exits(0).silently();
         setting.assert_done(&sandbox, &server, MESSAGES, 0, &format!("cut at {cut}"));

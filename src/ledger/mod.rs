@@ -1,6 +1,6 @@
 //! The ledger: which messages of a maildrop were delivered, when and where, and which were deleted.
 //!
-//! One append-only file of JSON lines per account (see [`line`]), held under a kernel lock for the whole run. It is
+//! One append-only file of JSON lines per account (see `line.rs`), held under a kernel lock for the whole run. It is
 //! the only thing that makes a DELE possible ([`Committed`]) and a publication ([`Intended`]). What a message is made
 //! of, and how it is stored, is not its business.
 //!
@@ -8,6 +8,7 @@
 //! *gone*: no longer listed, and not because of us. A gone id is remembered for [`GONE`], because an empty listing may
 //! be a server's bad day, and everything would be fetched again.
 
+mod brief;
 mod error;
 mod facts;
 mod line;
@@ -158,7 +159,7 @@ impl Ledger {
         Ok(kept)
     }
 
-    /// The folder that the ledger is in.
+    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -168,7 +169,7 @@ impl Ledger {
     pub fn pending(&self) -> BTreeMap<u64, Vec<Place>> {
         let mut batches: BTreeMap<u64, Vec<Place>> = BTreeMap::new();
         for intent in &self.loaded.pending {
-            batches.entry(intent.batch).or_default().push(intent.place.clone());
+            batches.entry(intent.batch).or_default().push(self.loaded.place(intent));
         }
         batches
     }
@@ -176,7 +177,7 @@ impl Ledger {
     /// Records what recovery found for a pending batch.
     pub fn resolve(&mut self, batch: u64, found: &[Recovered]) -> Result<(), Error> {
         let but = absent(found.iter().map(|found| matches!(found, Recovered::Delivered(_))));
-        self.append_line(&published(batch, &but))?;
+        self.append_line(&published(batch, found.len(), &but))?;
         self.sync()?;
         self.loaded.publish(batch, &but);
         Ok(())
@@ -224,7 +225,7 @@ impl Ledger {
     /// places tell the same.
     pub fn record(&mut self, batch: Batch, outcomes: &[Outcome]) -> Result<Vec<Option<Committed>>, Error> {
         let but = absent(outcomes.iter().map(|outcome| matches!(outcome, Outcome::Delivered(_))));
-        self.append_line(&published(batch.number, &but))?;
+        self.append_line(&published(batch.number, outcomes.len(), &but))?;
         let mut committed = Vec::with_capacity(batch.keys.len());
         for ((key, outcome), line) in batch.keys.iter().zip(outcomes).zip(batch.first_line..) {
             let is_delivered = matches!(outcome, Outcome::Delivered(_));
@@ -362,9 +363,10 @@ fn intent(key: &Key, batch: u64, at: u64) -> Line<'_> {
     }
 }
 
-fn published(batch: u64, but: &[u32]) -> Line<'static> {
-    let but = (!but.is_empty()).then(|| but.to_vec());
-    Line { published: Some(batch), but, ..Line::default() }
+fn published(batch: u64, of: usize, but: &[u32]) -> Line<'static> {
+    let is_partial = !but.is_empty();
+    let (of, but) = (is_partial.then_some(of as u32), is_partial.then(|| but.to_vec()));
+    Line { published: Some(batch), of, but, ..Line::default() }
 }
 
 fn absent(is_delivered: impl Iterator<Item = bool>) -> Vec<u32> {
@@ -612,6 +614,30 @@ mod tests {
         let (mut ledger, notices) = home.open().unwrap();
         assert_eq!(notices, Notices::default());
         assert_eq!(known(&mut ledger, &["a", "b"]), [true, true]);
+    }
+
+    #[test]
+    fn a_damaged_intent_makes_nobody_guess_who_was_refused() {
+        let intent = |id: &str| format!("{{\"intend\":\"{id}\",\"batch\":1,\"octets\":9,\"at\":1,\"mda\":true}}\n");
+        let record = "{\"published\":1,\"of\":3,\"but\":[2]}\n";
+        let header = format!("{{\"popfetch\":1,\"maildrop\":\"{MAILDROP}\"}}\n");
+        let home = Home::new();
+        home.write([&header, &intent("a"), &intent("b"), &intent("c"), record].concat().as_bytes());
+        assert_eq!(known(&mut home.ledger(), &["a", "b", "c"]), [true, true, false]);
+        home.write([&header, &intent("a"), "garbage\n", &intent("c"), record].concat().as_bytes());
+        let (mut ledger, notices) = home.open().unwrap();
+        assert_eq!(notices.damaged, [3, 5]);
+        assert_eq!(known(&mut ledger, &["a", "b", "c"]), [false, false, false]);
+    }
+
+    #[test]
+    fn an_intent_whose_place_is_damaged_is_fetched_again() {
+        let header = format!("{{\"popfetch\":1,\"maildrop\":\"{MAILDROP}\"}}\n");
+        let home = Home::new();
+        home.write([&header, "{\"intend\":\"a\",\"batch\":1,\"at\":1,\"maildir\":\"/x\",\"na}\n"].concat().as_bytes());
+        let (ledger, notices) = home.open().unwrap();
+        assert_eq!(notices.damaged, [2]);
+        assert_eq!(ledger.pending()[&1], [Place::Mda]);
     }
 
     #[test]
