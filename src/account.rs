@@ -128,8 +128,70 @@ pub enum Secret {
     Command(Vec<String>),
     /// The first line of this file.
     File(PathBuf),
+    /// The first line of what this command prints is an OAuth 2.0 access token.
+    TokenCommand(Vec<String>),
+    /// OAuth 2.0: a token of the state, refreshed when it has expired.
+    OAuth2(Box<OAuth2>),
     /// Nothing is configured: `$CREDENTIALS_DIRECTORY`, `~/.netrc`, then a prompt.
     Ambient,
+}
+
+impl Secret {
+    /// What it is that the server will be told.
+    pub fn kind(&self) -> SecretKind {
+        match self {
+            Secret::TokenCommand(_) | Secret::OAuth2(_) => SecretKind::Token,
+            Secret::Literal(_) | Secret::Command(_) | Secret::File(_) | Secret::Ambient => SecretKind::Password,
+        }
+    }
+}
+
+/// The two kinds of secret that a server asks for; which mechanisms fit depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretKind {
+    /// A password.
+    Password,
+    /// An OAuth 2.0 access token (RFC 6749 §1.4), which is sent by XOAUTH2 or OAUTHBEARER.
+    Token,
+}
+
+impl fmt::Display for SecretKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SecretKind::Password => "password",
+            SecretKind::Token => "token",
+        })
+    }
+}
+
+/// How to get OAuth 2.0 tokens for an account. Endpoints are https, or on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth2 {
+    /// Where tokens are asked for (RFC 6749 §3.2).
+    pub token_endpoint: String,
+    /// How `popfetch login` gets the user's consent.
+    pub flow: Flow,
+    /// As which client popfetch is registered there.
+    pub client_id: String,
+    /// What proves it, where the provider gave one out.
+    pub client_secret: Option<Password>,
+    /// What is asked for (RFC 6749 §3.3).
+    pub scope: Option<String>,
+}
+
+/// A way to the user's consent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flow {
+    /// A code typed in on any device (RFC 8628).
+    Device {
+        /// Where the code comes from.
+        device_endpoint: String,
+    },
+    /// A browser on this machine that is sent back to us (RFC 8252).
+    Redirect {
+        /// What the browser opens.
+        authorization_endpoint: String,
+    },
 }
 
 /// A password: it can be used, but not printed.

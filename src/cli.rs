@@ -41,6 +41,7 @@ Examples:
   popfetch -v work              fetch one, with a line per message
   popfetch --dry-run            show what would be fetched and deleted
   popfetch fetch fetch          fetch the account that is called `fetch`
+  popfetch login work           sign in with OAuth 2.0, as the provider of `work` wants it
   popfetch pop3s://petar@pop.example.com --deliver maildir:~/Mail/inbox
                                 fetch without a configuration
 
@@ -76,6 +77,11 @@ struct Wanted {
 enum Command {
     /// Fetch mail; this is what happens without a command, too
     Fetch(Wanted),
+    /// Sign in to an account with OAuth 2.0, once; fetching then refreshes its tokens by itself
+    Login {
+        /// Name of an account that has `oauth2` in the configuration
+        account: String,
+    },
 }
 
 /// What to do with all of them.
@@ -187,14 +193,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
     let cli = Cli::try_parse_from(arguments)?;
     // For clap `fetch` is an account in `work fetch`, but a command in `work --all fetch`. The user may decide.
     match (&cli.wanted.accounts[..], &cli.command) {
-        ([account, ..], Some(_)) => Err(misplaced(account)),
+        ([account, ..], Some(command)) => Err(misplaced(account, command)),
         _ => Ok(cli),
     }
 }
 
-fn misplaced(account: &str) -> clap::Error {
+fn misplaced(account: &str, misplaced: &Command) -> clap::Error {
     let account = crate::text::printable(account.as_bytes());
-    let message = format!("`fetch` comes before the accounts; `popfetch fetch {account} fetch` fetches both");
+    let name = match misplaced {
+        Command::Fetch(_) => "fetch",
+        Command::Login { .. } => "login",
+    };
+    let message = format!("`{name}` comes before the accounts; `popfetch fetch {account} {name}` fetches both");
     command().error(ErrorKind::ArgumentConflict, message)
 }
 
@@ -213,7 +223,16 @@ impl Cli {
     pub fn wanted(&self) -> &[String] {
         match &self.command {
             Some(Command::Fetch(wanted)) => &wanted.accounts,
+            Some(Command::Login { account }) => std::slice::from_ref(account),
             None => &self.wanted.accounts,
+        }
+    }
+
+    /// The account to sign in to, when that is what is wanted.
+    pub fn login(&self) -> Option<&str> {
+        match &self.command {
+            Some(Command::Login { account }) => Some(account),
+            _ => None,
         }
     }
 }
@@ -291,6 +310,16 @@ mod tests {
         assert_eq!(message, "error: `fetch` comes before the accounts; `popfetch fetch work fetch` fetches both");
         assert_eq!(status, 64);
         assert_eq!(cli("popfetch work fetch").wanted(), ["work", "fetch"]);
+    }
+
+    #[test]
+    fn login_wants_one_account() {
+        assert_eq!(cli("popfetch login work").login(), Some("work"));
+        assert_eq!(cli("popfetch fetch login").login(), None);
+        assert_eq!(refused("popfetch login").1, 64);
+        assert_eq!(refused("popfetch login work home").1, 64);
+        let (message, _) = refused("popfetch work --all login home");
+        assert_eq!(message, "error: `login` comes before the accounts; `popfetch fetch work login` fetches both");
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! another (`tests/floors.rs` holds them to it):
 //!
 //! * [`cli`]: what the user may type. `lib.rs` itself: one run, from arguments to exit status.
-//! * [`fetch`], [`report`], [`progress`]: one account from connect to QUIT; what is said about it.
-//! * [`config`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
+//! * [`fetch`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; signing in; what is said about it.
+//! * [`config`], [`net`], [`oauth`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
 //! * [`account`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know.
 
 pub mod account;
@@ -18,10 +18,12 @@ pub mod deliver;
 pub mod header;
 pub mod ledger;
 pub mod net;
+pub mod oauth;
 pub mod plan;
 pub mod pop3;
 
 pub mod fetch;
+pub mod login;
 pub mod progress;
 pub mod report;
 
@@ -55,7 +57,11 @@ pub fn run() -> ExitCode {
             return cli::exit_status(&error).into();
         }
     };
-    match fetch_accounts(&cli) {
+    let status = match cli.login() {
+        Some(name) => log_in(&cli, name),
+        None => fetch_accounts(&cli),
+    };
+    match status {
         Ok(status) => status.into(),
         Err(error) => {
             complain(&format!("popfetch: {error:#}"));
@@ -64,18 +70,37 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn fetch_accounts(cli: &Cli) -> anyhow::Result<Status> {
+/// The accounts that are wanted; what is wrong with the configuration has been said.
+fn accounts(cli: &Cli, wanted: &[String]) -> Option<Vec<Account>> {
     let options = &cli.options;
-    let accounts = match config::accounts(&options.source(), &options.overrides(), cli.wanted()) {
-        Ok(accounts) => accounts,
+    match config::accounts(&options.source(), &options.overrides(), wanted) {
+        Ok(accounts) => Some(accounts),
         Err(error) => {
             complain(&format!("popfetch: {error}"));
-            if let Some(hint) = error.hint() {
-                complain(&format!("  hint: {hint}"));
-            }
-            return Ok(Status::Configuration);
+            complain_hint(error.hint());
+            None
         }
+    }
+}
+
+/// Signs in to one account. All of it is for people: standard output stays empty.
+fn log_in(cli: &Cli, name: &str) -> anyhow::Result<Status> {
+    let Some(accounts) = accounts(cli, &[name.to_owned()]) else { return Ok(Status::Configuration) };
+    let [account] = &accounts[..] else { unreachable!("one name is one account") };
+    let stop = Stop::on_signals().context("cannot listen to signals")?;
+    let shown = text::printable(account.name.as_bytes());
+    let say = |line: &str| complain(&format!("popfetch: {shown}: {line}"));
+    let Err(failure) = login::login(account, &config::state_dir(cli.options.state_dir.clone()), &stop, say) else {
+        return Ok(Status::Done);
     };
+    say(&failure.to_string());
+    complain_hint(failure.hint());
+    Ok(failure.status())
+}
+
+fn fetch_accounts(cli: &Cli) -> anyhow::Result<Status> {
+    let options = &cli.options;
+    let Some(accounts) = accounts(cli, cli.wanted()) else { return Ok(Status::Configuration) };
     let is_terminal = io::stderr().is_terminal();
     let progress = Progress::new(match options.progress {
         cli::Progress::Always => true,
@@ -140,6 +165,12 @@ fn print_results(summaries: &[Summary], json: bool, style: Style) {
     }
     // A closed pipe is its reader's choice.
     let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn complain_hint(hint: Option<String>) {
+    if let Some(hint) = hint {
+        complain(&format!("  hint: {hint}"));
+    }
 }
 
 fn complain(line: &str) {

@@ -12,7 +12,7 @@ use crate::account::{Account, Password};
 use crate::ledger::Key;
 use crate::maildrop::MessageNumber;
 use crate::text::{counted, octets, printable};
-use crate::{config, deliver, ledger, net, pop3};
+use crate::{config, deliver, ledger, net, oauth, pop3};
 
 /// How a run ended, as sysexits(3) numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,15 @@ impl From<Status> for ExitCode {
 pub enum Failure {
     /// The password cannot be had.
     Secret(config::SecretError),
+    /// A token cannot be had.
+    OAuth {
+        /// The account's name.
+        account: String,
+        /// Why.
+        error: oauth::Error,
+    },
+    /// There is nothing to sign in to.
+    NoOAuth2,
     /// The server cannot be reached, or not safely.
     Net(net::Error),
     /// The session failed.
@@ -107,6 +116,13 @@ pub enum Failure {
         user: String,
         /// How it was refused.
         error: pop3::Error,
+    },
+    /// An access token of the state was refused, and is dropped now.
+    Token {
+        /// The account's name.
+        account: String,
+        /// The refusal.
+        login: Box<Failure>,
     },
     /// QUIT was not answered well, so that the server alone knows what it deleted.
     Update {
@@ -171,12 +187,22 @@ fn line_error(error: &pop3::Error) -> Option<&net::Error> {
 }
 
 impl Failure {
+    /// Why an account has no token.
+    pub fn oauth(account: &Account, error: oauth::Error) -> Self {
+        match error {
+            oauth::Error::Stopped(signal) => Failure::Stopped(signal),
+            error => Failure::OAuth { account: account.name.clone(), error },
+        }
+    }
+
     /// The exit status that it deserves.
     pub fn status(&self) -> Status {
         match self {
             Failure::Stopped(signal) => Status::Stopped(*signal),
             Failure::Secret(error) if error.is_transient() => Status::Temporary,
-            Failure::Secret(_) => Status::Configuration,
+            Failure::Secret(_) | Failure::NoOAuth2 => Status::Configuration,
+            Failure::OAuth { error, .. } => oauth_status(error.kind()),
+            Failure::Token { login, .. } => login.status(),
             Failure::Net(error) => net_status(error.kind()),
             Failure::Session(error) | Failure::Login { error, .. } | Failure::Update { error, .. } => {
                 session_status(error)
@@ -194,9 +220,11 @@ impl Failure {
     }
 
     /// What to do about it, where that is sure.
-    fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Failure::Secret(error) => error.hint(),
+            Failure::OAuth { account, error } => error.hint(account),
+            Failure::NoOAuth2 => Some("write `oauth2 = { provider = \"…\", client_id = \"…\" }` into it".into()),
             Failure::Net(error) => error.hint(),
             Failure::Session(error) => line_error(error).and_then(net::Error::hint).or_else(|| session_hint(error)),
             Failure::Deliver(error) => error.hint(),
@@ -204,10 +232,27 @@ impl Failure {
                 Some("write `keep = false` to fetch and delete everything, or run once with `--all`".into())
             }
             Failure::Update { .. } => Some("the next run deletes what is still there; nothing is fetched twice".into()),
+            Failure::Token { account, .. } => Some(format!(
+                "the next run gets a new access token; when that is refused too, run `popfetch login {}`",
+                shell_words::quote(account)
+            )),
             Failure::Login { error, .. } => session_hint(error),
             Failure::Ledger(error) => error.hint(),
             Failure::Stopped(_) => None,
         }
+    }
+}
+
+fn oauth_status(kind: oauth::Kind) -> Status {
+    match kind {
+        oauth::Kind::Temporary => Status::Temporary,
+        oauth::Kind::Tls => Status::Unavailable,
+        oauth::Kind::Protocol => Status::Protocol,
+        oauth::Kind::Consent => Status::LoginRefused,
+        oauth::Kind::Configuration => Status::Configuration,
+        oauth::Kind::BadState => Status::BadState,
+        oauth::Kind::Io => Status::Io,
+        oauth::Kind::Stopped(signal) => Status::Stopped(signal),
     }
 }
 
@@ -256,6 +301,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Secret(error) => error.fmt(f),
+            Failure::OAuth { error, .. } => error.fmt(f),
+            Failure::Token { login, .. } => login.fmt(f),
+            Failure::NoOAuth2 => f.write_str("the account has no `oauth2`, so there is nothing to sign in to"),
             Failure::Net(error) => error.fmt(f),
             Failure::Session(error) => error.fmt(f),
             Failure::Login { server, user, error } => {

@@ -7,6 +7,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// Tells whether the run was asked to stop. Clones share the same wish.
 #[derive(Debug, Clone)]
@@ -67,5 +71,44 @@ impl Stop {
     /// Readable from the moment a stop is requested: to be polled beside whatever is waited for. Never read it.
     pub fn wakes(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+
+    /// Waits until `source` has something to read or is at its end.
+    pub fn readable(&self, source: impl AsFd, limit: Option<Duration>) -> io::Result<Woken> {
+        let wakes = self.wakes();
+        let mut both = [PollFd::new(&wakes, PollFlags::IN), PollFd::new(&source, PollFlags::IN)];
+        poll_until(&mut both, limit)?;
+        // Any event of the source will do: an end or an error is what reading then tells.
+        Ok(match both[1].revents().is_empty() {
+            _ if self.is_requested() => Woken::Stopped,
+            true => Woken::Late,
+            false => Woken::Readable,
+        })
+    }
+
+    /// Waits for a while, but not beyond a stop.
+    pub fn pause(&self, limit: Duration) -> io::Result<Woken> {
+        poll_until(&mut [PollFd::new(&self.wakes(), PollFlags::IN)], Some(limit))?;
+        Ok(if self.is_requested() { Woken::Stopped } else { Woken::Late })
+    }
+}
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// Reading will not block.
+    Readable,
+    /// A stop is requested.
+    Stopped,
+    /// The time is over.
+    Late,
+}
+
+fn poll_until(sources: &mut [PollFd<'_>], limit: Option<Duration>) -> io::Result<()> {
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    match poll(sources, limit.as_ref()) {
+        // A signal: whether it was one to stop, the caller sees.
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

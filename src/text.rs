@@ -59,6 +59,31 @@ fn cut(shown: String, limit: usize) -> String {
     shorter
 }
 
+/// A name of any characters as that of a file: those that could lead out of its folder are escaped, and a long one is
+/// cut, so that an ending has room.
+pub fn file_name(name: &str) -> String {
+    /// File systems take 255 octets; ours gets endings.
+    const LONGEST: usize = 180;
+    let mut file = String::new();
+    for (position, octet) in name.bytes().enumerate() {
+        let is_plain = octet.is_ascii_alphanumeric() || b"@_-+=:".contains(&octet) || (octet == b'.' && position > 0);
+        if is_plain { file.push(char::from(octet)) } else { file.push_str(&format!("%{octet:02X}")) }
+    }
+    if file.len() > LONGEST {
+        file.truncate(LONGEST);
+        file = format!("{file},{}", fingerprint(name));
+    }
+    file
+}
+
+/// FNV-1a, 64 bits: a short name for a long one, the same in every release. Not for anything that an enemy chooses.
+pub fn fingerprint(text: &str) -> String {
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
 /// `1 message`, `2 messages`.
 pub fn counted(count: usize, noun: &str) -> String {
     match count {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 fn floor(room: &str) -> Option<u8> {
     match room {
         "account" | "maildrop" | "stop" | "text" => Some(0),
-        "config" | "net" | "pop3" | "deliver" | "ledger" | "plan" | "header" => Some(1),
-        "list" | "check" | "report" | "progress" => Some(2),
+        "config" | "net" | "oauth" | "pop3" | "deliver" | "ledger" | "plan" | "header" => Some(1),
+        "list" | "login" | "check" | "report" | "progress" => Some(2),
         _ if room.starts_with("fetch") => Some(2),
         "cli" | "lib" | "main" => Some(3),
         _ => None,

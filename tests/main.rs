@@ -21,6 +21,9 @@ mod resume;
 /// Where a password may come from, and where it may not be seen.
 mod secrets;
 
+/// OAuth 2.0: signing in, refreshing, and a real authorization server.
+mod oauth;
+
 /// Account definitions and their mistakes.
 mod config;
 

@@ -108,10 +108,10 @@ fn absolute(path: &Path, environment: &Environment) -> Result<PathBuf, Error> {
     paths.resolve(path).map_err(|expected| Error::Flag { flag: "--config", expected })
 }
 
-/// A key called `password` in any table.
+/// A key called `password`, or the `client_secret` of an OAuth 2.0 client, in any table.
 fn holds_password(table: &Table) -> bool {
     table.iter().any(|entry| match &entry.value {
         Value::Table(table) => holds_password(table),
-        _ => entry.key == "password",
+        _ => ["password", "client_secret"].contains(&entry.key.as_str()),
     })
 }

@@ -38,6 +38,7 @@ const SIZE: Expected = Expected("octets such as `500000`, or `20M` (k, M, G: pow
 const TLS: Expected = Expected("`implicit`, `starttls` or `none`");
 const AUTH: Expected = Expected("`auto`, `user`, `plain` or `apop`");
 const TARGET: Expected = Expected("`maildir:PATH`, `mbox:PATH` or `mda:COMMAND`");
+pub(super) const ENDPOINT: Expected = Expected("a URL that begins with `https://`");
 const COMMAND: Expected = Expected("a command whose quotes are closed, after `mda:`");
 
 /// `14d`, `1d12h`: numbers with units s, m, h, d, w; more than zero.
@@ -87,6 +88,28 @@ fn number_and_unit(text: &str) -> Option<(u64, char, &str)> {
     let (number, rest) = text.split_at(digits);
     let unit = rest.chars().next()?;
     Some((number.parse().ok()?, unit, &rest[unit.len_utf8()..]))
+}
+
+/// An endpoint of OAuth 2.0: tokens travel under TLS or not at all, but for a server on this machine.
+pub fn endpoint(text: &str) -> Result<String, Expected> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Err(ENDPOINT) };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let is_safe = match scheme {
+        "https" => !authority.is_empty(),
+        "http" => is_loopback(authority),
+        _ => false,
+    };
+    // RFC 6749 §3.1: no fragment. What stands before an `@` looks like a host and is none.
+    let is_plain = rest.bytes().all(|octet| octet.is_ascii_graphic()) && !rest.contains(['#', '\\']);
+    if is_safe && is_plain && !authority.contains('@') { Ok(text.to_owned()) } else { Err(ENDPOINT) }
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let is_port = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit());
+    ["127.0.0.1", "[::1]", "localhost"].iter().any(|host| match authority.strip_prefix(host) {
+        Some(rest) => rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port),
+        None => false,
+    })
 }
 
 /// `500000`, `20M`: octets, with k, M and G as powers of 1024; more than zero.
@@ -222,6 +245,29 @@ mod tests {
         assert_eq!(target("mbox:/var/mail/petar"), Ok(Target::Mbox("/var/mail/petar".into())));
         for wrong in ["", "~/Mail", "maildir:", "mbox:", "mda:", "mda: ", "mda:''", "imap:x"] {
             assert_eq!(target(wrong), Err(TARGET), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_https_or_on_this_machine() {
+        for good in
+            ["https://a.example/t", "https://a?x=y@z", "http://127.0.0.1:80/t", "http://[::1]:1", "http://localhost"]
+        {
+            assert_eq!(endpoint(good), Ok(good.to_owned()));
+        }
+        for bad in [
+            "",
+            "https://",
+            "https:///t",
+            "ftp://a/t",
+            "http://a.example/t",
+            "http://127.0.0.1.example/t",
+            "http://localhost:80@a.example/t",
+            "https://user@a.example/t",
+            "https://a.example/t#f",
+            "https://a.example/ t",
+        ] {
+            assert_eq!(endpoint(bad), Err(ENDPOINT), "{bad}");
         }
     }
 }

@@ -9,6 +9,7 @@ mod document;
 mod error;
 mod file;
 pub mod forms;
+mod oauth2;
 mod paths;
 mod secret;
 mod settings;

@@ -9,13 +9,15 @@ use std::time::Duration;
 use super::Overrides;
 use super::error::{Fault, Place, Problem};
 use super::forms::{self, Expected};
+use super::oauth2;
 use super::paths::Paths;
 use super::url::{self, Url};
 use super::value::{Entry, Table, Value};
 use crate::account::{Account, Auth, Keep, Password, Secret, Target, Tls, TlsMode};
 
 /// Keys that say which maildrop it is, and so cannot be defaults.
-const IDENTITY: [&str; 7] = ["url", "server", "port", "user", "password", "password_command", "password_file"];
+const IDENTITY: [&str; 9] =
+    ["url", "server", "port", "user", "password", "password_command", "password_file", "token_command", "oauth2"];
 
 /// Keys of accounts and of `[defaults]`.
 const POLICY: [&str; 11] = [
@@ -32,7 +34,7 @@ const POLICY: [&str; 11] = [
     "enabled",
 ];
 
-const SECRETS: [&str; 3] = ["password", "password_command", "password_file"];
+const SECRETS: [&str; 5] = ["password", "password_command", "password_file", "token_command", "oauth2"];
 
 /// What a URL says in one word.
 const IN_URL: [&str; 4] = ["server", "port", "tls", "user"];
@@ -114,6 +116,8 @@ impl Settings {
             "password" => self.secret = entry.read(password)?,
             "password_command" => self.secret = entry.read(|value| password_command(value, paths))?,
             "password_file" => self.secret = entry.read(|value| password_file(value, paths))?,
+            "token_command" => self.secret = entry.read(|value| token_command(value, paths))?,
+            "oauth2" => self.secret = Some(Secret::OAuth2(Box::new(oauth2::read(entry)?))),
             "auth" => self.auth = entry.read(|value| forms::auth(text(value)))?,
             "deliver" => self.deliver = Some(target(entry, paths)?),
             "keep" => self.keep = entry.read(keep)?,
@@ -202,7 +206,7 @@ impl Entry {
 
     /// Says that the value is none of this key's; a secret is not repeated, a URL may hold one.
     pub fn fault(&self, expected: Expected) -> Fault {
-        let is_secret = SECRETS.contains(&self.key.as_str()) || self.key == "url";
+        let is_secret = SECRETS.contains(&self.key.as_str()) || ["client_secret", "url"].contains(&self.key.as_str());
         let found = if is_secret { self.value.kind().to_owned() } else { self.value.shown() };
         Fault { at: self.value_at, problem: Problem::Value { key: self.key.clone(), found, expected } }
     }
@@ -289,6 +293,10 @@ fn password(value: &Value) -> Result<Secret, Expected> {
 
 fn password_command(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {
     paths.resolve_program(words(value)?).map(Secret::Command)
+}
+
+fn token_command(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {
+    paths.resolve_program(words(value)?).map(Secret::TokenCommand)
 }
 
 fn password_file(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {

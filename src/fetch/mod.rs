@@ -9,13 +9,14 @@ mod transfer;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::account::{Account, Keep, TlsMode};
+use crate::account::{Account, Keep, Secret, TlsMode};
 use crate::config;
 use crate::deliver;
 use crate::header;
 use crate::ledger::{self, Committed, Ledger, Standings};
 use crate::maildrop::Listing;
 use crate::net::{self, Stream};
+use crate::oauth;
 use crate::plan::{self, Plan, Policy};
 use crate::pop3::{self, Authorization, Credentials, Limits, Survey, Transaction};
 use crate::progress::{Bar, Progress};
@@ -123,11 +124,14 @@ impl<'f> Fetch<'f> {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let password =
-            config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
+        let password = match &self.account.secret {
+            Secret::OAuth2(oauth2) => oauth::access_token(self.account, oauth2, &self.run.state_dir, &self.run.stop)
+                .map_err(|error| Failure::oauth(self.account, error))?,
+            _ => config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
                 Some(signal) => Failure::Stopped(signal),
                 None => Failure::Secret(error),
-            })?;
+            })?,
+        };
         Ok(Credentials { user: self.account.user.clone(), password, auth: self.account.auth })
     }
 
@@ -148,15 +152,28 @@ impl<'f> Fetch<'f> {
             session.capa()?;
         }
         self.bar.phase("logging in");
-        session.authenticate(credentials).map_err(|error| self.login_failure(error))
+        session.authenticate(credentials).map_err(|error| self.login_failure(error, credentials))
     }
 
-    fn login_failure(&self, error: pop3::Error) -> Failure {
+    fn login_failure(&self, error: pop3::Error, credentials: &Credentials) -> Failure {
         if !error.is_login() {
             return error.into();
         }
         let Account { host, port, user, .. } = self.account;
-        Failure::Login { server: format!("{host}:{port}"), user: user.clone(), error }
+        let is_refused = !error.is_transient();
+        let login = Failure::Login { server: format!("{host}:{port}"), user: user.clone(), error };
+        match is_refused && self.drop_token(credentials) {
+            true => Failure::Token { account: self.account.name.clone(), login: Box::new(login) },
+            false => login,
+        }
+    }
+
+    /// A token may be revoked before it expires. A second login with a fresh one has to wait for the next run: servers
+    /// count refusals.
+    fn drop_token(&self, credentials: &Credentials) -> bool {
+        let Run { state_dir, stop, .. } = self.run;
+        matches!(self.account.secret, Secret::OAuth2(_))
+            && oauth::forget(self.account, state_dir, stop, &credentials.password).is_ok()
     }
 
     fn handshake(&self, stream: Stream) -> Result<Stream, Failure> {

@@ -24,9 +24,11 @@ use std::time::Duration;
 
 pub use error::Error;
 pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
+pub use text::fingerprint;
 
 use crate::deliver::{Intents, Outcome, Place, Recovered, Synced};
 use crate::maildrop::{Durable, Listing, MessageNumber};
+use crate::text;
 use line::{Line, id_text};
 use load::Loaded;
 
@@ -405,31 +407,13 @@ fn rewrite(old: impl io::BufRead, new: &mut File, maildrop: &str, needed: &[Fact
 }
 
 /// The file name of a ledger, without its ending: the maildrop, and for a one-off run the destination as well, so that
-/// a second target starts afresh. Characters that could lead out of the folder are escaped.
+/// a second target starts afresh.
 pub fn file_name(maildrop: &str, destination: Option<&str>) -> String {
-    /// File systems take 255 octets; ours gets endings.
-    const LONGEST: usize = 180;
-    let mut name = String::new();
-    for (position, octet) in maildrop.bytes().enumerate() {
-        let is_plain = octet.is_ascii_alphanumeric() || b"@_-+=:".contains(&octet) || (octet == b'.' && position > 0);
-        if is_plain { name.push(char::from(octet)) } else { name.push_str(&format!("%{octet:02X}")) }
-    }
-    if name.len() > LONGEST {
-        name.truncate(LONGEST);
-        name = format!("{name},{}", fingerprint(maildrop));
-    }
+    let name = text::file_name(maildrop);
     match destination {
         Some(destination) => format!("{name},{}", fingerprint(destination)),
         None => name,
     }
-}
-
-/// FNV-1a, 64 bits: a short name for a long one, the same in every release. Not for anything that an enemy chooses.
-pub fn fingerprint(text: &str) -> String {
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{hash:016x}")
 }
 
 /// Opens a file of ours for reading and appending; created readable by nobody else, and never through a link.

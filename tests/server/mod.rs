@@ -2,8 +2,10 @@
 //!
 //! `script`: a conversation word by word, in memory ([`script::Dialogue`]). `wire`: the same over TCP and TLS.
 //! `maildrop`: a real little POP3 server with messages, faults and a log. `certificates`: whom TLS may trust.
+//! `endpoint`: what OAuth 2.0 asks for tokens.
 
 pub mod certificates;
+pub mod endpoint;
 pub mod maildrop;
 pub mod script;
 pub mod wire;
@@ -12,5 +14,6 @@ pub mod wire;
 mod maildrop_tests;
 
 pub use certificates::{Authority, Identity};
+pub use endpoint::{Answer, Endpoint};
 pub use maildrop::{Builder, Fault, Mail, Maildrop, Misdeed, Moment};
 pub use wire::ScriptServer;

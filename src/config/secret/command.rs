@@ -1,4 +1,4 @@
-//! The program that prints a password.
+//! The program that prints a password or a token.
 //!
 //! It keeps the terminal, for it may ask for a passphrase; only its standard output is ours. It may take as long as
 //! whoever types it needs, but it ends with a stop.
@@ -8,9 +8,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::wait::{self, Woken};
 use super::{LIMIT, SecretError};
-use crate::stop::Stop;
+use crate::account::SecretKind;
+use crate::stop::{Stop, Woken};
 
 /// How often an open output is looked over for a program that has ended: one that leaves an agent behind does not
 /// close it.
@@ -20,9 +20,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const END: Duration = Duration::from_millis(5);
 
 /// Runs the command and gives what it printed; fails when it fails.
-pub(super) fn run(words: &[String], stop: &Stop) -> Result<Vec<u8>, SecretError> {
-    let failed = |ending: String| SecretError::Failed { program: words[0].clone(), ending };
-    let mut running = Running::start(words)?;
+pub(super) fn run(words: &[String], kind: SecretKind, stop: &Stop) -> Result<Vec<u8>, SecretError> {
+    let failed = |ending: String| SecretError::Failed { kind, program: words[0].clone(), ending };
+    let mut running = Running::start(words, kind)?;
     let output = running.output(stop)?.ok_or_else(|| failed("printed more than 64 KiB".to_owned()))?;
     let status = running.wait(stop)?;
     match status.success() {
@@ -46,6 +46,7 @@ struct Running<'w> {
     child: Child,
     stdout: ChildStdout,
     program: &'w str,
+    kind: SecretKind,
 }
 
 impl Drop for Running<'_> {
@@ -57,19 +58,19 @@ impl Drop for Running<'_> {
 }
 
 impl<'w> Running<'w> {
-    fn start(words: &'w [String]) -> Result<Self, SecretError> {
+    fn start(words: &'w [String], kind: SecretKind) -> Result<Self, SecretError> {
         let (program, arguments) = words.split_first().expect("the configuration has no empty command");
         let spawned = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
-        let mut child = spawned.map_err(|source| SecretError::Start { program: program.clone(), source })?;
+        let mut child = spawned.map_err(|source| SecretError::Start { kind, program: program.clone(), source })?;
         let stdout = child.stdout.take().expect("standard output is a pipe");
-        Ok(Running { child, stdout, program })
+        Ok(Running { child, stdout, program, kind })
     }
 
     /// What it prints until it closes its output or ends; `None` when that is beyond the limit.
     fn output(&mut self, stop: &Stop) -> Result<Option<Vec<u8>>, SecretError> {
         let mut output = Vec::new();
         while output.len() as u64 <= LIMIT {
-            match self.told(wait::readable(&self.stdout, stop, Some(LOOK)))? {
+            match self.told(stop.readable(&self.stdout, Some(LOOK)))? {
                 Woken::Stopped => return Err(SecretError::Stopped),
                 Woken::Readable => match self.read()? {
                     chunk if chunk.is_empty() => return Ok(Some(output)),
@@ -100,14 +101,14 @@ impl<'w> Running<'w> {
             if let Some(status) = self.told(status)? {
                 return Ok(status);
             }
-            if self.told(wait::pause(stop, END))? == Woken::Stopped {
+            if self.told(stop.pause(END))? == Woken::Stopped {
                 return Err(SecretError::Stopped);
             }
         }
     }
 
     fn told<T>(&self, result: std::io::Result<T>) -> Result<T, SecretError> {
-        result.map_err(|source| SecretError::Start { program: self.program.to_owned(), source })
+        result.map_err(|source| SecretError::Start { kind: self.kind, program: self.program.to_owned(), source })
     }
 }
 
@@ -120,7 +121,7 @@ mod tests {
 
     fn sh(script: &str, stop: &Stop) -> Result<String, String> {
         let words = ["sh", "-c", script].map(String::from);
-        match run(&words, stop) {
+        match run(&words, SecretKind::Password, stop) {
             Ok(output) => Ok(String::from_utf8(output).unwrap()),
             Err(error) => Err(error.to_string()),
         }
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_the_configurations_fault() {
-        let error = run(&["/no such program".to_owned()], &never()).unwrap_err();
+        let error = run(&["/no such program".to_owned()], SecretKind::Password, &never()).unwrap_err();
         let expected = "cannot run the password command `/no such program`: no such file or directory";
         assert_eq!(error.to_string(), expected);
         assert!(!error.is_transient());

@@ -7,7 +7,6 @@
 mod command;
 mod netrc;
 mod prompt;
-mod wait;
 
 use std::fmt;
 use std::io;
@@ -16,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::error::{exposed, reason};
 use super::file::{self, Exposure};
 use super::paths::Environment;
-use crate::account::{Account, Password, Secret};
+use crate::account::{Account, Password, Secret, SecretKind};
 use crate::stop::Stop;
 use crate::text;
 
@@ -26,15 +25,19 @@ const LIMIT: u64 = 64 << 10;
 /// Why there is no password.
 #[derive(Debug)]
 pub enum SecretError {
-    /// The password command cannot be run.
+    /// The command cannot be run.
     Start {
+        /// What it was to print.
+        kind: SecretKind,
         /// The program.
         program: String,
         /// Why.
         source: io::Error,
     },
-    /// The password command failed.
+    /// The command failed.
     Failed {
+        /// What it was to print.
+        kind: SecretKind,
         /// The program.
         program: String,
         /// How it ended.
@@ -111,11 +114,11 @@ impl std::error::Error for SecretError {
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SecretError::Start { program, source } => {
-                write!(f, "cannot run the password command `{}`: {}", shown(program), reason(source))
+            SecretError::Start { kind, program, source } => {
+                write!(f, "cannot run the {kind} command `{}`: {}", shown(program), reason(source))
             }
-            SecretError::Failed { program, ending } => {
-                write!(f, "the password command `{}` {ending}", shown(program))
+            SecretError::Failed { kind, program, ending } => {
+                write!(f, "the {kind} command `{}` {ending}", shown(program))
             }
             SecretError::Unreadable { path, source } => {
                 write!(f, "cannot read the password from `{}`: {}", path.display(), reason(source))
@@ -141,17 +144,21 @@ pub fn password(account: &Account, stop: &Stop) -> Result<Password, SecretError>
 fn password_within(account: &Account, environment: &Environment, stop: &Stop) -> Result<Password, SecretError> {
     match &account.secret {
         Secret::Literal(password) => Ok(password.clone()),
-        Secret::Command(words) => from_command(words, stop),
+        Secret::Command(words) | Secret::TokenCommand(words) => from_command(words, account.secret.kind(), stop),
         Secret::File(path) => from_file(path, environment),
+        // Its tokens are the state's business, not the configuration's.
+        Secret::OAuth2(_) => Err(SecretError::Nowhere { account: account.name.clone() }),
         Secret::Ambient => ambient(account, environment, stop),
     }
 }
 
-fn from_command(words: &[String], stop: &Stop) -> Result<Password, SecretError> {
-    let output = command::run(words, stop)?;
+fn from_command(words: &[String], kind: SecretKind, stop: &Stop) -> Result<Password, SecretError> {
+    let output = command::run(words, kind, stop)?;
     match first_line(&output) {
         // Some programs do not tell by their exit status that they have found nothing.
-        Err(EMPTY) => Err(SecretError::Failed { program: words[0].clone(), ending: "printed nothing".to_owned() }),
+        Err(EMPTY) => {
+            Err(SecretError::Failed { kind, program: words[0].clone(), ending: "printed nothing".to_owned() })
+        }
         line => line.map_err(|why| SecretError::Unusable { origin: format!("`{}`", shown(&words[0])), why }),
     }
 }

@@ -9,8 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::LIMIT;
-use super::wait::{self, Woken};
-use crate::stop::Stop;
+use crate::stop::{Stop, Woken};
 
 /// Accounts run side by side, but one question is asked at a time.
 static ASKING: Mutex<()> = Mutex::new(());
@@ -39,7 +38,7 @@ fn read_line(mut terminal: &File, stop: &Stop) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let mut chunk = [0; 4096];
     while !line.contains(&b'\n') && (line.len() as u64) < LIMIT {
-        match wait::readable(terminal, stop, None)? {
+        match stop.readable(terminal, None)? {
             Woken::Stopped => return Ok(None),
             Woken::Late => continue,
             Woken::Readable => {}

@@ -1,0 +1,226 @@
+//! What can go wrong on the way to a token, and how it is said.
+//!
+//! Words of a server are shown in printable form only, and never a token that it may have repeated in them.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::text::printable;
+
+/// Why there is no token.
+#[derive(Debug)]
+pub enum Error {
+    /// The endpoint did not answer, or not to the end.
+    Unreachable {
+        /// Its URL.
+        endpoint: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// TLS with the endpoint failed.
+    Tls {
+        /// Its URL.
+        endpoint: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// The endpoint answered with this status and no error of OAuth 2.0.
+    Status {
+        /// Its URL.
+        endpoint: String,
+        /// The status of HTTP.
+        status: u16,
+    },
+    /// What the endpoint answered makes no sense.
+    Malformed {
+        /// Its URL.
+        endpoint: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The endpoint refused (RFC 6749 §5.2, RFC 8628 §3.5).
+    Refused {
+        /// Its URL.
+        endpoint: String,
+        /// The `error` of the reply.
+        error: String,
+        /// Its `error_description`, ready to be shown.
+        description: Option<String>,
+    },
+    /// The refresh token is no longer good: expired, revoked, or used by somebody else.
+    ConsentGone {
+        /// The server's `error_description`, ready to be shown.
+        description: Option<String>,
+    },
+    /// Nobody has signed in yet.
+    NotSignedIn,
+    /// Somebody has, but as another client or at another provider.
+    OtherClient,
+    /// Signing in gave an access token only, which would be good for an hour or so.
+    NoRefreshToken,
+    /// The user did not finish in time.
+    TooLate(Duration),
+    /// The redirect cannot be listened for.
+    Listen(io::Error),
+    /// Another process refreshes, and does not come to an end.
+    Busy(PathBuf),
+    /// The file of the tokens is no secret.
+    Exposed {
+        /// Its path.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The file of the tokens makes no sense.
+    Damaged(PathBuf),
+    /// The tokens cannot be read or kept.
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A stop was requested meanwhile.
+    Stopped(i32),
+}
+
+/// What kind of trouble it is, as far as the exit status is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Later it may work.
+    Temporary,
+    /// TLS failed.
+    Tls,
+    /// The server breaks the protocol.
+    Protocol,
+    /// The user has to consent (again).
+    Consent,
+    /// The configuration, or the client's registration, has to change.
+    Configuration,
+    /// The state holds data that makes no sense.
+    BadState,
+    /// Input or output failed.
+    Io,
+    /// A signal.
+    Stopped(i32),
+}
+
+impl Error {
+    /// Makes an I/O error for a file.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { action, path: path.into(), source }
+    }
+
+    /// True when a later attempt may succeed without anybody's doing.
+    pub fn is_transient(&self) -> bool {
+        self.kind() == Kind::Temporary
+    }
+
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Unreachable { .. } | Error::TooLate(_) | Error::Busy(_) => Kind::Temporary,
+            Error::Status { status, .. } if is_transient_status(*status) => Kind::Temporary,
+            Error::Status { .. } | Error::Malformed { .. } => Kind::Protocol,
+            Error::Refused { error, .. } => refusal(error),
+            Error::Tls { .. } => Kind::Tls,
+            Error::ConsentGone { .. } | Error::NotSignedIn | Error::OtherClient => Kind::Consent,
+            Error::NoRefreshToken | Error::Exposed { .. } => Kind::Configuration,
+            Error::Damaged(_) => Kind::BadState,
+            Error::Listen(_) | Error::Io { .. } => Kind::Io,
+            Error::Stopped(signal) => Kind::Stopped(*signal),
+        }
+    }
+
+    /// What to do about it, where that is sure.
+    pub fn hint(&self, account: &str) -> Option<String> {
+        let login = || format!("run `popfetch login {}`", shell_words::quote(account));
+        match self {
+            Error::ConsentGone { .. } | Error::NotSignedIn | Error::OtherClient | Error::Damaged(_) => Some(login()),
+            Error::TooLate(_) => Some(format!("{} again", login())),
+            Error::Refused { error, .. } if refusal(error) == Kind::Consent => Some(login()),
+            Error::Refused { error, .. } if error == "invalid_client" => {
+                Some("check `client_id` and `client_secret` in `oauth2`".into())
+            }
+            Error::Refused { error, .. } if error == "invalid_scope" => Some("check `scope` in `oauth2`".into()),
+            Error::NoRefreshToken => Some("some providers want `offline_access` in the `scope` of `oauth2`".into()),
+            Error::Exposed { path, .. } => {
+                Some(format!("run `chmod 600 {}`", shell_words::quote(&path.to_string_lossy())))
+            }
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn is_transient_status(status: u16) -> bool {
+    status >= 500 || status == 429 || status == 408
+}
+
+fn refusal(error: &str) -> Kind {
+    match error {
+        "temporarily_unavailable" | "server_error" | "slow_down" | "authorization_pending" => Kind::Temporary,
+        // The two beyond RFC 6749 are OpenID Connect's, and Microsoft's for a sign-in that wants a second factor again.
+        "invalid_grant" | "access_denied" | "interaction_required" | "login_required" => Kind::Consent,
+        _ => Kind::Configuration,
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Listen(source) | Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Unreachable { endpoint, why } => write!(f, "cannot get a token from `{endpoint}`: {why}"),
+            Error::Tls { endpoint, why } => write!(f, "no TLS with `{endpoint}`: {why}"),
+            Error::Status { endpoint, status } => write!(f, "`{endpoint}` answered with HTTP status {status}"),
+            Error::Malformed { endpoint, why } => write!(f, "the answer of `{endpoint}` {why}"),
+            Error::Refused { endpoint, error, description } => {
+                write!(f, "`{endpoint}` refused: `{}`", printable(error.as_bytes()))?;
+                words(f, description.as_deref())
+            }
+            Error::ConsentGone { description } => {
+                f.write_str("the consent to fetch this mail has expired or was withdrawn")?;
+                words(f, description.as_deref())
+            }
+            Error::NotSignedIn => f.write_str("nobody has signed in to this account yet"),
+            Error::OtherClient => f.write_str("the sign-in was for another `client_id` or `token_endpoint`"),
+            Error::NoRefreshToken => f.write_str("the sign-in gave no refresh token, so it was not kept"),
+            Error::TooLate(limit) => {
+                write!(f, "the sign-in was not finished within {} min", limit.as_secs().div_ceil(60))
+            }
+            Error::Listen(source) => write!(f, "cannot listen on 127.0.0.1: {}", reason(source)),
+            Error::Busy(path) => write!(f, "another process holds `{}` for too long", path.display()),
+            Error::Exposed { path, mode } => {
+                write!(f, "`{}` holds tokens but is open to others (mode {mode:04o})", path.display())
+            }
+            Error::Damaged(path) => write!(f, "`{}` makes no sense", path.display()),
+            Error::Io { action, path, source } => {
+                write!(f, "cannot {action} `{}`: {}", path.display(), reason(source))
+            }
+            Error::Stopped(signal) => write!(f, "stopped by signal {signal}"),
+        }
+    }
+}
+
+fn words(f: &mut fmt::Formatter<'_>, description: Option<&str>) -> fmt::Result {
+    description.map_or(Ok(()), |description| write!(f, " ({description})"))
+}
+
+/// The system's words, in the middle of a sentence of ours.
+pub(super) fn reason(error: &io::Error) -> String {
+    let whole = error.to_string();
+    let words = whole.split(" (os error").next().unwrap_or_default();
+    let mut characters = words.chars();
+    characters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(characters).collect()
+}
