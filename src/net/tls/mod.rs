@@ -1,47 +1,88 @@
-//! TLS: the only place that knows the TLS library, and what its failures mean.
+//! TLS: the only place that knows the TLS libraries, and what their failures mean.
 //!
 //! TLS 1.2 or newer; the chain and the name are verified always, there is no option that turns it off. A
 //! `tls_ca_file` replaces the system's authorities. Under the library lies a buffer of [`RECORDS`] octets,
 //! because OpenSSL reads the five octets of a record's header by themselves.
+
+mod native;
+#[cfg(not(any(windows, target_vendor = "apple")))]
+mod openssl;
 
 use super::Deadline;
 use super::error::{Error, TlsFailure, reason};
 use super::socket::Socket;
 use crate::account::{Tls, TlsMode};
 use crate::text;
-use native_tls::{Certificate, HandshakeError, Protocol, TlsConnector, TlsStream};
 use std::collections::BTreeMap;
-use std::error::Error as _;
+use std::fmt;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// Room for several records (16 KiB each), so that a busy line is read in few system calls.
 const RECORDS: usize = 128 * 1024;
 
+/// Makes sessions, by one of the libraries.
+trait Connector: Send + Sync {
+    /// `name` is asked for (SNI), and the certificate must carry it.
+    fn connect(&self, name: &str, records: Records) -> Result<Box<dyn Channel>, Refused>;
+}
+
+/// What is encrypted by one of the libraries.
+trait Channel: Read + Write + Send + fmt::Debug {
+    fn records(&self) -> &Records;
+    fn records_mut(&mut self) -> &mut Records;
+}
+
+/// Whose word counts for a certificate.
+enum Trust {
+    /// That of the system's authorities.
+    System,
+    /// That of the certificates in this PEM text alone.
+    Authorities(Vec<u8>),
+}
+
+/// Why there is no session.
+enum Refused {
+    /// The socket below failed.
+    Below(Error),
+    /// The server does not speak TLS.
+    ClearText(String),
+    /// In the words of the library.
+    Library(String),
+}
+
+impl Refused {
+    /// An error of the socket comes out as it went in; the rest is in the library's text.
+    fn because(below: Option<&io::Error>, text: String) -> Self {
+        if let Some(error) = below.and_then(Error::of) {
+            return Refused::Below(error.clone());
+        }
+        let clear = below.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<ClearText>());
+        clear.map_or(Refused::Library(text), |ClearText(said)| Refused::ClearText(said.clone()))
+    }
+}
+
 /// An encrypted connection to a server whose certificate was verified.
 #[derive(Debug)]
-pub(super) struct Session(TlsStream<Records>);
+pub(super) struct Session(Box<dyn Channel>);
 
 impl Session {
     pub(super) fn begin(mut socket: Socket, host: &str, tls: &Tls) -> Result<Self, Error> {
         let connector = connector(tls.ca_file.as_deref())?;
         socket.expect(Deadline::Handshake);
-        match connector.connect(certificate_name(host), Records::of(socket)) {
-            Ok(stream) => Ok(Session(stream)),
-            Err(HandshakeError::Failure(failure)) => Err(explain(&failure, host, tls)),
-            Err(HandshakeError::WouldBlock(_)) => unreachable!("to the library, the socket blocks"),
-        }
+        let channel = connector.connect(certificate_name(host), Records::of(socket));
+        channel.map(Session).map_err(|refused| explain(refused, host, tls))
     }
 
     pub(super) fn socket(&self) -> &Socket {
-        self.0.get_ref().reader.get_ref()
+        self.0.records().reader.get_ref()
     }
 
     pub(super) fn socket_mut(&mut self) -> &mut Socket {
-        self.0.get_mut().reader.get_mut()
+        self.0.records_mut().reader.get_mut()
     }
 }
 
@@ -49,7 +90,7 @@ impl Read for Session {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.0.read(buf) {
             // An end without close_notify. POP3 says itself where its replies end, so the session can tell.
-            Err(_) if self.0.get_ref().ended => Ok(0),
+            Err(_) if self.0.records().ended => Ok(0),
             outcome => outcome.map_err(unmasked),
         }
     }
@@ -105,8 +146,8 @@ impl Records {
 #[derive(Debug)]
 struct ClearText(String);
 
-impl std::fmt::Display for ClearText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ClearText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
@@ -144,8 +185,8 @@ fn certificate_name(host: &str) -> &str {
 
 /// Loads what a handshake will need, while the caller resolves and connects.
 ///
-/// It is a favour to the user, not a duty: reading the system's authorities takes OpenSSL 3.0 some 70 ms, and
-/// native-tls reads them even when a `tls_ca_file` then replaces them. Without TLS this does nothing.
+/// It is a favour to the user, not a duty: where a library reads all of the system's authorities it takes some 70 ms.
+/// Without TLS this does nothing.
 pub fn prepare(tls: &Tls) -> Preparation {
     if tls.mode == TlsMode::None {
         return Preparation(None);
@@ -171,54 +212,53 @@ impl Drop for Preparation {
 }
 
 /// The connectors of this run: accounts share them, for the cost of loading one see [`prepare`].
-static CONNECTORS: Mutex<BTreeMap<Option<PathBuf>, TlsConnector>> = Mutex::new(BTreeMap::new());
+static CONNECTORS: Mutex<BTreeMap<Option<PathBuf>, Arc<dyn Connector>>> = Mutex::new(BTreeMap::new());
 
-fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Error> {
+fn connector(ca_file: Option<&Path>) -> Result<Arc<dyn Connector>, Error> {
     // Held while one is built, so that nobody else builds the same.
     let mut connectors = CONNECTORS.lock().unwrap_or_else(PoisonError::into_inner);
     let key = ca_file.map(Path::to_path_buf);
     if let Some(known) = connectors.get(&key) {
         return Ok(known.clone());
     }
-    let built = build(ca_file)?;
+    let built: Arc<dyn Connector> = build(ca_file)?.into();
     connectors.insert(key, built.clone());
     Ok(built)
 }
 
-fn build(ca_file: Option<&Path>) -> Result<TlsConnector, Error> {
-    let mut builder = TlsConnector::builder();
-    builder.min_protocol_version(Some(Protocol::Tlsv12));
-    if let Some(path) = ca_file {
-        builder.disable_built_in_roots(true);
-        for authority in authorities(path)? {
-            builder.add_root_certificate(authority);
-        }
+fn build(ca_file: Option<&Path>) -> Result<Box<dyn Connector>, Error> {
+    let trust = ca_file.map_or(Ok(Trust::System), authorities)?;
+    choose(&trust).map_err(|text| match ca_file {
+        Some(path) => Error::CaFile { path: path.to_path_buf(), reason: essence(&text) },
+        None => Error::Library { reason: essence(&text) },
+    })
+}
+
+/// By the library that needs the least time for it.
+fn choose(trust: &Trust) -> Result<Box<dyn Connector>, String> {
+    #[cfg(not(any(windows, target_vendor = "apple")))]
+    if let Some(connector) = openssl::connector(trust) {
+        return connector;
     }
-    builder.build().map_err(|failure| Error::Library { reason: essence(&failure.to_string()) })
+    native::connector(trust)
 }
 
 /// Every certificate of a PEM file.
-fn authorities(path: &Path) -> Result<Vec<Certificate>, Error> {
+fn authorities(path: &Path) -> Result<Trust, Error> {
     let unusable = |reason: String| Error::CaFile { path: path.to_path_buf(), reason };
     let pem = fs::read(path).map_err(|failure| unusable(reason(&failure)))?;
-    let certificates = Certificate::stack_from_pem(&pem).map_err(|failure| unusable(essence(&failure.to_string())))?;
-    match certificates.is_empty() {
-        true => Err(unusable("there is no PEM certificate in it".to_owned())),
-        false => Ok(certificates),
+    match memchr::memmem::find(&pem, b"CERTIFICATE-----") {
+        Some(_) => Ok(Trust::Authorities(pem)),
+        None => Err(unusable("there is no PEM certificate in it".to_owned())),
     }
 }
 
-/// What a failed handshake means: an error of the socket comes out as it went in, the rest is in OpenSSL's
-/// text, the only thing that native-tls passes on.
-fn explain(failure: &native_tls::Error, host: &str, tls: &Tls) -> Error {
-    let below = failure.source().and_then(|source| source.downcast_ref::<io::Error>());
-    if let Some(error) = below.and_then(Error::of) {
-        return error.clone();
-    }
-    let clear = below.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<ClearText>());
-    let failure = match clear {
-        Some(ClearText(said)) => TlsFailure::NotTls { said: said.clone(), implicit: tls.mode == TlsMode::Implicit },
-        None => classify(&failure.to_string(), tls.ca_file.as_deref()),
+/// What a failed handshake means.
+fn explain(refused: Refused, host: &str, tls: &Tls) -> Error {
+    let failure = match refused {
+        Refused::Below(error) => return error,
+        Refused::ClearText(said) => TlsFailure::NotTls { said, implicit: tls.mode == TlsMode::Implicit },
+        Refused::Library(text) => classify(&text, tls.ca_file.as_deref()),
     };
     Error::Tls { host: host.to_owned(), failure }
 }
