@@ -60,6 +60,72 @@ pub struct Tls {
     pub mode: TlsMode,
     /// PEM file with the only certificate authorities to trust; the system's when absent.
     pub ca_file: Option<PathBuf>,
+    /// The certificates or keys that the server may show. They replace the system's authorities, the name and the
+    /// dates; with a `ca_file` both must agree.
+    pub pins: Vec<Pin>,
+    /// The name to ask for and to find in the certificate, when it is not that of the server.
+    pub name: Option<String>,
+    /// False: any certificate will do, so that anybody on the way can read everything.
+    pub verify: bool,
+    /// What to show to a server that asks for a client certificate.
+    pub client_identity: Option<ClientIdentity>,
+}
+
+impl Tls {
+    /// Verified by the system's authorities.
+    pub const fn new(mode: TlsMode) -> Self {
+        Tls { mode, ca_file: None, pins: Vec::new(), name: None, verify: true, client_identity: None }
+    }
+
+    /// True when nothing tells the server from an impostor.
+    pub fn is_unverified(&self) -> bool {
+        self.mode != TlsMode::None && !self.verify && self.pins.is_empty()
+    }
+}
+
+/// The SHA-256 of a certificate in DER, or of its SubjectPublicKeyInfo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin(pub [u8; 32]);
+
+/// As the configuration writes it.
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+/// Where the client's certificate and key are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// A PEM file with the certificate, its chain and the key, or a PKCS #12 file.
+    pub path: PathBuf,
+    /// What the key is encrypted with.
+    pub password: Option<Password>,
+}
+
+/// The client's certificate and key, as they were read.
+#[derive(Clone)]
+pub struct Identity {
+    /// The file, for messages.
+    pub path: PathBuf,
+    /// PEM or PKCS #12.
+    pub octets: Vec<u8>,
+    /// What the key is encrypted with.
+    pub password: Option<Password>,
+}
+
+impl Identity {
+    /// The password, or the empty one.
+    pub fn password(&self) -> &str {
+        self.password.as_ref().map_or("", Password::reveal)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({}, ****)", self.path.display())
+    }
 }
 
 /// When TLS begins.

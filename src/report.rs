@@ -318,6 +318,8 @@ pub enum Notice {
         /// Where the damaged file was put.
         kept: Option<PathBuf>,
     },
+    /// Nothing tells the server from an impostor.
+    Unverified,
     /// Messages without unique-id, which cannot be kept and remembered.
     Nameless(usize),
     /// Messages that are due to be deleted, but share their unique-id.
@@ -360,6 +362,9 @@ impl fmt::Display for Notice {
                 )?;
                 kept.as_ref().map_or(Ok(()), |kept| write!(f, "; the file as it was is `{}`", kept.display()))
             }
+            Notice::Unverified => f.write_str(
+                "the certificate of the server is not verified (`tls_verify = false`): whoever is in between can read the password and the mail; a `tls_pin` would tell",
+            ),
             Notice::Nameless(messages) => write!(
                 f,
                 "{} without unique-id left on the server: kept messages are remembered by it",

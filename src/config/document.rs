@@ -108,10 +108,10 @@ fn absolute(path: &Path, environment: &Environment) -> Result<PathBuf, Error> {
     paths.resolve(path).map_err(|expected| Error::Flag { flag: "--config", expected })
 }
 
-/// A key called `password` in any table.
+/// A key that is a password, in any table.
 fn holds_password(table: &Table) -> bool {
     table.iter().any(|entry| match &entry.value {
         Value::Table(table) => holds_password(table),
-        _ => entry.key == "password",
+        _ => ["password", "tls_client_identity_password"].contains(&entry.key.as_str()),
     })
 }

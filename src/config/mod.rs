@@ -29,7 +29,7 @@ pub use error::{Error, Place, Problem};
 pub use file::Exposure;
 use forms::Expected;
 use paths::{Environment, Paths};
-pub use secret::{SecretError, password};
+pub use secret::{SecretError, client_identity, password};
 use settings::Settings;
 pub use url::Error as UrlError;
 use url::Url;
@@ -321,7 +321,7 @@ mod tests {
             name: "work".to_owned(),
             host: "pop.example.com".to_owned(),
             port: 995,
-            tls: Tls { mode: TlsMode::Implicit, ca_file: None },
+            tls: Tls::new(TlsMode::Implicit),
             user: "petar".to_owned(),
             secret: Secret::Ambient,
             auth: Auth::Auto,

@@ -12,13 +12,13 @@ use super::forms::{self, Expected};
 use super::paths::Paths;
 use super::url::{self, Url};
 use super::value::{Entry, Table, Value};
-use crate::account::{Account, Auth, Keep, Password, Secret, Target, Tls, TlsMode};
+use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Secret, Target, Tls, TlsMode};
 
 /// Keys that say which maildrop it is, and so cannot be defaults.
 const IDENTITY: [&str; 7] = ["url", "server", "port", "user", "password", "password_command", "password_file"];
 
 /// Keys of accounts and of `[defaults]`.
-const POLICY: [&str; 11] = [
+const POLICY: [&str; 16] = [
     "tls",
     "auth",
     "deliver",
@@ -29,10 +29,18 @@ const POLICY: [&str; 11] = [
     "timeout",
     "mda_timeout",
     "tls_ca_file",
+    "tls_pin",
+    "tls_name",
+    "tls_verify",
+    "tls_client_identity",
+    "tls_client_identity_password",
     "enabled",
 ];
 
 const SECRETS: [&str; 3] = ["password", "password_command", "password_file"];
+
+/// Keys whose values are not repeated.
+const HIDDEN: [&str; 5] = ["password", "password_command", "password_file", "url", "tls_client_identity_password"];
 
 /// What a URL says in one word.
 const IN_URL: [&str; 4] = ["server", "port", "tls", "user"];
@@ -43,6 +51,8 @@ const KEEP: Expected =
     Expected("`true`, `false`, or a duration such as \"14d\" or \"1d12h\" (units s, m, h, d, w), not zero");
 const PASSWORD: Expected = Expected("a string that is not empty and has no line break");
 const PATH: Expected = Expected("a path");
+const PINS: Expected =
+    Expected("a string such as \"sha256:…\" or an array of them: the SHA-256 of a certificate or of its public key");
 const PORT: Expected = Expected("an integer from 1 to 65535");
 const TARGET_TABLE: Expected = Expected("a table with one of `maildir`, `mbox` and `mda`");
 const URL: Expected = Expected("a string such as \"pop3s://USER@HOST\"");
@@ -70,6 +80,11 @@ pub(super) struct Settings {
     timeout: Option<Duration>,
     mda_timeout: Option<Duration>,
     ca_file: Option<PathBuf>,
+    pins: Option<Vec<Pin>>,
+    tls_name: Option<String>,
+    verify: Option<bool>,
+    client_identity: Option<PathBuf>,
+    client_identity_password: Option<Password>,
     enabled: Option<bool>,
 }
 
@@ -111,7 +126,7 @@ impl Settings {
             "port" => self.port = entry.read(port)?,
             "tls" => self.tls = entry.read(|value| forms::tls_mode(text(value)))?,
             "user" => self.user = entry.read(|value| url::user(text(value)))?,
-            "password" => self.secret = entry.read(password)?,
+            "password" => self.secret = entry.read(password)?.map(Secret::Literal),
             "password_command" => self.secret = entry.read(|value| password_command(value, paths))?,
             "password_file" => self.secret = entry.read(|value| password_file(value, paths))?,
             "auth" => self.auth = entry.read(|value| forms::auth(text(value)))?,
@@ -123,6 +138,11 @@ impl Settings {
             "timeout" => self.timeout = entry.read(timeout)?,
             "mda_timeout" => self.mda_timeout = entry.read(timeout)?,
             "tls_ca_file" => self.ca_file = entry.read(|value| path(value, paths))?,
+            "tls_pin" => self.pins = entry.read(pins)?,
+            "tls_name" => self.tls_name = entry.read(|value| url::host(text(value)))?,
+            "tls_verify" => self.verify = entry.read(boolean)?,
+            "tls_client_identity" => self.client_identity = entry.read(|value| path(value, paths))?,
+            "tls_client_identity_password" => self.client_identity_password = entry.read(password)?,
             "enabled" => self.enabled = entry.read(boolean)?,
             _ => return Err(unknown_key(entry, place)),
         }
@@ -137,14 +157,27 @@ impl Settings {
         self.user = Some(url.user);
     }
 
+    /// How the connection is protected. Flags win.
+    fn tls(&mut self, overrides: &Overrides) -> Tls {
+        let password = self.client_identity_password.take();
+        Tls {
+            mode: overrides.tls.or(self.tls).unwrap_or_else(|| usual_mode(self.port)),
+            ca_file: overrides.ca_file.clone().or(self.ca_file.take()),
+            pins: self.pins.take().unwrap_or_default(),
+            name: self.tls_name.take(),
+            verify: self.verify.unwrap_or(true),
+            client_identity: self.client_identity.take().map(|path| ClientIdentity { path, password }),
+        }
+    }
+
     /// The account, when everything it needs has been said. Flags win.
-    pub fn account(self, name: String, one_off: bool, overrides: &Overrides) -> Result<Account, Missing> {
-        let mode = overrides.tls.or(self.tls).unwrap_or_else(|| usual_mode(self.port));
+    pub fn account(mut self, name: String, one_off: bool, overrides: &Overrides) -> Result<Account, Missing> {
+        let tls = self.tls(overrides);
         Ok(Account {
             name,
             host: self.server.ok_or(Missing::Server)?,
-            port: self.port.unwrap_or_else(|| usual_port(mode)),
-            tls: Tls { mode, ca_file: overrides.ca_file.clone().or(self.ca_file) },
+            port: self.port.unwrap_or_else(|| usual_port(tls.mode)),
+            tls,
             user: self.user.ok_or(Missing::User)?,
             secret: self.secret.unwrap_or(Secret::Ambient),
             auth: overrides.auth.or(self.auth).unwrap_or(Auth::Auto),
@@ -185,6 +218,11 @@ fn alternatives(table: &Table, place: &Place) -> Result<(), Fault> {
     if let [first, second, ..] = of(&SECRETS)[..] {
         return Err(exclude(first, second, place));
     }
+    if let [first, second, ..] = of(&["tls_verify", "tls_pin"])[..]
+        && table.get("tls_verify").is_some_and(|entry| entry.value == Value::Boolean(false))
+    {
+        return Err(exclude(first, second, place));
+    }
     let (Some(url), [part, ..]) = (table.get("url"), &of(&IN_URL)[..]) else { return Ok(()) };
     Err(if url.key_at < part.key_at { exclude(url, part, place) } else { exclude(part, url, place) })
 }
@@ -200,10 +238,9 @@ impl Entry {
         parse(&self.value).map(Some).map_err(|expected| self.fault(expected))
     }
 
-    /// Says that the value is none of this key's; a secret is not repeated, a URL may hold one.
+    /// Says that the value is none of this key's; a secret is not repeated, nor what may hold one.
     pub fn fault(&self, expected: Expected) -> Fault {
-        let is_secret = SECRETS.contains(&self.key.as_str()) || self.key == "url";
-        let found = if is_secret { self.value.kind().to_owned() } else { self.value.shown() };
+        let found = if HIDDEN.contains(&self.key.as_str()) { self.value.kind().to_owned() } else { self.value.shown() };
         Fault { at: self.value_at, problem: Problem::Value { key: self.key.clone(), found, expected } }
     }
 }
@@ -264,6 +301,14 @@ fn keep(value: &Value) -> Result<Keep, Expected> {
     }
 }
 
+fn pins(value: &Value) -> Result<Vec<Pin>, Expected> {
+    match value {
+        Value::String(text) => Ok(vec![forms::pin(text)?]),
+        Value::Array(values) if !values.is_empty() => values.iter().map(|value| forms::pin(text(value))).collect(),
+        _ => Err(PINS),
+    }
+}
+
 fn path(value: &Value, paths: Paths<'_>) -> Result<PathBuf, Expected> {
     paths.resolve(Path::new(text(value)))
 }
@@ -278,13 +323,13 @@ fn words(value: &Value) -> Result<Vec<String>, Expected> {
     if words.first().is_none_or(String::is_empty) { Err(WORDS) } else { Ok(words) }
 }
 
-fn password(value: &Value) -> Result<Secret, Expected> {
+fn password(value: &Value) -> Result<Password, Expected> {
     let text = text(value);
     // A line break would begin a command of its own.
     if text.is_empty() || text.contains(['\r', '\n', '\0']) {
         return Err(PASSWORD);
     }
-    Ok(Secret::Literal(Password::new(text)))
+    Ok(Password::new(text))
 }
 
 fn password_command(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {

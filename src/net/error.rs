@@ -4,6 +4,7 @@
 //! (the session, OpenSSL) and must come out of it unchanged.
 
 use super::Deadline;
+use crate::account::Pin;
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -63,6 +64,18 @@ pub enum Error {
         /// In the words of the TLS library.
         reason: String,
     },
+    /// The server ended TLS with an alert, in the middle of a session.
+    Alert {
+        /// In the words of the TLS library.
+        reason: String,
+    },
+    /// The file of the client's certificate and key cannot be used.
+    ClientIdentity {
+        /// As configured.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The TLS library cannot be used.
     Library {
         /// In its words.
@@ -98,6 +111,13 @@ pub enum TlsFailure {
     NotYetValid,
     /// The certificate is for other names.
     WrongName,
+    /// The certificate is none of those that the account names.
+    Pin {
+        /// Of the certificate that was seen.
+        certificate: Pin,
+        /// Of its public key.
+        key: Option<Pin>,
+    },
     /// The server speaks only versions before TLS 1.2.
     Version,
     /// The server does not speak TLS there.
@@ -145,8 +165,8 @@ impl Error {
             Error::Broken(errno) if may_pass(*errno) => Kind::Temporary,
             Error::Connect { .. } | Error::Broken(_) => Kind::Io,
             Error::Stopped { .. } => Kind::Stopped,
-            Error::Tls { .. } | Error::Garbled { .. } | Error::Library { .. } => Kind::Tls,
-            Error::CaFile { .. } => Kind::Configuration,
+            Error::Tls { .. } | Error::Garbled { .. } | Error::Alert { .. } | Error::Library { .. } => Kind::Tls,
+            Error::CaFile { .. } | Error::ClientIdentity { .. } => Kind::Configuration,
         }
     }
 
@@ -157,17 +177,40 @@ impl Error {
 
     /// What would help, where that is sure.
     pub fn hint(&self) -> Option<String> {
-        let Error::Tls { failure, .. } = self else { return None };
-        match failure {
-            TlsFailure::UnknownAuthority { ca_file: None } => Some(
-                "if the server has a certificate authority of its own, name its PEM file with `tls_ca_file`".into(),
-            ),
-            TlsFailure::SelfSigned { ca_file: None } => {
-                Some("if it is the right one, save it in a PEM file and name that with `tls_ca_file`".into())
+        match self {
+            Error::Tls { failure, .. } => failure.hint().map(str::to_owned),
+            Error::Alert { reason } if reason.contains("certificate required") => {
+                Some("the server asks for a client certificate: name its file with `tls_client_identity`".to_owned())
             }
-            TlsFailure::WrongName => Some("write a name that the certificate carries as `server`".into()),
+            _ => None,
+        }
+    }
+}
+
+impl TlsFailure {
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            TlsFailure::UnknownAuthority { ca_file: None } => Some(
+                "if the server has a certificate authority of its own, name its PEM file with `tls_ca_file`, or the \
+                 server's fingerprint with `tls_pin`",
+            ),
+            TlsFailure::SelfSigned { ca_file: None } => Some(
+                "if it is the right one, save it in a PEM file and name that with `tls_ca_file`, or write its \
+                 fingerprint as `tls_pin`",
+            ),
+            TlsFailure::Expired => Some(
+                "its owner has to renew it; until then a `tls_pin` with its fingerprint, confirmed by the owner, \
+                 lets it pass",
+            ),
+            TlsFailure::WrongName => Some(
+                "write a name that the certificate carries as `tls_name`, if it is the right server, or as `server`",
+            ),
+            TlsFailure::Pin { .. } => Some(
+                "either somebody is in between, or the server has a new certificate: let its owner confirm the \
+                 fingerprint before you write it as `tls_pin`",
+            ),
             TlsFailure::NotTls { implicit: true, .. } => {
-                Some("write `tls = \"starttls\"` if the server begins in clear on this port".into())
+                Some("write `tls = \"starttls\"` if the server begins in clear on this port")
             }
             _ => None,
         }
@@ -217,6 +260,10 @@ impl fmt::Display for Error {
             Error::Stopped { signal } => write!(f, "stopped by signal {signal}"),
             Error::Tls { host, failure } => failure.write(f, host),
             Error::Garbled { reason } => write!(f, "what the server sent is not valid TLS: {reason}"),
+            Error::Alert { reason } => write!(f, "the server ended the TLS session: {reason}"),
+            Error::ClientIdentity { path, reason } => {
+                write!(f, "cannot use the client identity `{}`: {reason}", path.display())
+            }
             Error::Library { reason } => write!(f, "TLS cannot be used on this system: {reason}"),
             Error::CaFile { path, reason } => write!(f, "cannot use `{}`: {reason}", path.display()),
             Error::Broken(errno) => write!(f, "the connection broke: {}", reason(&(*errno).into())),
@@ -242,6 +289,10 @@ impl TlsFailure {
             TlsFailure::Expired => write!(f, "the certificate of `{host}` has expired"),
             TlsFailure::NotYetValid => write!(f, "the certificate of `{host}` is not valid yet"),
             TlsFailure::WrongName => write!(f, "the certificate of the server is not for `{host}`"),
+            TlsFailure::Pin { certificate, key } => {
+                write!(f, "the certificate of `{host}` matches no `tls_pin`: its fingerprint is `{certificate}`")?;
+                key.as_ref().map_or(Ok(()), |key| write!(f, ", that of its key `{key}`"))
+            }
             TlsFailure::Version => write!(f, "`{host}` does not offer TLS 1.2 or newer"),
             TlsFailure::NotTls { said, .. } => write!(f, "`{host}` does not speak TLS on this port; it said: {said}"),
             TlsFailure::Closed => write!(f, "`{host}` closed the connection during the TLS handshake"),

@@ -16,7 +16,7 @@ pub use deadline::Deadline;
 pub use error::{Error, Kind, TlsFailure};
 pub use tls::{Preparation, prepare};
 
-use crate::account::Tls;
+use crate::account::{Identity, Tls};
 use crate::stop::Stop;
 use deadline::Allowance;
 use socket::Socket;
@@ -71,12 +71,13 @@ impl Stream {
     pub const PROGRESS: u64 = deadline::PROGRESS;
 
     /// Begins TLS, for a connection that is encrypted from the first octet as well as after STLS. `host` is
-    /// the name, or the address, that the certificate must carry.
+    /// the name, or the address, that the certificate must carry, unless the account has another one for it.
+    /// `identity` is shown to a server that asks for one.
     ///
     /// On an error the connection is closed. An encrypted stream is returned as it is.
-    pub fn handshake(self, host: &str, tls: &Tls) -> Result<Stream, Error> {
+    pub fn handshake(self, host: &str, tls: &Tls, identity: Option<&Identity>) -> Result<Stream, Error> {
         let Line::Plain(socket) = self.line else { return Ok(self) };
-        let session = tls::Session::begin(socket, host, tls)?;
+        let session = tls::Session::begin(socket, host, tls, identity)?;
         Ok(Stream { line: Line::Encrypted(Box::new(session)) })
     }
 
@@ -95,7 +96,7 @@ impl Stream {
         self.socket_mut().farewell(timeout);
     }
 
-    /// True once TLS is on, with the certificate verified.
+    /// True once TLS is on, with the certificate checked as the account asks for.
     pub fn is_encrypted(&self) -> bool {
         matches!(self.line, Line::Encrypted(_))
     }

@@ -1,18 +1,21 @@
 //! TLS: the only place that knows the TLS libraries, and what their failures mean.
 //!
-//! TLS 1.2 or newer; the chain and the name are verified always, there is no option that turns it off. A
-//! `tls_ca_file` replaces the system's authorities. Under the library lies a buffer of [`RECORDS`] octets,
+//! TLS 1.2 or newer; the chain and the name are verified, unless `tls_verify` is false. A `tls_ca_file` replaces the
+//! system's authorities. A `tls_pin` replaces them, too, and with them the name and the dates: who holds that key is
+//! the server. Pins beside a `tls_ca_file` are checked as well as it. Under the library lies a buffer of [`RECORDS`] octets,
 //! because OpenSSL reads the five octets of a record's header by themselves.
 
 mod native;
 #[cfg(not(any(windows, target_vendor = "apple")))]
 mod openssl;
+mod pin;
 
 use super::Deadline;
 use super::error::{Error, TlsFailure, reason};
 use super::socket::Socket;
-use crate::account::{Tls, TlsMode};
+use crate::account::{Identity, Tls, TlsMode};
 use crate::text;
+use pin::Seen;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -24,6 +27,9 @@ use std::thread::{self, JoinHandle};
 /// Room for several records (16 KiB each), so that a busy line is read in few system calls.
 const RECORDS: usize = 128 * 1024;
 
+/// How every block of a PEM file begins (RFC 7468 §2).
+const PEM: &[u8] = b"-----BEGIN ";
+
 /// Makes sessions, by one of the libraries.
 trait Connector: Send + Sync {
     /// `name` is asked for (SNI), and the certificate must carry it.
@@ -34,6 +40,8 @@ trait Connector: Send + Sync {
 trait Channel: Read + Write + Send + fmt::Debug {
     fn records(&self) -> &Records;
     fn records_mut(&mut self) -> &mut Records;
+    /// What the server has shown, in DER.
+    fn certificate(&self) -> Option<Vec<u8>>;
 }
 
 /// Whose word counts for a certificate.
@@ -42,6 +50,14 @@ enum Trust {
     System,
     /// That of the certificates in this PEM text alone.
     Authorities(Vec<u8>),
+    /// Nobody's: any certificate will do for the library.
+    Anybody,
+}
+
+/// What a connector cannot be made of, in the words of the library.
+enum Unusable {
+    Trust(String),
+    Identity(String),
 }
 
 /// Why there is no session.
@@ -65,16 +81,36 @@ impl Refused {
     }
 }
 
-/// An encrypted connection to a server whose certificate was verified.
+/// An encrypted connection to a server whose certificate was checked as the account asks for.
 #[derive(Debug)]
 pub(super) struct Session(Box<dyn Channel>);
 
 impl Session {
-    pub(super) fn begin(mut socket: Socket, host: &str, tls: &Tls) -> Result<Self, Error> {
-        let connector = connector(tls.ca_file.as_deref())?;
+    pub(super) fn begin(socket: Socket, host: &str, tls: &Tls, identity: Option<&Identity>) -> Result<Self, Error> {
+        Self::with(&*connector(tls, identity)?, socket, host, tls)
+    }
+
+    fn with(connector: &dyn Connector, mut socket: Socket, host: &str, tls: &Tls) -> Result<Self, Error> {
+        let name = tls.name.as_deref().unwrap_or(host);
         socket.expect(Deadline::Handshake);
-        let channel = connector.connect(certificate_name(host), Records::of(socket));
-        channel.map(Session).map_err(|refused| explain(refused, host, tls))
+        let channel = connector.connect(certificate_name(name), Records::of(socket));
+        let session = channel.map(Session).map_err(|refused| explain(refused, name, tls))?;
+        session.check_pins(name, tls)?;
+        Ok(session)
+    }
+
+    /// Before anything is sent to the server, or believed of it.
+    fn check_pins(&self, name: &str, tls: &Tls) -> Result<(), Error> {
+        if tls.pins.is_empty() {
+            return Ok(());
+        }
+        let seen = self.0.certificate().map(|certificate| Seen::of(&certificate));
+        let failure = match seen {
+            Some(seen) if seen.matches(&tls.pins) => return Ok(()),
+            Some(seen) => TlsFailure::Pin { certificate: seen.certificate, key: seen.key },
+            None => TlsFailure::Other("the server shows no certificate".to_owned()),
+        };
+        Err(Error::Tls { host: name.to_owned(), failure })
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -110,7 +146,15 @@ impl Write for Session {
 fn unmasked(error: io::Error) -> io::Error {
     match Error::of(&error) {
         Some(_) => error,
-        None => Error::Garbled { reason: essence(&error.to_string()) }.into(),
+        None => interrupted(essence(&error.to_string())).into(),
+    }
+}
+
+/// Under TLS 1.3 a server judges the client's certificate after the handshake, and says so by an alert.
+fn interrupted(reason: String) -> Error {
+    match reason.contains(" alert ") {
+        true => Error::Alert { reason },
+        false => Error::Garbled { reason },
     }
 }
 
@@ -186,14 +230,14 @@ fn certificate_name(host: &str) -> &str {
 /// Loads what a handshake will need, while the caller resolves and connects.
 ///
 /// It is a favour to the user, not a duty: where a library reads all of the system's authorities it takes some 70 ms.
-/// Without TLS this does nothing.
+/// Without TLS, and with a client's identity, this does nothing.
 pub fn prepare(tls: &Tls) -> Preparation {
-    if tls.mode == TlsMode::None {
+    if tls.mode == TlsMode::None || tls.client_identity.is_some() {
         return Preparation(None);
     }
-    let ca_file = tls.ca_file.clone();
+    let tls = tls.clone();
     // An error is for the handshake to find.
-    Preparation(thread::Builder::new().name("tls".to_owned()).spawn(move || drop(connector(ca_file.as_deref()))).ok())
+    Preparation(thread::Builder::new().name("tls".to_owned()).spawn(move || drop(connector(&tls, None))).ok())
 }
 
 /// Loading in progress; to be held until the handshake. Its drop waits for the end of it, because OpenSSL must
@@ -212,35 +256,54 @@ impl Drop for Preparation {
 }
 
 /// The connectors of this run: accounts share them, for the cost of loading one see [`prepare`].
-static CONNECTORS: Mutex<BTreeMap<Option<PathBuf>, Arc<dyn Connector>>> = Mutex::new(BTreeMap::new());
+static CONNECTORS: Mutex<BTreeMap<Key, Arc<dyn Connector>>> = Mutex::new(BTreeMap::new());
 
-fn connector(ca_file: Option<&Path>) -> Result<Arc<dyn Connector>, Error> {
+/// Whether anybody has to vouch for the certificate, and the file that says who may.
+type Key = (bool, Option<PathBuf>);
+
+fn connector(tls: &Tls, identity: Option<&Identity>) -> Result<Arc<dyn Connector>, Error> {
+    if identity.is_some() {
+        return build(tls, identity);
+    }
     // Held while one is built, so that nobody else builds the same.
     let mut connectors = CONNECTORS.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = ca_file.map(Path::to_path_buf);
+    let key = (verifies(tls), tls.ca_file.clone());
     if let Some(known) = connectors.get(&key) {
         return Ok(known.clone());
     }
-    let built: Arc<dyn Connector> = build(ca_file)?.into();
+    let built = build(tls, None)?;
     connectors.insert(key, built.clone());
     Ok(built)
 }
 
-fn build(ca_file: Option<&Path>) -> Result<Box<dyn Connector>, Error> {
-    let trust = ca_file.map_or(Ok(Trust::System), authorities)?;
-    choose(&trust).map_err(|text| match ca_file {
-        Some(path) => Error::CaFile { path: path.to_path_buf(), reason: essence(&text) },
-        None => Error::Library { reason: essence(&text) },
-    })
+/// True when somebody has to vouch for the certificate.
+fn verifies(tls: &Tls) -> bool {
+    tls.verify && (tls.pins.is_empty() || tls.ca_file.is_some())
+}
+
+fn build(tls: &Tls, identity: Option<&Identity>) -> Result<Arc<dyn Connector>, Error> {
+    let trust = match &tls.ca_file {
+        _ if !verifies(tls) => Trust::Anybody,
+        Some(path) => authorities(path)?,
+        None => Trust::System,
+    };
+    let built = choose(&trust, identity).map_err(|unusable| match (unusable, &tls.ca_file, identity) {
+        (Unusable::Identity(text), _, Some(identity)) => {
+            Error::ClientIdentity { path: identity.path.clone(), reason: essence(&text) }
+        }
+        (Unusable::Trust(text), Some(path), _) => Error::CaFile { path: path.clone(), reason: essence(&text) },
+        (Unusable::Trust(text) | Unusable::Identity(text), ..) => Error::Library { reason: essence(&text) },
+    })?;
+    Ok(built.into())
 }
 
 /// By the library that needs the least time for it.
-fn choose(trust: &Trust) -> Result<Box<dyn Connector>, String> {
+fn choose(trust: &Trust, identity: Option<&Identity>) -> Result<Box<dyn Connector>, Unusable> {
     #[cfg(not(any(windows, target_vendor = "apple")))]
-    if let Some(connector) = openssl::connector(trust) {
+    if let Some(connector) = openssl::connector(trust, identity) {
         return connector;
     }
-    native::connector(trust)
+    native::connector(trust, identity)
 }
 
 /// Every certificate of a PEM file.

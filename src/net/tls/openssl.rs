@@ -5,8 +5,11 @@
 //! (openssl-rehash(1)) holds the same certificates, and OpenSSL reads the one that it needs. A system without such a
 //! folder is left to `native`.
 
-use super::{Channel, Connector, Records, Refused, Trust};
+use super::{Channel, Connector, PEM, Records, Refused, Trust, Unusable};
+use crate::account::Identity;
 use openssl::error::ErrorStack;
+use openssl::pkcs12::Pkcs12;
+use openssl::pkey::{PKey, Private};
 use openssl::ssl::{HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions};
 use openssl::ssl::{SslMode, SslStream, SslVerifyMode, SslVersion};
 use openssl::x509::verify::X509CheckFlags;
@@ -18,16 +21,13 @@ use std::{env, fs};
 /// What openssl's own connector allows up to TLS 1.2: no anonymous peers, no broken ciphers.
 const CIPHERS: &str = "DEFAULT:!aNULL:!eNULL:!MD5:!3DES:!DES:!RC4:!IDEA:!SEED:!aDSS:!SRP:!PSK";
 
-/// A connector for this trust, the error in the library's words; nothing when only `native` can serve.
-pub(super) fn connector(trust: &Trust) -> Option<Result<Box<dyn Connector>, String>> {
+/// A connector with this trust that can show this identity; nothing when only `native` can serve.
+pub(super) fn connector(trust: &Trust, identity: Option<&Identity>) -> Option<Result<Box<dyn Connector>, Unusable>> {
     let places = match trust {
         Trust::System => Places::of_system()?,
-        Trust::Authorities(_) => Places::default(),
+        Trust::Authorities(_) | Trust::Anybody => Places::default(),
     };
-    Some(match build(trust, &places) {
-        Ok(context) => Ok(Box::new(context)),
-        Err(failure) => Err(failure.to_string()),
-    })
+    Some(build(trust, &places, identity).map(|context| Box::new(context) as Box<dyn Connector>))
 }
 
 /// Where the system keeps its authorities.
@@ -59,13 +59,24 @@ fn is_hash(name: &OsStr) -> bool {
     hash.len() == 8 && hash.bytes().all(|digit| digit.is_ascii_hexdigit()) && number.parse::<u32>().is_ok()
 }
 
-fn build(trust: &Trust, places: &Places) -> Result<SslContext, ErrorStack> {
+fn build(trust: &Trust, places: &Places, identity: Option<&Identity>) -> Result<SslContext, Unusable> {
+    let mut context = believing(trust, places).map_err(|failure| Unusable::Trust(failure.to_string()))?;
+    if let Some(identity) = identity {
+        show(&mut context, identity).map_err(|failure| Unusable::Identity(failure.to_string()))?;
+    }
+    Ok(context.build())
+}
+
+fn believing(trust: &Trust, places: &Places) -> Result<SslContextBuilder, ErrorStack> {
     let mut context = SslContextBuilder::new(SslMethod::tls_client())?;
     context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
     context.set_options(SslOptions::NO_COMPRESSION);
     context.set_mode(SslMode::AUTO_RETRY | SslMode::ACCEPT_MOVING_WRITE_BUFFER | SslMode::ENABLE_PARTIAL_WRITE);
     context.set_cipher_list(CIPHERS)?;
-    context.set_verify(SslVerifyMode::PEER);
+    context.set_verify(match trust {
+        Trust::Anybody => SslVerifyMode::NONE,
+        Trust::System | Trust::Authorities(_) => SslVerifyMode::PEER,
+    });
     if let Trust::Authorities(pem) = trust {
         for authority in X509::stack_from_pem(pem)? {
             context.cert_store_mut().add_cert(authority)?;
@@ -77,7 +88,32 @@ fn build(trust: &Trust, places: &Places) -> Result<SslContext, ErrorStack> {
     for folder in &places.folders {
         context.load_verify_locations(None, Some(folder))?;
     }
-    Ok(context.build())
+    Ok(context)
+}
+
+fn show(context: &mut SslContextBuilder, identity: &Identity) -> Result<(), ErrorStack> {
+    let (key, chain) = read(identity)?;
+    let mut chain = chain.into_iter();
+    if let Some(certificate) = chain.next() {
+        context.set_certificate(&certificate)?;
+    }
+    chain.try_for_each(|authority| context.add_extra_chain_cert(authority))?;
+    context.set_private_key(&key)?;
+    context.check_private_key()
+}
+
+/// The key, and the chain from the client's certificate on.
+fn read(identity: &Identity) -> Result<(PKey<Private>, Vec<X509>), ErrorStack> {
+    let octets = &identity.octets;
+    if memchr::memmem::find(octets, PEM).is_some() {
+        // Without a password OpenSSL would ask on the terminal.
+        let key = PKey::private_key_from_pem_passphrase(octets, identity.password().as_bytes())?;
+        return Ok((key, X509::stack_from_pem(octets)?));
+    }
+    let parsed = Pkcs12::from_der(octets)?.parse2(identity.password())?;
+    // The authorities come from the far end of the chain.
+    let chain = parsed.cert.into_iter().chain(parsed.ca.into_iter().flatten().rev()).collect();
+    parsed.pkey.map(|key| (key, chain)).ok_or_else(ErrorStack::get)
 }
 
 impl Connector for SslContext {
@@ -118,6 +154,10 @@ impl Channel for SslStream<Records> {
 
     fn records_mut(&mut self) -> &mut Records {
         self.get_mut()
+    }
+
+    fn certificate(&self) -> Option<Vec<u8>> {
+        self.ssl().peer_certificate()?.to_der().ok()
     }
 }
 
