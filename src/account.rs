@@ -3,6 +3,7 @@
 //! Nothing here reads a file, opens a connection or knows where a value came from.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct Account {
     pub host: String,
     /// TCP port: 995 for implicit TLS and 110 otherwise, unless written.
     pub port: u16,
+    /// The way to the server.
+    pub route: Route,
     /// How the connection is protected.
     pub tls: Tls,
     /// The mailbox name sent to the server.
@@ -51,6 +54,65 @@ impl Account {
             port => format!("{}@{}:{port}", self.user, self.host),
         }
     }
+}
+
+/// The way to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// Over TCP.
+    Tcp {
+        /// The address of this machine to come from.
+        source: Option<IpAddr>,
+        /// Who makes the connection for us.
+        proxy: Option<Proxy>,
+    },
+    /// The standard input and output of this command.
+    Tunnel(Vec<String>),
+    /// A socket of this machine.
+    Socket(PathBuf),
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Route::Tcp { source: None, proxy: None }
+    }
+}
+
+/// Somebody who connects to servers for others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// How it is spoken to.
+    pub kind: ProxyKind,
+    /// Host name or address literal (no brackets).
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Who we are to it.
+    pub login: Option<(String, Password)>,
+}
+
+/// As the configuration writes it, without the login.
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.kind {
+            ProxyKind::Socks5 => "socks5",
+            ProxyKind::Http => "http",
+        };
+        let Proxy { host, port, .. } = self;
+        match host.contains(':') {
+            true => write!(f, "{scheme}://[{host}]:{port}"),
+            false => write!(f, "{scheme}://{host}:{port}"),
+        }
+    }
+}
+
+/// How a proxy is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// SOCKS version 5 (RFC 1928), with or without user and password (RFC 1929).
+    Socks5,
+    /// CONNECT (RFC 9110 §9.3.6), with or without Basic authentication.
+    Http,
 }
 
 /// Protection of the connection (RFC 2595, RFC 8314).

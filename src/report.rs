@@ -99,6 +99,8 @@ pub enum Failure {
     Net(net::Error),
     /// The session failed.
     Session(pop3::Error),
+    /// A server on the port for implicit TLS was spoken to in clear.
+    Ungreeted(pop3::Error),
     /// The login was refused.
     Login {
         /// The server, `HOST:PORT`.
@@ -178,9 +180,10 @@ impl Failure {
             Failure::Secret(error) if error.is_transient() => Status::Temporary,
             Failure::Secret(_) => Status::Configuration,
             Failure::Net(error) => net_status(error.kind()),
-            Failure::Session(error) | Failure::Login { error, .. } | Failure::Update { error, .. } => {
-                session_status(error)
-            }
+            Failure::Session(error)
+            | Failure::Ungreeted(error)
+            | Failure::Login { error, .. }
+            | Failure::Update { error, .. } => session_status(error),
             Failure::Deliver(error) => match error.kind() {
                 deliver::ErrorKind::CannotCreate => Status::CannotCreate,
                 deliver::ErrorKind::Io => Status::Io,
@@ -199,6 +202,7 @@ impl Failure {
             Failure::Secret(error) => error.hint(),
             Failure::Net(error) => error.hint(),
             Failure::Session(error) => line_error(error).and_then(net::Error::hint).or_else(|| session_hint(error)),
+            Failure::Ungreeted(_) => Some("port 995 usually wants `tls = \"implicit\"`".into()),
             Failure::Deliver(error) => error.hint(),
             Failure::NoUniqueIds => {
                 Some("write `keep = false` to fetch and delete everything, or run once with `--all`".into())
@@ -214,7 +218,7 @@ impl Failure {
 fn net_status(kind: net::Kind) -> Status {
     match kind {
         net::Kind::UnknownHost => Status::UnknownHost,
-        net::Kind::Tls => Status::Unavailable,
+        net::Kind::Tls | net::Kind::Unavailable => Status::Unavailable,
         net::Kind::Configuration => Status::Configuration,
         net::Kind::Temporary | net::Kind::Stopped => Status::Temporary,
         net::Kind::Io => Status::Io,
@@ -257,7 +261,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Secret(error) => error.fmt(f),
             Failure::Net(error) => error.fmt(f),
-            Failure::Session(error) => error.fmt(f),
+            Failure::Session(error) | Failure::Ungreeted(error) => error.fmt(f),
             Failure::Login { server, user, error } => {
                 write!(f, "`{server}` refused the login of `{}`: {}", printable(user.as_bytes()), error.words())
             }

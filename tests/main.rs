@@ -12,6 +12,9 @@ mod floors;
 /// Login, STLS, capabilities, listings, refusals, deadlines: the server's point of view.
 mod session;
 
+/// The ways to a server: proxies, tunnels, sockets, source addresses.
+mod connection;
+
 /// Whom TLS trusts: pins, client certificates, names, and nobody at all.
 mod tls;
 

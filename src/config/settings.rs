@@ -3,6 +3,7 @@
 //! `[defaults]` and an account are tables of the same keys: an account's are read over a copy of the defaults, and
 //! the flags go over both. A value is checked where it is read, so that an error can point at it.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,15 +11,16 @@ use super::Overrides;
 use super::error::{Fault, Place, Problem};
 use super::forms::{self, Expected};
 use super::paths::Paths;
+use super::proxy;
 use super::url::{self, Url};
 use super::value::{Entry, Table, Value};
-use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Secret, Target, Tls, TlsMode};
+use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Proxy, Route, Secret, Target, Tls, TlsMode};
 
 /// Keys that say which maildrop it is, and so cannot be defaults.
 const IDENTITY: [&str; 7] = ["url", "server", "port", "user", "password", "password_command", "password_file"];
 
 /// Keys of accounts and of `[defaults]`.
-const POLICY: [&str; 16] = [
+const POLICY: [&str; 20] = [
     "tls",
     "auth",
     "deliver",
@@ -28,6 +30,10 @@ const POLICY: [&str; 16] = [
     "max_messages",
     "timeout",
     "mda_timeout",
+    "source_address",
+    "proxy",
+    "tunnel",
+    "socket",
     "tls_ca_file",
     "tls_pin",
     "tls_name",
@@ -40,7 +46,11 @@ const POLICY: [&str; 16] = [
 const SECRETS: [&str; 3] = ["password", "password_command", "password_file"];
 
 /// Keys whose values are not repeated.
-const HIDDEN: [&str; 5] = ["password", "password_command", "password_file", "url", "tls_client_identity_password"];
+const HIDDEN: [&str; 6] =
+    ["password", "password_command", "password_file", "url", "tls_client_identity_password", "proxy"];
+
+/// The ways to a server. `source_address` goes with `proxy` alone.
+const ROUTES: [&str; 3] = ["proxy", "tunnel", "socket"];
 
 /// What a URL says in one word.
 const IN_URL: [&str; 4] = ["server", "port", "tls", "user"];
@@ -49,6 +59,7 @@ const BOOLEAN: Expected = Expected("`true` or `false`");
 const COUNT: Expected = Expected("an integer from 1");
 const KEEP: Expected =
     Expected("`true`, `false`, or a duration such as \"14d\" or \"1d12h\" (units s, m, h, d, w), not zero");
+const ADDRESS: Expected = Expected("an address of this machine such as \"192.0.2.1\" or \"2001:db8::1\"");
 const PASSWORD: Expected = Expected("a string that is not empty and has no line break");
 const PATH: Expected = Expected("a path");
 const PINS: Expected =
@@ -79,6 +90,10 @@ pub(super) struct Settings {
     max_messages: Option<u64>,
     timeout: Option<Duration>,
     mda_timeout: Option<Duration>,
+    source: Option<IpAddr>,
+    proxy: Option<Proxy>,
+    tunnel: Option<Vec<String>>,
+    socket: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     pins: Option<Vec<Pin>>,
     tls_name: Option<String>,
@@ -109,6 +124,10 @@ impl Missing {
 impl Settings {
     /// Reads a table over what has been said.
     pub fn read(&mut self, table: &Table, place: &Place, paths: Paths<'_>) -> Result<(), Fault> {
+        if table.iter().any(|entry| ROUTES.contains(&entry.key.as_str())) {
+            // A way of its own leaves that of the defaults.
+            (self.proxy, self.tunnel, self.socket) = (None, None, None);
+        }
         for entry in table.iter() {
             self.set(entry, place, paths)?;
         }
@@ -138,6 +157,10 @@ impl Settings {
             "timeout" => self.timeout = entry.read(timeout)?,
             "mda_timeout" => self.mda_timeout = entry.read(timeout)?,
             "tls_ca_file" => self.ca_file = entry.read(|value| path(value, paths))?,
+            "source_address" => self.source = entry.read(|value| text(value).parse().map_err(|_| ADDRESS))?,
+            "proxy" => self.proxy = entry.read(|value| proxy::parse(text(value)))?,
+            "tunnel" => self.tunnel = entry.read(|value| paths.resolve_program(words(value)?))?,
+            "socket" => self.socket = entry.read(|value| path(value, paths))?,
             "tls_pin" => self.pins = entry.read(pins)?,
             "tls_name" => self.tls_name = entry.read(|value| url::host(text(value)))?,
             "tls_verify" => self.verify = entry.read(boolean)?,
@@ -170,13 +193,23 @@ impl Settings {
         }
     }
 
+    fn route(&mut self) -> Route {
+        match (self.tunnel.take(), self.socket.take()) {
+            (Some(words), _) => Route::Tunnel(words),
+            (None, Some(path)) => Route::Socket(path),
+            (None, None) => Route::Tcp { source: self.source, proxy: self.proxy.take() },
+        }
+    }
+
     /// The account, when everything it needs has been said. Flags win.
     pub fn account(mut self, name: String, one_off: bool, overrides: &Overrides) -> Result<Account, Missing> {
         let tls = self.tls(overrides);
+        let route = self.route();
         Ok(Account {
             name,
             host: self.server.ok_or(Missing::Server)?,
             port: self.port.unwrap_or_else(|| usual_port(tls.mode)),
+            route,
             tls,
             user: self.user.ok_or(Missing::User)?,
             secret: self.secret.unwrap_or(Secret::Ambient),
@@ -212,11 +245,13 @@ fn unknown_key(entry: &Entry, place: &Place) -> Fault {
     Fault { at: entry.key_at, problem }
 }
 
-/// Refuses a second way to give the password, and a second way to name the server.
+/// Refuses a second way to give the password, to name the server, or to reach it.
 fn alternatives(table: &Table, place: &Place) -> Result<(), Fault> {
     let of = |keys: &[&str]| table.iter().filter(|entry| keys.contains(&entry.key.as_str())).collect::<Vec<_>>();
-    if let [first, second, ..] = of(&SECRETS)[..] {
-        return Err(exclude(first, second, place));
+    for keys in [&SECRETS[..], &ROUTES, &["tunnel", "source_address"], &["socket", "source_address"]] {
+        if let [first, second, ..] = of(keys)[..] {
+            return Err(exclude(first, second, place));
+        }
     }
     if let [first, second, ..] = of(&["tls_verify", "tls_pin"])[..]
         && table.get("tls_verify").is_some_and(|entry| entry.value == Value::Boolean(false))

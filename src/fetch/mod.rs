@@ -141,12 +141,13 @@ impl<'f> Fetch<'f> {
         let account = self.account;
         let identity = config::client_identity(account).map_err(Failure::Secret)?;
         self.bar.phase("connecting");
-        let stream = net::connect(&account.host, account.port, account.timeout, &self.run.stop)?;
+        let stream = net::connect_by(&account.route, &account.host, account.port, account.timeout, &self.run.stop)?;
         let stream = match account.tls.mode {
             TlsMode::Implicit => self.handshake(stream, identity.as_ref())?,
             TlsMode::Starttls | TlsMode::None => stream,
         };
-        let mut session = Authorization::greet(self.line(stream, credentials), Limits::default())?;
+        let mut session = Authorization::greet(self.line(stream, credentials), Limits::default())
+            .map_err(|error| self.greeting_failure(error))?;
         session.capa()?;
         if account.tls.mode == TlsMode::Starttls {
             let (line, greeting) = session.stls()?;
@@ -156,6 +157,15 @@ impl<'f> Fetch<'f> {
         }
         self.bar.phase("logging in");
         session.authenticate(credentials).map_err(|error| self.login_failure(error))
+    }
+
+    /// RFC 8314 §3: on port 995 the server waits for TLS, and says nothing before.
+    fn greeting_failure(&self, error: pop3::Error) -> Failure {
+        let is_in_clear = self.account.tls.mode != TlsMode::Implicit;
+        match Failure::from(error) {
+            Failure::Session(error) if is_in_clear && self.account.port == 995 => Failure::Ungreeted(error),
+            failure => failure,
+        }
     }
 
     fn login_failure(&self, error: pop3::Error) -> Failure {

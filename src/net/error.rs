@@ -8,7 +8,7 @@ use crate::account::Pin;
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,8 +35,47 @@ pub enum Error {
         host: String,
         /// The port that was tried.
         port: u16,
+        /// The address of this machine that the configuration asks for.
+        source: Option<IpAddr>,
         /// Each address, and what came of it.
         attempts: Vec<(SocketAddr, Errno)>,
+    },
+    /// The host has no address of the kind that `source_address` is.
+    Family {
+        /// As it was asked for.
+        host: String,
+        /// The address of this machine that the configuration asks for.
+        source: IpAddr,
+    },
+    /// The proxy did not make a connection.
+    Proxy {
+        /// Its URL, without login.
+        proxy: String,
+        /// Why not.
+        failure: ProxyFailure,
+    },
+    /// The command that is to be the line cannot be started.
+    TunnelStart {
+        /// The program, made printable.
+        program: String,
+        /// Why not, in the system's words.
+        reason: String,
+    },
+    /// The command that is the line has ended it.
+    Tunnel {
+        /// The program, made printable.
+        program: String,
+        /// How it ended.
+        ending: String,
+        /// The beginning of what it said on standard error, made printable.
+        said: String,
+    },
+    /// The socket of this machine cannot be connected to.
+    LocalSocket {
+        /// As configured.
+        path: PathBuf,
+        /// Why not.
+        errno: Errno,
     },
     /// A deadline passed.
     TimedOut {
@@ -92,6 +131,29 @@ pub enum Error {
     Broken(Errno),
 }
 
+/// Why there is no connection through a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxyFailure {
+    /// The line to the proxy failed.
+    Line(Box<Error>),
+    /// It said no.
+    Refused {
+        /// In its words, made printable.
+        reason: String,
+        /// True when it may say yes later.
+        may_pass: bool,
+    },
+    /// It wants to know who we are.
+    Credentials {
+        /// True when it was told, and does not like it.
+        given: bool,
+    },
+    /// It hung up.
+    Closed,
+    /// It does not speak that protocol.
+    Garbage(String),
+}
+
 /// Which check of a TLS handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsFailure {
@@ -142,7 +204,9 @@ pub enum Kind {
     Temporary,
     /// TLS could not be had, or not the one that was asked for.
     Tls,
-    /// A file that the configuration names is no good.
+    /// Who stands between us and the server does not let us through.
+    Unavailable,
+    /// Something that the configuration names is no good.
     Configuration,
     /// The run was asked to stop.
     Stopped,
@@ -156,6 +220,12 @@ impl Error {
         error.get_ref()?.downcast_ref()
     }
 
+    /// The same, where one must be inside: every error of a socket of this room is one.
+    pub(super) fn within(error: &io::Error) -> Error {
+        let errno = || Errno::from_io_error(error).unwrap_or(Errno::IO);
+        Error::of(error).cloned().unwrap_or_else(|| Error::Broken(errno()))
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> Kind {
         match self {
@@ -166,7 +236,14 @@ impl Error {
             Error::Connect { .. } | Error::Broken(_) => Kind::Io,
             Error::Stopped { .. } => Kind::Stopped,
             Error::Tls { .. } | Error::Garbled { .. } | Error::Alert { .. } | Error::Library { .. } => Kind::Tls,
+            Error::Proxy { failure, .. } => failure.kind(),
+            Error::Tunnel { .. } => Kind::Temporary,
+            // A server that is not running has no socket.
+            Error::LocalSocket { errno: Errno::NOENT | Errno::AGAIN, .. } => Kind::Temporary,
+            Error::LocalSocket { errno, .. } if may_pass(*errno) => Kind::Temporary,
+            Error::LocalSocket { .. } => Kind::Io,
             Error::CaFile { .. } | Error::ClientIdentity { .. } => Kind::Configuration,
+            Error::TunnelStart { .. } | Error::Family { .. } => Kind::Configuration,
         }
     }
 
@@ -179,6 +256,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Tls { failure, .. } => failure.hint().map(str::to_owned),
+            Error::Proxy { failure: ProxyFailure::Credentials { .. }, .. } => {
+                Some("check USER and PASSWORD in `proxy = \"…://USER:PASSWORD@HOST:PORT\"`".to_owned())
+            }
             Error::Alert { reason } if reason.contains("certificate required") => {
                 Some("the server asks for a client certificate: name its file with `tls_client_identity`".to_owned())
             }
@@ -217,6 +297,30 @@ impl TlsFailure {
     }
 }
 
+impl ProxyFailure {
+    fn kind(&self) -> Kind {
+        match self {
+            ProxyFailure::Line(error) => error.kind(),
+            ProxyFailure::Refused { may_pass: true, .. } | ProxyFailure::Closed => Kind::Temporary,
+            ProxyFailure::Refused { .. } | ProxyFailure::Garbage(_) => Kind::Unavailable,
+            ProxyFailure::Credentials { .. } => Kind::Configuration,
+        }
+    }
+}
+
+impl fmt::Display for ProxyFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProxyFailure::Line(error) => error.fmt(f),
+            ProxyFailure::Refused { reason, .. } => write!(f, "it refused the connection: {reason}"),
+            ProxyFailure::Credentials { given: true } => f.write_str("it refused the user and the password"),
+            ProxyFailure::Credentials { given: false } => f.write_str("it asks for a user and a password"),
+            ProxyFailure::Closed => f.write_str("it closed the connection"),
+            ProxyFailure::Garbage(said) => write!(f, "it does not speak this protocol; it said: {said}"),
+        }
+    }
+}
+
 /// Refused, unreachable, dropped: states of the network or of the server's machine, not of the configuration.
 fn may_pass(errno: Errno) -> bool {
     matches!(
@@ -241,14 +345,28 @@ impl fmt::Display for Error {
         match self {
             Error::UnknownHost { host, reason } => write!(f, "unknown host `{host}`: {reason}"),
             Error::Resolver { host, reason } => write!(f, "cannot resolve `{host}` now: {reason}"),
-            Error::Connect { host, port, attempts } => {
-                write!(f, "cannot connect to `{}`: ", endpoint(host, *port))?;
+            Error::Connect { host, port, source, attempts } => {
+                write!(f, "cannot connect to `{}`", endpoint(host, *port))?;
+                source.map_or(Ok(()), |source| write!(f, " from `{source}`"))?;
+                f.write_str(": ")?;
                 write_attempts(f, host, attempts)
+            }
+            Error::Family { host, source } => {
+                let family = if source.is_ipv6() { "IPv6" } else { "IPv4" };
+                write!(f, "`{host}` has no {family} address, as `source_address` `{source}` needs")
+            }
+            Error::Proxy { proxy, failure } => write!(f, "no connection through the proxy `{proxy}`: {failure}"),
+            Error::TunnelStart { program, reason } => write!(f, "cannot run the tunnel `{program}`: {reason}"),
+            Error::Tunnel { program, ending, said } if said.is_empty() => write!(f, "the tunnel `{program}` {ending}"),
+            Error::Tunnel { program, ending, said } => write!(f, "the tunnel `{program}` {ending}; it said: {said}"),
+            Error::LocalSocket { path, errno } => {
+                write!(f, "cannot connect to the socket `{}`: {}", path.display(), reason(&(*errno).into()))
             }
             Error::TimedOut { deadline, length, octets } => {
                 let length = length.as_secs_f64();
                 match (deadline, octets) {
                     (Deadline::Resolve, _) => write!(f, "the resolver gave no answer within {length} s")?,
+                    (Deadline::Proxy, _) => write!(f, "it has not connected within {length} s")?,
                     (Deadline::Handshake, _) => write!(f, "no TLS within {length} s")?,
                     (Deadline::Write, _) => write!(f, "the server took nothing more within {length} s")?,
                     (_, 0) => write!(f, "nothing came within {length} s")?,
@@ -301,7 +419,7 @@ impl TlsFailure {
     }
 }
 
-fn endpoint(host: &str, port: u16) -> String {
+pub(super) fn endpoint(host: &str, port: u16) -> String {
     match host.contains(':') && !host.starts_with('[') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),
@@ -366,7 +484,7 @@ mod tests {
             ("[::1]:995".parse().unwrap(), Errno::CONNREFUSED),
             ("192.0.2.1:995".parse().unwrap(), Errno::TIMEDOUT),
         ];
-        let error = Error::Connect { host: "pop.example.org".into(), port: 995, attempts };
+        let error = Error::Connect { host: "pop.example.org".into(), port: 995, source: None, attempts };
         assert_eq!(
             error.to_string(),
             "cannot connect to `pop.example.org:995`: ::1: connection refused; 192.0.2.1: no answer (timeout `connect`)"

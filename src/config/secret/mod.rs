@@ -266,13 +266,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::account::{Auth, Keep, Target, Tls, TlsMode};
+    use crate::account::{Auth, Keep, Route, Target, Tls, TlsMode};
 
     fn account(secret: Secret) -> Account {
         Account {
             name: "work".to_owned(),
             host: "pop.example.com".to_owned(),
             port: 995,
+            route: Route::default(),
             tls: Tls::new(TlsMode::Implicit),
             user: "petar".to_owned(),
             secret,
