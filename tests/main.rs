@@ -15,7 +15,8 @@ mod session;
 /// The ways to a server: proxies, tunnels, sockets, source addresses.
 mod connection;
 
-/// Whom TLS trusts: pins, client certificates, names, and nobody at all.
+/// Whom TLS trusts: pins, client certificates, names, and nobody at all. OpenSSL makes its files.
+#[cfg(not(any(windows, target_vendor = "apple")))]
 mod tls;
 
 /// What arrives in a Maildir, an mbox or an MDA: octets, names, modes, locks.

@@ -9,6 +9,8 @@ mod native;
 #[cfg(not(any(windows, target_vendor = "apple")))]
 mod openssl;
 mod pin;
+#[cfg(all(test, not(any(windows, target_vendor = "apple"))))]
+mod tests_of_both;
 
 use super::Deadline;
 use super::error::{Error, TlsFailure, reason};
