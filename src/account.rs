@@ -3,6 +3,7 @@
 //! Nothing here reads a file, opens a connection or knows where a value came from.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct Account {
     pub host: String,
     /// TCP port: 995 for implicit TLS and 110 otherwise, unless written.
     pub port: u16,
+    /// The way to the server.
+    pub route: Route,
     /// How the connection is protected.
     pub tls: Tls,
     /// The mailbox name sent to the server.
@@ -53,6 +56,65 @@ impl Account {
     }
 }
 
+/// The way to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// Over TCP.
+    Tcp {
+        /// The address of this machine to come from.
+        source: Option<IpAddr>,
+        /// Who makes the connection for us.
+        proxy: Option<Proxy>,
+    },
+    /// The standard input and output of this command.
+    Tunnel(Vec<String>),
+    /// A socket of this machine.
+    Socket(PathBuf),
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Route::Tcp { source: None, proxy: None }
+    }
+}
+
+/// Somebody who connects to servers for others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// How it is spoken to.
+    pub kind: ProxyKind,
+    /// Host name or address literal (no brackets).
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Who we are to it.
+    pub login: Option<(String, Password)>,
+}
+
+/// As the configuration writes it, without the login.
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.kind {
+            ProxyKind::Socks5 => "socks5",
+            ProxyKind::Http => "http",
+        };
+        let Proxy { host, port, .. } = self;
+        match host.contains(':') {
+            true => write!(f, "{scheme}://[{host}]:{port}"),
+            false => write!(f, "{scheme}://{host}:{port}"),
+        }
+    }
+}
+
+/// How a proxy is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// SOCKS version 5 (RFC 1928), with or without user and password (RFC 1929).
+    Socks5,
+    /// CONNECT (RFC 9110 §9.3.6), with or without Basic authentication.
+    Http,
+}
+
 /// Protection of the connection (RFC 2595, RFC 8314).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
@@ -60,6 +122,72 @@ pub struct Tls {
     pub mode: TlsMode,
     /// PEM file with the only certificate authorities to trust; the system's when absent.
     pub ca_file: Option<PathBuf>,
+    /// The certificates or keys that the server may show. They replace the system's authorities, the name and the
+    /// dates; with a `ca_file` both must agree.
+    pub pins: Vec<Pin>,
+    /// The name to ask for and to find in the certificate, when it is not that of the server.
+    pub name: Option<String>,
+    /// False: any certificate will do, so that anybody on the way can read everything.
+    pub verify: bool,
+    /// What to show to a server that asks for a client certificate.
+    pub client_identity: Option<ClientIdentity>,
+}
+
+impl Tls {
+    /// Verified by the system's authorities.
+    pub const fn new(mode: TlsMode) -> Self {
+        Tls { mode, ca_file: None, pins: Vec::new(), name: None, verify: true, client_identity: None }
+    }
+
+    /// True when nothing tells the server from an impostor.
+    pub fn is_unverified(&self) -> bool {
+        self.mode != TlsMode::None && !self.verify && self.pins.is_empty()
+    }
+}
+
+/// The SHA-256 of a certificate in DER, or of its SubjectPublicKeyInfo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin(pub [u8; 32]);
+
+/// As the configuration writes it.
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+/// Where the client's certificate and key are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// A PEM file with the certificate, its chain and the key, or a PKCS #12 file.
+    pub path: PathBuf,
+    /// What the key is encrypted with.
+    pub password: Option<Password>,
+}
+
+/// The client's certificate and key, as they were read.
+#[derive(Clone)]
+pub struct Identity {
+    /// The file, for messages.
+    pub path: PathBuf,
+    /// PEM or PKCS #12.
+    pub octets: Vec<u8>,
+    /// What the key is encrypted with.
+    pub password: Option<Password>,
+}
+
+impl Identity {
+    /// The password, or the empty one.
+    pub fn password(&self) -> &str {
+        self.password.as_ref().map_or("", Password::reveal)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({}, ****)", self.path.display())
+    }
 }
 
 /// When TLS begins.

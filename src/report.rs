@@ -108,6 +108,8 @@ pub enum Failure {
     Net(net::Error),
     /// The session failed.
     Session(pop3::Error),
+    /// A server on the port for implicit TLS was spoken to in clear.
+    Ungreeted(pop3::Error),
     /// The login was refused.
     Login {
         /// The server, `HOST:PORT`.
@@ -204,9 +206,10 @@ impl Failure {
             Failure::OAuth { error, .. } => oauth_status(error.kind()),
             Failure::Token { login, .. } => login.status(),
             Failure::Net(error) => net_status(error.kind()),
-            Failure::Session(error) | Failure::Login { error, .. } | Failure::Update { error, .. } => {
-                session_status(error)
-            }
+            Failure::Session(error)
+            | Failure::Ungreeted(error)
+            | Failure::Login { error, .. }
+            | Failure::Update { error, .. } => session_status(error),
             Failure::Deliver(error) => match error.kind() {
                 deliver::ErrorKind::CannotCreate => Status::CannotCreate,
                 deliver::ErrorKind::Io => Status::Io,
@@ -227,6 +230,7 @@ impl Failure {
             Failure::NoOAuth2 => Some("write `oauth2 = { provider = \"…\", client_id = \"…\" }` into it".into()),
             Failure::Net(error) => error.hint(),
             Failure::Session(error) => line_error(error).and_then(net::Error::hint).or_else(|| session_hint(error)),
+            Failure::Ungreeted(_) => Some("port 995 usually wants `tls = \"implicit\"`".into()),
             Failure::Deliver(error) => error.hint(),
             Failure::NoUniqueIds => {
                 Some("write `keep = false` to fetch and delete everything, or run once with `--all`".into())
@@ -259,7 +263,7 @@ fn oauth_status(kind: oauth::Kind) -> Status {
 fn net_status(kind: net::Kind) -> Status {
     match kind {
         net::Kind::UnknownHost => Status::UnknownHost,
-        net::Kind::Tls => Status::Unavailable,
+        net::Kind::Tls | net::Kind::Unavailable => Status::Unavailable,
         net::Kind::Configuration => Status::Configuration,
         net::Kind::Temporary | net::Kind::Stopped => Status::Temporary,
         net::Kind::Io => Status::Io,
@@ -305,7 +309,7 @@ impl fmt::Display for Failure {
             Failure::Token { login, .. } => login.fmt(f),
             Failure::NoOAuth2 => f.write_str("the account has no `oauth2`, so there is nothing to sign in to"),
             Failure::Net(error) => error.fmt(f),
-            Failure::Session(error) => error.fmt(f),
+            Failure::Session(error) | Failure::Ungreeted(error) => error.fmt(f),
             Failure::Login { server, user, error } => {
                 write!(f, "`{server}` refused the login of `{}`: {}", printable(user.as_bytes()), error.words())
             }
@@ -366,6 +370,8 @@ pub enum Notice {
         /// Where the damaged file was put.
         kept: Option<PathBuf>,
     },
+    /// Nothing tells the server from an impostor.
+    Unverified,
     /// Messages without unique-id, which cannot be kept and remembered.
     Nameless(usize),
     /// Messages that are due to be deleted, but share their unique-id.
@@ -408,6 +414,9 @@ impl fmt::Display for Notice {
                 )?;
                 kept.as_ref().map_or(Ok(()), |kept| write!(f, "; the file as it was is `{}`", kept.display()))
             }
+            Notice::Unverified => f.write_str(
+                "the certificate of the server is not verified (`tls_verify = false`): whoever is in between can read the password and the mail; a `tls_pin` would tell",
+            ),
             Notice::Nameless(messages) => write!(
                 f,
                 "{} without unique-id left on the server: kept messages are remembered by it",

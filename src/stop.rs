@@ -24,9 +24,11 @@ pub struct Stop {
 impl Stop {
     /// A wish that only [`Stop::request`] can make.
     pub fn new() -> io::Result<Self> {
-        let (wake, hold) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?;
-        Ok(Stop { signal: Arc::default(), wake: Arc::new(wake), hold: Arc::new(hold) })
+        let (wake, hold) = io::pipe()?;
+        // Not by pipe2(2), which Apple's systems lack.
+        rustix::io::ioctl_fionbio(&wake, true)?;
+        rustix::io::ioctl_fionbio(&hold, true)?;
+        Ok(Stop { signal: Arc::default(), wake: Arc::new(wake.into()), hold: Arc::new(hold.into()) })
     }
 
     /// Listens to SIGINT, SIGTERM and SIGHUP. The first one asks politely; a second one ends the process at

@@ -12,6 +12,13 @@ mod floors;
 /// Login, STLS, capabilities, listings, refusals, deadlines: the server's point of view.
 mod session;
 
+/// The ways to a server: proxies, tunnels, sockets, source addresses.
+mod connection;
+
+/// Whom TLS trusts: pins, client certificates, names, and nobody at all. OpenSSL makes its files.
+#[cfg(not(any(windows, target_vendor = "apple")))]
+mod tls;
+
 /// What arrives in a Maildir, an mbox or an MDA: octets, names, modes, locks.
 mod delivery;
 

@@ -108,10 +108,12 @@ fn absolute(path: &Path, environment: &Environment) -> Result<PathBuf, Error> {
     paths.resolve(path).map_err(|expected| Error::Flag { flag: "--config", expected })
 }
 
-/// A key called `password`, or the `client_secret` of an OAuth 2.0 client, in any table.
+/// A key that is a secret or has one in it, in any table.
 fn holds_password(table: &Table) -> bool {
     table.iter().any(|entry| match &entry.value {
         Value::Table(table) => holds_password(table),
-        _ => ["password", "client_secret"].contains(&entry.key.as_str()),
+        // A proxy may have a login.
+        Value::String(proxy) if entry.key == "proxy" => proxy.contains('@'),
+        _ => ["password", "tls_client_identity_password", "client_secret"].contains(&entry.key.as_str()),
     })
 }

@@ -190,7 +190,7 @@ impl fmt::Display for Error {
         match self {
             Error::Unreadable { file, source } => write!(f, "cannot read `{file}`: {}", reason(source)),
             Error::At { file, line, column, problem } => write!(f, "{file}:{line}:{column}: {problem}"),
-            Error::Exposed { path, exposure } => write!(f, "{}", exposed(path, *exposure)),
+            Error::Exposed { path, exposure } => write!(f, "{}", exposed(path, "a password", *exposure)),
             Error::Flag { flag, expected } => write!(f, "`{flag}`: {expected}"),
             Error::Url { shown, problem } => write!(f, "`{shown}`: {problem}"),
             Error::NoTarget { shown } => write!(f, "`{shown}`: nothing says where its messages go"),
@@ -260,9 +260,9 @@ fn names<T: AsRef<str>>(names: &[T]) -> String {
 }
 
 /// One line about a file that should be a secret and is not.
-pub(super) fn exposed(path: &Path, exposure: Exposure) -> String {
+pub(super) fn exposed(path: &Path, secret: &str, exposure: Exposure) -> String {
     let advice = exposure_advice(path, exposure);
-    format!("`{}` holds a password but {exposure}; {advice}", path.display())
+    format!("`{}` holds {secret} but {exposure}; {advice}", path.display())
 }
 
 fn exposure_advice(path: &Path, exposure: Exposure) -> String {

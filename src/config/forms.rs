@@ -6,7 +6,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::account::{Auth, Target, TlsMode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+
+use crate::account::{Auth, Pin, Target, TlsMode};
 
 /// What should have been written instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,7 @@ const DURATION: Expected = Expected("a duration such as `14d`, `36h` or `1d12h` 
 const TIMEOUT: Expected = Expected("seconds such as `60`, or a duration such as `90s` or `5m`, from 1s to 1d");
 const SIZE: Expected = Expected("octets such as `500000`, or `20M` (k, M, G: powers of 1024), not zero");
 const TLS: Expected = Expected("`implicit`, `starttls` or `none`");
+const PIN: Expected = Expected("`sha256:` and the 32 octets of a SHA-256 in hexadecimal digits or in Base64");
 const AUTH: Expected = Expected("`auto`, `user`, `plain` or `apop`");
 const TARGET: Expected = Expected("`maildir:PATH`, `mbox:PATH` or `mda:COMMAND`");
 pub(super) const ENDPOINT: Expected = Expected("a URL that begins with `https://`");
@@ -142,6 +146,22 @@ pub fn tls_mode(text: &str) -> Result<TlsMode, Expected> {
     }
 }
 
+/// `sha256:` and a fingerprint, as openssl(1), browsers and RFC 7469 write it: digits with or without colons, or Base64.
+pub fn pin(text: &str) -> Result<Pin, Expected> {
+    let (algorithm, written) = text.split_once(':').ok_or(PIN)?;
+    if !algorithm.eq_ignore_ascii_case("sha256") {
+        return Err(PIN);
+    }
+    let octets = hexadecimal(&written.replace(':', "")).or_else(|| BASE64.decode(written.trim_end_matches('=')).ok());
+    octets.and_then(|octets| octets.try_into().ok()).map(Pin).ok_or(PIN)
+}
+
+fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
+    let is_hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let pair = |at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+    if is_hexadecimal { (0..digits.len()).step_by(2).map(pair).collect() } else { None }
+}
+
 /// One of [`AUTHS`].
 pub fn auth(text: &str) -> Result<Auth, Expected> {
     match text {
@@ -230,6 +250,23 @@ mod tests {
         assert!(AUTHS.iter().all(|name| auth(name).is_ok()));
         assert_eq!(tls_mode("ssl"), Err(TLS));
         assert_eq!(auth("cram-md5"), Err(AUTH));
+    }
+
+    #[test]
+    fn a_pin_is_hexadecimal_with_or_without_colons_or_base64() {
+        let digits = "00ff".repeat(16);
+        let pin_of = |written: &str| pin(&format!("sha256:{written}"));
+        let expected = pin_of(&digits).unwrap();
+        assert_eq!(expected.to_string(), format!("sha256:{digits}"));
+        let pairs: Vec<_> = ["00", "FF"].repeat(16);
+        for written in [pairs.join(":"), BASE64.encode(expected.0), format!("{}=", BASE64.encode(expected.0))] {
+            assert_eq!(pin_of(&written), Ok(expected), "{written}");
+        }
+        for wrong in ["", "00", "zz", &digits[1..], &"00".repeat(33), "é"] {
+            assert_eq!(pin_of(wrong), Err(PIN), "{wrong}");
+        }
+        assert_eq!(pin(&digits), Err(PIN));
+        assert_eq!(pin(&format!("md5:{digits}")), Err(PIN));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod file;
 pub mod forms;
 mod oauth2;
 mod paths;
+mod proxy;
 mod secret;
 mod settings;
 mod url;
@@ -30,7 +31,7 @@ pub use error::{Error, Place, Problem};
 pub use file::Exposure;
 use forms::Expected;
 use paths::{Environment, Paths};
-pub use secret::{SecretError, password};
+pub use secret::{SecretError, client_identity, password};
 use settings::Settings;
 pub use url::Error as UrlError;
 use url::Url;
@@ -242,7 +243,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::account::{Password, Secret, Tls};
+    use crate::account::{Password, Proxy, ProxyKind, Route, Secret, Tls};
 
     /// A home folder with a configuration in it.
     struct Home {
@@ -322,7 +323,8 @@ mod tests {
             name: "work".to_owned(),
             host: "pop.example.com".to_owned(),
             port: 995,
-            tls: Tls { mode: TlsMode::Implicit, ca_file: None },
+            route: Route::default(),
+            tls: Tls::new(TlsMode::Implicit),
             user: "petar".to_owned(),
             secret: Secret::Ambient,
             auth: Auth::Auto,
@@ -541,6 +543,37 @@ mod tests {
     }
 
     #[test]
+    fn a_route_has_its_keys() {
+        let route = |line: &str| Home::with(work(line)).account("work").route;
+        let words = ["ssh", "relay", "-W", "%h:%p"].map(String::from).to_vec();
+        assert_eq!(route("tunnel = [\"ssh\", \"relay\", \"-W\", \"%h:%p\"]"), Route::Tunnel(words));
+        assert_eq!(route("socket = \"/run/pop3\""), Route::Socket("/run/pop3".into()));
+        let login = Some(("petar".to_owned(), Password::new("secret")));
+        let proxy = Proxy { kind: ProxyKind::Socks5, host: "h".to_owned(), port: 1080, login };
+        let source = Some([192, 0, 2, 1].into());
+        let both = route("proxy = \"socks5://petar:secret@h:1080\"\nsource_address = \"192.0.2.1\"");
+        assert_eq!(both, Route::Tcp { source, proxy: Some(proxy) });
+    }
+
+    #[test]
+    fn an_account_has_one_route_and_leaves_that_of_the_defaults() {
+        for (line, keys) in [
+            ("tunnel = [\"a\"]\nsocket = \"/s\"", "`tunnel` and `socket`"),
+            ("proxy = \"http://h:1\"\ntunnel = [\"a\"]", "`proxy` and `tunnel`"),
+            ("socket = \"/s\"\nsource_address = \"::1\"", "`socket` and `source_address`"),
+        ] {
+            assert_eq!(refused(&work(line)), format!("6:1: {keys} exclude each other in account `work`"));
+        }
+        let defaults = "[defaults]\nproxy = \"http://h:1\"\n";
+        let home = Home::with(format!("{defaults}{}", work("socket = \"/s\"")));
+        assert_eq!(home.account("work").route, Route::Socket("/s".into()));
+        assert_eq!(
+            refused(&work("source_address = \"here\"")),
+            "5:18: `source_address` cannot be \"here\"; expected an address of this machine such as \"192.0.2.1\" or \"2001:db8::1\""
+        );
+    }
+
+    #[test]
     fn the_url_of_an_account_is_stronger_than_a_default() {
         let home =
             Home::with("[defaults]\ntls = \"none\"\ndeliver = \"mbox:/m\"\n[accounts.a]\nurl = \"pop3s://p@h\"\n");
@@ -634,6 +667,9 @@ mod tests {
             "url = \"pop3s://petar:canary\"",
             "url = [\"pop3s://petar:canary@host\"]",
             "url = \"pop3s://petar@host:canary\"",
+            "proxy = \"http://petar:canary@host\"",
+            "proxy = [\"http://petar:canary@host:1\"]",
+            "tls_client_identity_password = \"canary\\n\"",
         ] {
             let message = refused(&work(line));
             assert!(!message.contains("canary"), "{message}");

@@ -3,6 +3,7 @@
 //! `[defaults]` and an account are tables of the same keys: an account's are read over a copy of the defaults, and
 //! the flags go over both. A value is checked where it is read, so that an error can point at it.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,16 +12,17 @@ use super::error::{Fault, Place, Problem};
 use super::forms::{self, Expected};
 use super::oauth2;
 use super::paths::Paths;
+use super::proxy;
 use super::url::{self, Url};
 use super::value::{Entry, Table, Value};
-use crate::account::{Account, Auth, Keep, Password, Secret, Target, Tls, TlsMode};
+use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Proxy, Route, Secret, Target, Tls, TlsMode};
 
 /// Keys that say which maildrop it is, and so cannot be defaults.
 const IDENTITY: [&str; 9] =
     ["url", "server", "port", "user", "password", "password_command", "password_file", "token_command", "oauth2"];
 
 /// Keys of accounts and of `[defaults]`.
-const POLICY: [&str; 11] = [
+const POLICY: [&str; 20] = [
     "tls",
     "auth",
     "deliver",
@@ -30,11 +32,35 @@ const POLICY: [&str; 11] = [
     "max_messages",
     "timeout",
     "mda_timeout",
+    "source_address",
+    "proxy",
+    "tunnel",
+    "socket",
     "tls_ca_file",
+    "tls_pin",
+    "tls_name",
+    "tls_verify",
+    "tls_client_identity",
+    "tls_client_identity_password",
     "enabled",
 ];
 
 const SECRETS: [&str; 5] = ["password", "password_command", "password_file", "token_command", "oauth2"];
+
+/// Keys whose values are not repeated.
+const HIDDEN: [&str; 8] = [
+    "password",
+    "password_command",
+    "password_file",
+    "token_command",
+    "client_secret",
+    "url",
+    "tls_client_identity_password",
+    "proxy",
+];
+
+/// The ways to a server. `source_address` goes with `proxy` alone.
+const ROUTES: [&str; 3] = ["proxy", "tunnel", "socket"];
 
 /// What a URL says in one word.
 const IN_URL: [&str; 4] = ["server", "port", "tls", "user"];
@@ -43,8 +69,11 @@ const BOOLEAN: Expected = Expected("`true` or `false`");
 const COUNT: Expected = Expected("an integer from 1");
 const KEEP: Expected =
     Expected("`true`, `false`, or a duration such as \"14d\" or \"1d12h\" (units s, m, h, d, w), not zero");
+const ADDRESS: Expected = Expected("an address of this machine such as \"192.0.2.1\" or \"2001:db8::1\"");
 const PASSWORD: Expected = Expected("a string that is not empty and has no line break");
 const PATH: Expected = Expected("a path");
+const PINS: Expected =
+    Expected("a string such as \"sha256:…\" or an array of them: the SHA-256 of a certificate or of its public key");
 const PORT: Expected = Expected("an integer from 1 to 65535");
 const TARGET_TABLE: Expected = Expected("a table with one of `maildir`, `mbox` and `mda`");
 const URL: Expected = Expected("a string such as \"pop3s://USER@HOST\"");
@@ -71,7 +100,16 @@ pub(super) struct Settings {
     max_messages: Option<u64>,
     timeout: Option<Duration>,
     mda_timeout: Option<Duration>,
+    source: Option<IpAddr>,
+    proxy: Option<Proxy>,
+    tunnel: Option<Vec<String>>,
+    socket: Option<PathBuf>,
     ca_file: Option<PathBuf>,
+    pins: Option<Vec<Pin>>,
+    tls_name: Option<String>,
+    verify: Option<bool>,
+    client_identity: Option<PathBuf>,
+    client_identity_password: Option<Password>,
     enabled: Option<bool>,
 }
 
@@ -96,6 +134,10 @@ impl Missing {
 impl Settings {
     /// Reads a table over what has been said.
     pub fn read(&mut self, table: &Table, place: &Place, paths: Paths<'_>) -> Result<(), Fault> {
+        if table.iter().any(|entry| ROUTES.contains(&entry.key.as_str())) {
+            // A way of its own leaves that of the defaults.
+            (self.proxy, self.tunnel, self.socket) = (None, None, None);
+        }
         for entry in table.iter() {
             self.set(entry, place, paths)?;
         }
@@ -113,7 +155,7 @@ impl Settings {
             "port" => self.port = entry.read(port)?,
             "tls" => self.tls = entry.read(|value| forms::tls_mode(text(value)))?,
             "user" => self.user = entry.read(|value| url::user(text(value)))?,
-            "password" => self.secret = entry.read(password)?,
+            "password" => self.secret = entry.read(password)?.map(Secret::Literal),
             "password_command" => self.secret = entry.read(|value| password_command(value, paths))?,
             "password_file" => self.secret = entry.read(|value| password_file(value, paths))?,
             "token_command" => self.secret = entry.read(|value| token_command(value, paths))?,
@@ -127,6 +169,15 @@ impl Settings {
             "timeout" => self.timeout = entry.read(timeout)?,
             "mda_timeout" => self.mda_timeout = entry.read(timeout)?,
             "tls_ca_file" => self.ca_file = entry.read(|value| path(value, paths))?,
+            "source_address" => self.source = entry.read(|value| text(value).parse().map_err(|_| ADDRESS))?,
+            "proxy" => self.proxy = entry.read(|value| proxy::parse(text(value)))?,
+            "tunnel" => self.tunnel = entry.read(|value| paths.resolve_program(words(value)?))?,
+            "socket" => self.socket = entry.read(|value| path(value, paths))?,
+            "tls_pin" => self.pins = entry.read(pins)?,
+            "tls_name" => self.tls_name = entry.read(|value| url::host(text(value)))?,
+            "tls_verify" => self.verify = entry.read(boolean)?,
+            "tls_client_identity" => self.client_identity = entry.read(|value| path(value, paths))?,
+            "tls_client_identity_password" => self.client_identity_password = entry.read(password)?,
             "enabled" => self.enabled = entry.read(boolean)?,
             _ => return Err(unknown_key(entry, place)),
         }
@@ -141,14 +192,37 @@ impl Settings {
         self.user = Some(url.user);
     }
 
+    /// How the connection is protected. Flags win.
+    fn tls(&mut self, overrides: &Overrides) -> Tls {
+        let password = self.client_identity_password.take();
+        Tls {
+            mode: overrides.tls.or(self.tls).unwrap_or_else(|| usual_mode(self.port)),
+            ca_file: overrides.ca_file.clone().or(self.ca_file.take()),
+            pins: self.pins.take().unwrap_or_default(),
+            name: self.tls_name.take(),
+            verify: self.verify.unwrap_or(true),
+            client_identity: self.client_identity.take().map(|path| ClientIdentity { path, password }),
+        }
+    }
+
+    fn route(&mut self) -> Route {
+        match (self.tunnel.take(), self.socket.take()) {
+            (Some(words), _) => Route::Tunnel(words),
+            (None, Some(path)) => Route::Socket(path),
+            (None, None) => Route::Tcp { source: self.source, proxy: self.proxy.take() },
+        }
+    }
+
     /// The account, when everything it needs has been said. Flags win.
-    pub fn account(self, name: String, one_off: bool, overrides: &Overrides) -> Result<Account, Missing> {
-        let mode = overrides.tls.or(self.tls).unwrap_or_else(|| usual_mode(self.port));
+    pub fn account(mut self, name: String, one_off: bool, overrides: &Overrides) -> Result<Account, Missing> {
+        let tls = self.tls(overrides);
+        let route = self.route();
         Ok(Account {
             name,
             host: self.server.ok_or(Missing::Server)?,
-            port: self.port.unwrap_or_else(|| usual_port(mode)),
-            tls: Tls { mode, ca_file: overrides.ca_file.clone().or(self.ca_file) },
+            port: self.port.unwrap_or_else(|| usual_port(tls.mode)),
+            route,
+            tls,
             user: self.user.ok_or(Missing::User)?,
             secret: self.secret.unwrap_or(Secret::Ambient),
             auth: overrides.auth.or(self.auth).unwrap_or(Auth::Auto),
@@ -183,10 +257,17 @@ fn unknown_key(entry: &Entry, place: &Place) -> Fault {
     Fault { at: entry.key_at, problem }
 }
 
-/// Refuses a second way to give the password, and a second way to name the server.
+/// Refuses a second way to give the password, to name the server, or to reach it.
 fn alternatives(table: &Table, place: &Place) -> Result<(), Fault> {
     let of = |keys: &[&str]| table.iter().filter(|entry| keys.contains(&entry.key.as_str())).collect::<Vec<_>>();
-    if let [first, second, ..] = of(&SECRETS)[..] {
+    for keys in [&SECRETS[..], &ROUTES, &["tunnel", "source_address"], &["socket", "source_address"]] {
+        if let [first, second, ..] = of(keys)[..] {
+            return Err(exclude(first, second, place));
+        }
+    }
+    if let [first, second, ..] = of(&["tls_verify", "tls_pin"])[..]
+        && table.get("tls_verify").is_some_and(|entry| entry.value == Value::Boolean(false))
+    {
         return Err(exclude(first, second, place));
     }
     let (Some(url), [part, ..]) = (table.get("url"), &of(&IN_URL)[..]) else { return Ok(()) };
@@ -204,10 +285,9 @@ impl Entry {
         parse(&self.value).map(Some).map_err(|expected| self.fault(expected))
     }
 
-    /// Says that the value is none of this key's; a secret is not repeated, a URL may hold one.
+    /// Says that the value is none of this key's; a secret is not repeated, nor what may hold one.
     pub fn fault(&self, expected: Expected) -> Fault {
-        let is_secret = SECRETS.contains(&self.key.as_str()) || ["client_secret", "url"].contains(&self.key.as_str());
-        let found = if is_secret { self.value.kind().to_owned() } else { self.value.shown() };
+        let found = if HIDDEN.contains(&self.key.as_str()) { self.value.kind().to_owned() } else { self.value.shown() };
         Fault { at: self.value_at, problem: Problem::Value { key: self.key.clone(), found, expected } }
     }
 }
@@ -268,6 +348,14 @@ fn keep(value: &Value) -> Result<Keep, Expected> {
     }
 }
 
+fn pins(value: &Value) -> Result<Vec<Pin>, Expected> {
+    match value {
+        Value::String(text) => Ok(vec![forms::pin(text)?]),
+        Value::Array(values) if !values.is_empty() => values.iter().map(|value| forms::pin(text(value))).collect(),
+        _ => Err(PINS),
+    }
+}
+
 fn path(value: &Value, paths: Paths<'_>) -> Result<PathBuf, Expected> {
     paths.resolve(Path::new(text(value)))
 }
@@ -282,13 +370,13 @@ fn words(value: &Value) -> Result<Vec<String>, Expected> {
     if words.first().is_none_or(String::is_empty) { Err(WORDS) } else { Ok(words) }
 }
 
-fn password(value: &Value) -> Result<Secret, Expected> {
+fn password(value: &Value) -> Result<Password, Expected> {
     let text = text(value);
     // A line break would begin a command of its own.
     if text.is_empty() || text.contains(['\r', '\n', '\0']) {
         return Err(PASSWORD);
     }
-    Ok(Secret::Literal(Password::new(text)))
+    Ok(Password::new(text))
 }
 
 fn password_command(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {

@@ -90,7 +90,7 @@ fn tls_mode(scheme: &str) -> Result<TlsMode, Error> {
     }
 }
 
-fn split_port(server: &str) -> Result<(&str, Option<&str>), Error> {
+pub(super) fn split_port(server: &str) -> Result<(&str, Option<&str>), Error> {
     if !server.starts_with('[') {
         return Ok(server.split_once(':').map_or((server, None), |(host, port)| (host, Some(port))));
     }
@@ -101,14 +101,14 @@ fn split_port(server: &str) -> Result<(&str, Option<&str>), Error> {
     }
 }
 
-fn port(text: &str) -> Result<u16, Error> {
+pub(super) fn port(text: &str) -> Result<u16, Error> {
     // `parse` alone would also take `+110`.
     let digits = Some(text).filter(|text| text.bytes().all(|octet| octet.is_ascii_digit()));
     digits.and_then(|text| text.parse().ok()).filter(|port| *port != 0).ok_or(Error::Port)
 }
 
 /// RFC 3986 §2.1.
-fn percent_decoded(text: &str) -> Result<String, Error> {
+pub(super) fn percent_decoded(text: &str) -> Result<String, Error> {
     let mut octets = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(octet) = rest.next() {

@@ -9,7 +9,7 @@ mod transfer;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::account::{Account, Keep, Secret, TlsMode};
+use crate::account::{Account, Identity, Keep, Secret, TlsMode};
 use crate::config;
 use crate::deliver;
 use crate::header;
@@ -69,6 +69,7 @@ impl<'f> Fetch<'f> {
         let mut ledger = self.open_ledger()?;
         let credentials = self.credentials()?;
         self.summary.secret = Some(credentials.password.clone());
+        self.note_unverified();
         let mut transaction = self.log_in(&credentials)?;
         self.bar.phase("listing");
         let (survey, standings, plan) = self.survey(&mut transaction, &mut ledger)?;
@@ -135,24 +136,41 @@ impl<'f> Fetch<'f> {
         Ok(Credentials { user: self.account.user.clone(), password, auth: self.account.auth })
     }
 
+    fn note_unverified(&mut self) {
+        if self.account.tls.is_unverified() {
+            self.summary.notices.push(Notice::Unverified);
+        }
+    }
+
     fn log_in(&self, credentials: &Credentials) -> Result<Transaction<Line<'f>>, Failure> {
         let account = self.account;
+        let identity = config::client_identity(account).map_err(Failure::Secret)?;
         self.bar.phase("connecting");
-        let stream = net::connect(&account.host, account.port, account.timeout, &self.run.stop)?;
+        let stream = net::connect_by(&account.route, &account.host, account.port, account.timeout, &self.run.stop)?;
         let stream = match account.tls.mode {
-            TlsMode::Implicit => self.handshake(stream)?,
+            TlsMode::Implicit => self.handshake(stream, identity.as_ref())?,
             TlsMode::Starttls | TlsMode::None => stream,
         };
-        let mut session = Authorization::greet(self.line(stream, credentials), Limits::default())?;
+        let mut session = Authorization::greet(self.line(stream, credentials), Limits::default())
+            .map_err(|error| self.greeting_failure(error))?;
         session.capa()?;
         if account.tls.mode == TlsMode::Starttls {
             let (line, greeting) = session.stls()?;
-            let stream = self.handshake(line.into_stream())?;
+            let stream = self.handshake(line.into_stream(), identity.as_ref())?;
             session = Authorization::resume(self.line(stream, credentials), greeting, Limits::default());
             session.capa()?;
         }
         self.bar.phase("logging in");
         session.authenticate(credentials).map_err(|error| self.login_failure(error, credentials))
+    }
+
+    /// RFC 8314 §3: on port 995 the server waits for TLS, and says nothing before.
+    fn greeting_failure(&self, error: pop3::Error) -> Failure {
+        let is_in_clear = self.account.tls.mode != TlsMode::Implicit;
+        match Failure::from(error) {
+            Failure::Session(error) if is_in_clear && self.account.port == 995 => Failure::Ungreeted(error),
+            failure => failure,
+        }
     }
 
     fn login_failure(&self, error: pop3::Error, credentials: &Credentials) -> Failure {
@@ -176,8 +194,8 @@ impl<'f> Fetch<'f> {
             && oauth::forget(self.account, state_dir, stop, &credentials.password).is_ok()
     }
 
-    fn handshake(&self, stream: Stream) -> Result<Stream, Failure> {
-        Ok(stream.handshake(&self.account.host, &self.account.tls)?)
+    fn handshake(&self, stream: Stream, identity: Option<&Identity>) -> Result<Stream, Failure> {
+        Ok(stream.handshake(&self.account.host, &self.account.tls, identity)?)
     }
 
     fn line(&self, stream: Stream, credentials: &Credentials) -> Line<'f> {

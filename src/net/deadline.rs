@@ -20,6 +20,8 @@ pub enum Deadline {
     Resolve,
     /// For any address to accept the connection.
     Connect,
+    /// For the proxy to connect to the server.
+    Proxy,
     /// For TLS to be agreed upon.
     Handshake,
     /// For the server's first line.
@@ -37,6 +39,7 @@ impl fmt::Display for Deadline {
         f.write_str(match self {
             Deadline::Resolve => "resolve",
             Deadline::Connect => "connect",
+            Deadline::Proxy => "proxy",
             Deadline::Handshake => "handshake",
             Deadline::Greeting => "greeting",
             Deadline::Reply => "reply",

@@ -8,8 +8,9 @@ use super::error::Error;
 use crate::stop::Stop;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
-use std::net::{SocketAddr, TcpStream};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// How long an attempt is given before the next one starts beside it (RFC 8305 §5).
@@ -26,17 +27,19 @@ pub(super) enum Failure {
 
 impl Failure {
     /// The failure of dialling `host`.
-    pub(super) fn named(self, host: &str, port: u16) -> Error {
+    pub(super) fn named(self, host: &str, port: u16, source: Option<IpAddr>) -> Error {
         match self {
-            Failure::Everywhere(attempts) => Error::Connect { host: host.to_owned(), port, attempts },
+            Failure::Everywhere(attempts) => Error::Connect { host: host.to_owned(), port, source, attempts },
             Failure::Ended(error) => error,
         }
     }
 }
 
-/// Connects to whichever of the addresses answers first; earlier ones have a head start.
+/// Connects to whichever of the addresses answers first; earlier ones have a head start. All come
+/// from `source`, if there is one.
 pub(super) fn dial(
     addresses: Vec<SocketAddr>,
+    source: Option<IpAddr>,
     mut allowance: Allowance,
     stop: &Stop,
 ) -> Result<(TcpStream, SocketAddr), Failure> {
@@ -50,7 +53,7 @@ pub(super) fn dial(
         }
         if attempts.pending.is_empty() || due <= Instant::now() {
             if let Some(address) = waiting.next() {
-                attempts.start(address);
+                attempts.start(address, source);
                 due = Instant::now() + HEAD_START;
                 continue;
             }
@@ -75,8 +78,8 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn start(&mut self, address: SocketAddr) {
-        match begin(address) {
+    fn start(&mut self, address: SocketAddr, source: Option<IpAddr>) {
+        match begin(address, source) {
             Ok(tcp) => self.pending.push((tcp, address)),
             Err(errno) => self.failed.push((address, errno)),
         }
@@ -105,13 +108,31 @@ impl Attempts {
     }
 }
 
-fn begin(address: SocketAddr) -> Result<TcpStream, Errno> {
-    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+fn begin(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, Errno> {
+    let socket = socket(if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET })?;
     // Commands are small and written in whole flights; none should wait for the acknowledgement of the last.
     sockopt::set_tcp_nodelay(&socket, true)?;
+    if let Some(source) = source {
+        rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+    }
     match rustix::net::connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
         Err(errno) => Err(errno),
     }
+}
+
+/// A socket that does not block and that no child inherits.
+#[cfg(not(target_vendor = "apple"))]
+pub(super) fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    use rustix::net::{SocketFlags, socket_with};
+    socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
+}
+
+/// The same in three calls, for systems whose socket(2) takes no flags.
+#[cfg(target_vendor = "apple")]
+pub(super) fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
 }

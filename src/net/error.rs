@@ -4,10 +4,11 @@
 //! (the session, OpenSSL) and must come out of it unchanged.
 
 use super::Deadline;
+use crate::account::Pin;
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,8 +35,47 @@ pub enum Error {
         host: String,
         /// The port that was tried.
         port: u16,
+        /// The address of this machine that the configuration asks for.
+        source: Option<IpAddr>,
         /// Each address, and what came of it.
         attempts: Vec<(SocketAddr, Errno)>,
+    },
+    /// The host has no address of the kind that `source_address` is.
+    Family {
+        /// As it was asked for.
+        host: String,
+        /// The address of this machine that the configuration asks for.
+        source: IpAddr,
+    },
+    /// The proxy did not make a connection.
+    Proxy {
+        /// Its URL, without login.
+        proxy: String,
+        /// Why not.
+        failure: ProxyFailure,
+    },
+    /// The command that is to be the line cannot be started.
+    TunnelStart {
+        /// The program, made printable.
+        program: String,
+        /// Why not, in the system's words.
+        reason: String,
+    },
+    /// The command that is the line has ended it.
+    Tunnel {
+        /// The program, made printable.
+        program: String,
+        /// How it ended.
+        ending: String,
+        /// The beginning of what it said on standard error, made printable.
+        said: String,
+    },
+    /// The socket of this machine cannot be connected to.
+    LocalSocket {
+        /// As configured.
+        path: PathBuf,
+        /// Why not.
+        errno: Errno,
     },
     /// A deadline passed.
     TimedOut {
@@ -63,6 +103,18 @@ pub enum Error {
         /// In the words of the TLS library.
         reason: String,
     },
+    /// The server ended TLS with an alert, in the middle of a session.
+    Alert {
+        /// In the words of the TLS library.
+        reason: String,
+    },
+    /// The file of the client's certificate and key cannot be used.
+    ClientIdentity {
+        /// As configured.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The TLS library cannot be used.
     Library {
         /// In its words.
@@ -77,6 +129,29 @@ pub enum Error {
     },
     /// The connection broke.
     Broken(Errno),
+}
+
+/// Why there is no connection through a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxyFailure {
+    /// The line to the proxy failed.
+    Line(Box<Error>),
+    /// It said no.
+    Refused {
+        /// In its words, made printable.
+        reason: String,
+        /// True when it may say yes later.
+        may_pass: bool,
+    },
+    /// It wants to know who we are.
+    Credentials {
+        /// True when it was told, and does not like it.
+        given: bool,
+    },
+    /// It hung up.
+    Closed,
+    /// It does not speak that protocol.
+    Garbage(String),
 }
 
 /// Which check of a TLS handshake failed.
@@ -98,6 +173,13 @@ pub enum TlsFailure {
     NotYetValid,
     /// The certificate is for other names.
     WrongName,
+    /// The certificate is none of those that the account names.
+    Pin {
+        /// Of the certificate that was seen.
+        certificate: Pin,
+        /// Of its public key.
+        key: Option<Pin>,
+    },
     /// The server speaks only versions before TLS 1.2.
     Version,
     /// The server does not speak TLS there.
@@ -122,7 +204,9 @@ pub enum Kind {
     Temporary,
     /// TLS could not be had, or not the one that was asked for.
     Tls,
-    /// A file that the configuration names is no good.
+    /// Who stands between us and the server does not let us through.
+    Unavailable,
+    /// Something that the configuration names is no good.
     Configuration,
     /// The run was asked to stop.
     Stopped,
@@ -136,6 +220,12 @@ impl Error {
         error.get_ref()?.downcast_ref()
     }
 
+    /// The same, where one must be inside: every error of a socket of this room is one.
+    pub(super) fn within(error: &io::Error) -> Error {
+        let errno = || Errno::from_io_error(error).unwrap_or(Errno::IO);
+        Error::of(error).cloned().unwrap_or_else(|| Error::Broken(errno()))
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> Kind {
         match self {
@@ -145,8 +235,15 @@ impl Error {
             Error::Broken(errno) if may_pass(*errno) => Kind::Temporary,
             Error::Connect { .. } | Error::Broken(_) => Kind::Io,
             Error::Stopped { .. } => Kind::Stopped,
-            Error::Tls { .. } | Error::Garbled { .. } | Error::Library { .. } => Kind::Tls,
-            Error::CaFile { .. } => Kind::Configuration,
+            Error::Tls { .. } | Error::Garbled { .. } | Error::Alert { .. } | Error::Library { .. } => Kind::Tls,
+            Error::Proxy { failure, .. } => failure.kind(),
+            Error::Tunnel { .. } => Kind::Temporary,
+            // A server that is not running has no socket.
+            Error::LocalSocket { errno: Errno::NOENT | Errno::AGAIN, .. } => Kind::Temporary,
+            Error::LocalSocket { errno, .. } if may_pass(*errno) => Kind::Temporary,
+            Error::LocalSocket { .. } => Kind::Io,
+            Error::CaFile { .. } | Error::ClientIdentity { .. } => Kind::Configuration,
+            Error::TunnelStart { .. } | Error::Family { .. } => Kind::Configuration,
         }
     }
 
@@ -157,19 +254,69 @@ impl Error {
 
     /// What would help, where that is sure.
     pub fn hint(&self) -> Option<String> {
-        let Error::Tls { failure, .. } = self else { return None };
-        match failure {
-            TlsFailure::UnknownAuthority { ca_file: None } => Some(
-                "if the server has a certificate authority of its own, name its PEM file with `tls_ca_file`".into(),
-            ),
-            TlsFailure::SelfSigned { ca_file: None } => {
-                Some("if it is the right one, save it in a PEM file and name that with `tls_ca_file`".into())
+        match self {
+            Error::Tls { failure, .. } => failure.hint().map(str::to_owned),
+            Error::Proxy { failure: ProxyFailure::Credentials { .. }, .. } => {
+                Some("check USER and PASSWORD in `proxy = \"…://USER:PASSWORD@HOST:PORT\"`".to_owned())
             }
-            TlsFailure::WrongName => Some("write a name that the certificate carries as `server`".into()),
-            TlsFailure::NotTls { implicit: true, .. } => {
-                Some("write `tls = \"starttls\"` if the server begins in clear on this port".into())
+            Error::Alert { reason } if reason.contains("certificate required") => {
+                Some("the server asks for a client certificate: name its file with `tls_client_identity`".to_owned())
             }
             _ => None,
+        }
+    }
+}
+
+impl TlsFailure {
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            TlsFailure::UnknownAuthority { ca_file: None } => Some(
+                "if the server has a certificate authority of its own, name its PEM file with `tls_ca_file`, or the \
+                 server's fingerprint with `tls_pin`",
+            ),
+            TlsFailure::SelfSigned { ca_file: None } => Some(
+                "if it is the right one, save it in a PEM file and name that with `tls_ca_file`, or write its \
+                 fingerprint as `tls_pin`",
+            ),
+            TlsFailure::Expired => Some(
+                "its owner has to renew it; until then a `tls_pin` with its fingerprint, confirmed by the owner, \
+                 lets it pass",
+            ),
+            TlsFailure::WrongName => Some(
+                "write a name that the certificate carries as `tls_name`, if it is the right server, or as `server`",
+            ),
+            TlsFailure::Pin { .. } => Some(
+                "either somebody is in between, or the server has a new certificate: let its owner confirm the \
+                 fingerprint before you write it as `tls_pin`",
+            ),
+            TlsFailure::NotTls { implicit: true, .. } => {
+                Some("write `tls = \"starttls\"` if the server begins in clear on this port")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl ProxyFailure {
+    fn kind(&self) -> Kind {
+        match self {
+            ProxyFailure::Line(error) => error.kind(),
+            ProxyFailure::Refused { may_pass: true, .. } | ProxyFailure::Closed => Kind::Temporary,
+            ProxyFailure::Refused { .. } | ProxyFailure::Garbage(_) => Kind::Unavailable,
+            ProxyFailure::Credentials { .. } => Kind::Configuration,
+        }
+    }
+}
+
+impl fmt::Display for ProxyFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProxyFailure::Line(error) => error.fmt(f),
+            ProxyFailure::Refused { reason, .. } => write!(f, "it refused the connection: {reason}"),
+            ProxyFailure::Credentials { given: true } => f.write_str("it refused the user and the password"),
+            ProxyFailure::Credentials { given: false } => f.write_str("it asks for a user and a password"),
+            ProxyFailure::Closed => f.write_str("it closed the connection"),
+            ProxyFailure::Garbage(said) => write!(f, "it does not speak this protocol; it said: {said}"),
         }
     }
 }
@@ -198,14 +345,28 @@ impl fmt::Display for Error {
         match self {
             Error::UnknownHost { host, reason } => write!(f, "unknown host `{host}`: {reason}"),
             Error::Resolver { host, reason } => write!(f, "cannot resolve `{host}` now: {reason}"),
-            Error::Connect { host, port, attempts } => {
-                write!(f, "cannot connect to `{}`: ", endpoint(host, *port))?;
+            Error::Connect { host, port, source, attempts } => {
+                write!(f, "cannot connect to `{}`", endpoint(host, *port))?;
+                source.map_or(Ok(()), |source| write!(f, " from `{source}`"))?;
+                f.write_str(": ")?;
                 write_attempts(f, host, attempts)
+            }
+            Error::Family { host, source } => {
+                let family = if source.is_ipv6() { "IPv6" } else { "IPv4" };
+                write!(f, "`{host}` has no {family} address, as `source_address` `{source}` needs")
+            }
+            Error::Proxy { proxy, failure } => write!(f, "no connection through the proxy `{proxy}`: {failure}"),
+            Error::TunnelStart { program, reason } => write!(f, "cannot run the tunnel `{program}`: {reason}"),
+            Error::Tunnel { program, ending, said } if said.is_empty() => write!(f, "the tunnel `{program}` {ending}"),
+            Error::Tunnel { program, ending, said } => write!(f, "the tunnel `{program}` {ending}; it said: {said}"),
+            Error::LocalSocket { path, errno } => {
+                write!(f, "cannot connect to the socket `{}`: {}", path.display(), reason(&(*errno).into()))
             }
             Error::TimedOut { deadline, length, octets } => {
                 let length = length.as_secs_f64();
                 match (deadline, octets) {
                     (Deadline::Resolve, _) => write!(f, "the resolver gave no answer within {length} s")?,
+                    (Deadline::Proxy, _) => write!(f, "it has not connected within {length} s")?,
                     (Deadline::Handshake, _) => write!(f, "no TLS within {length} s")?,
                     (Deadline::Write, _) => write!(f, "the server took nothing more within {length} s")?,
                     (_, 0) => write!(f, "nothing came within {length} s")?,
@@ -217,6 +378,10 @@ impl fmt::Display for Error {
             Error::Stopped { signal } => write!(f, "stopped by signal {signal}"),
             Error::Tls { host, failure } => failure.write(f, host),
             Error::Garbled { reason } => write!(f, "what the server sent is not valid TLS: {reason}"),
+            Error::Alert { reason } => write!(f, "the server ended the TLS session: {reason}"),
+            Error::ClientIdentity { path, reason } => {
+                write!(f, "cannot use the client identity `{}`: {reason}", path.display())
+            }
             Error::Library { reason } => write!(f, "TLS cannot be used on this system: {reason}"),
             Error::CaFile { path, reason } => write!(f, "cannot use `{}`: {reason}", path.display()),
             Error::Broken(errno) => write!(f, "the connection broke: {}", reason(&(*errno).into())),
@@ -242,6 +407,10 @@ impl TlsFailure {
             TlsFailure::Expired => write!(f, "the certificate of `{host}` has expired"),
             TlsFailure::NotYetValid => write!(f, "the certificate of `{host}` is not valid yet"),
             TlsFailure::WrongName => write!(f, "the certificate of the server is not for `{host}`"),
+            TlsFailure::Pin { certificate, key } => {
+                write!(f, "the certificate of `{host}` matches no `tls_pin`: its fingerprint is `{certificate}`")?;
+                key.as_ref().map_or(Ok(()), |key| write!(f, ", that of its key `{key}`"))
+            }
             TlsFailure::Version => write!(f, "`{host}` does not offer TLS 1.2 or newer"),
             TlsFailure::NotTls { said, .. } => write!(f, "`{host}` does not speak TLS on this port; it said: {said}"),
             TlsFailure::Closed => write!(f, "`{host}` closed the connection during the TLS handshake"),
@@ -250,7 +419,7 @@ impl TlsFailure {
     }
 }
 
-fn endpoint(host: &str, port: u16) -> String {
+pub(super) fn endpoint(host: &str, port: u16) -> String {
     match host.contains(':') && !host.starts_with('[') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),
@@ -315,7 +484,7 @@ mod tests {
             ("[::1]:995".parse().unwrap(), Errno::CONNREFUSED),
             ("192.0.2.1:995".parse().unwrap(), Errno::TIMEDOUT),
         ];
-        let error = Error::Connect { host: "pop.example.org".into(), port: 995, attempts };
+        let error = Error::Connect { host: "pop.example.org".into(), port: 995, source: None, attempts };
         assert_eq!(
             error.to_string(),
             "cannot connect to `pop.example.org:995`: ::1: connection refused; 192.0.2.1: no answer (timeout `connect`)"

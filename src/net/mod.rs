@@ -8,31 +8,86 @@
 mod deadline;
 mod dial;
 mod error;
+mod proxy;
 mod resolve;
 mod socket;
 mod tls;
+mod tunnel;
 
 pub use deadline::Deadline;
-pub use error::{Error, Kind, TlsFailure};
+pub use error::{Error, Kind, ProxyFailure, TlsFailure};
 pub use tls::{Preparation, prepare};
 
-use crate::account::Tls;
+use crate::account::{Identity, Proxy, Route, Tls};
 use crate::stop::Stop;
 use deadline::Allowance;
+use rustix::net::{AddressFamily, SocketAddrUnix};
 use socket::Socket;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
+use tunnel::Tunnel;
 
 /// Connects to `host`, a name or an address literal, trying all of its addresses (RFC 8305).
 ///
 /// `timeout` is the length of every deadline of the stream. A stop that is requested later ends whatever the
 /// stream is doing.
 pub fn connect(host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Stream, Error> {
-    let addresses = resolve::resolve(host, port, Allowance::new(Deadline::Resolve, timeout), stop)?;
-    let (tcp, peer) = dial::dial(addresses, Allowance::new(Deadline::Connect, timeout), stop)
-        .map_err(|failure| failure.named(host, port))?;
-    Ok(Stream { line: Line::Plain(Socket::new(tcp, peer, timeout, stop.clone())) })
+    connect_by(&Route::default(), host, port, timeout, stop)
+}
+
+/// Connects to `host` by this route. A tunnel or a socket is the server, whatever its host and port.
+pub fn connect_by(route: &Route, host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Stream, Error> {
+    let socket = match route {
+        Route::Tcp { source, proxy: None } => over_tcp(*source, host, port, timeout, stop)?,
+        Route::Tcp { source, proxy: Some(proxy) } => over_proxy(proxy, *source, host, port, timeout, stop)?,
+        Route::Tunnel(words) => {
+            let (line, tunnel) = Tunnel::open(words)?;
+            Socket::new(line, None, timeout, stop.clone()).with_tunnel(tunnel)
+        }
+        Route::Socket(path) => over_socket(path, timeout, stop)?,
+    };
+    Ok(Stream { line: Line::Plain(socket) })
+}
+
+fn over_tcp(source: Option<IpAddr>, host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Socket, Error> {
+    let mut addresses = resolve::resolve(host, port, Allowance::new(Deadline::Resolve, timeout), stop)?;
+    if let Some(source) = source {
+        addresses.retain(|address| address.is_ipv6() == source.is_ipv6());
+        if addresses.is_empty() {
+            return Err(Error::Family { host: host.to_owned(), source });
+        }
+    }
+    let (tcp, peer) = dial::dial(addresses, source, Allowance::new(Deadline::Connect, timeout), stop)
+        .map_err(|failure| failure.named(host, port, source))?;
+    Ok(Socket::new(tcp.into(), Some(peer), timeout, stop.clone()))
+}
+
+fn over_proxy(
+    proxy: &Proxy,
+    source: Option<IpAddr>,
+    host: &str,
+    port: u16,
+    timeout: Duration,
+    stop: &Stop,
+) -> Result<Socket, Error> {
+    let socket = over_tcp(source, &proxy.host, proxy.port, timeout, stop).map_err(|error| match error {
+        Error::Stopped { .. } => error,
+        error => proxy::failed(proxy, ProxyFailure::Line(Box::new(error))),
+    })?;
+    let mut socket = proxy::connect(socket, proxy, host, port)?;
+    socket.expect(Deadline::Greeting);
+    Ok(socket)
+}
+
+fn over_socket(path: &Path, timeout: Duration, stop: &Stop) -> Result<Socket, Error> {
+    let failed = |errno| Error::LocalSocket { path: path.to_path_buf(), errno };
+    let socket = dial::socket(AddressFamily::UNIX).map_err(failed)?;
+    // A socket of this machine connects at once or not at all.
+    let address = SocketAddrUnix::new(path).map_err(failed)?;
+    rustix::net::connect(&socket, &address).map_err(failed)?;
+    Ok(Socket::new(socket, None, timeout, stop.clone()))
 }
 
 /// What the owner of a [`Stream`] is about to wait for.
@@ -71,12 +126,13 @@ impl Stream {
     pub const PROGRESS: u64 = deadline::PROGRESS;
 
     /// Begins TLS, for a connection that is encrypted from the first octet as well as after STLS. `host` is
-    /// the name, or the address, that the certificate must carry.
+    /// the name, or the address, that the certificate must carry, unless the account has another one for it.
+    /// `identity` is shown to a server that asks for one.
     ///
     /// On an error the connection is closed. An encrypted stream is returned as it is.
-    pub fn handshake(self, host: &str, tls: &Tls) -> Result<Stream, Error> {
+    pub fn handshake(self, host: &str, tls: &Tls, identity: Option<&Identity>) -> Result<Stream, Error> {
         let Line::Plain(socket) = self.line else { return Ok(self) };
-        let session = tls::Session::begin(socket, host, tls)?;
+        let session = tls::Session::begin(socket, host, tls, identity)?;
         Ok(Stream { line: Line::Encrypted(Box::new(session)) })
     }
 
@@ -95,13 +151,13 @@ impl Stream {
         self.socket_mut().farewell(timeout);
     }
 
-    /// True once TLS is on, with the certificate verified.
+    /// True once TLS is on, with the certificate checked as the account asks for.
     pub fn is_encrypted(&self) -> bool {
         matches!(self.line, Line::Encrypted(_))
     }
 
-    /// The address that answered.
-    pub fn peer(&self) -> SocketAddr {
+    /// The address that answered; none behind a tunnel or a socket of this machine, the proxy's behind one.
+    pub fn peer(&self) -> Option<SocketAddr> {
         match &self.line {
             Line::Plain(socket) => socket.peer(),
             Line::Encrypted(session) => session.socket().peer(),

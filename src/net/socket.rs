@@ -5,17 +5,21 @@
 
 use super::deadline::{Allowance, Deadline, obey};
 use super::error::Error;
+use super::tunnel::Tunnel;
 use crate::stop::Stop;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Socket {
-    tcp: TcpStream,
-    peer: SocketAddr,
+    line: OwnedFd,
+    /// Behind `line`, which must be closed first; fields are dropped in this order.
+    tunnel: Option<Box<Tunnel>>,
+    peer: Option<SocketAddr>,
     timeout: Duration,
     /// None once the stop no longer counts.
     stop: Option<Stop>,
@@ -25,13 +29,18 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Takes over a connected, non-blocking socket.
-    pub(super) fn new(tcp: TcpStream, peer: SocketAddr, timeout: Duration, stop: Stop) -> Self {
+    pub(super) fn new(line: OwnedFd, peer: Option<SocketAddr>, timeout: Duration, stop: Stop) -> Self {
         let reading = Allowance::new(Deadline::Greeting, timeout);
         let writing = Allowance::new(Deadline::Write, timeout);
-        Socket { tcp, peer, timeout, stop: Some(stop), reading, writing }
+        Socket { line, tunnel: None, peer, timeout, stop: Some(stop), reading, writing }
     }
 
-    pub(super) fn peer(&self) -> SocketAddr {
+    /// The other end of the line is the input and output of this program.
+    pub(super) fn with_tunnel(self, tunnel: Tunnel) -> Self {
+        Socket { tunnel: Some(Box::new(tunnel)), ..self }
+    }
+
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
@@ -53,17 +62,24 @@ impl Socket {
     pub(super) fn arrived(&mut self, octets: usize) {
         self.reading.arrived(octets as u64);
     }
+
+    /// A line that has failed; of a tunnel the program can say why.
+    fn broken(&mut self, errno: Errno) -> Error {
+        self.tunnel.as_mut().map_or(Error::Broken(errno), |tunnel| tunnel.ended())
+    }
 }
 
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         obey(self.stop.as_ref())?;
         loop {
-            match self.tcp.read(buf) {
+            match rustix::io::read(&self.line, &mut *buf) {
+                Ok(0) if self.tunnel.is_some() && !buf.is_empty() => return Err(self.broken(Errno::PIPE).into()),
                 Ok(octets) => return Ok(octets),
-                Err(error) => must_wait(&error)?,
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+                Err(errno) => return Err(self.broken(errno).into()),
             }
-            self.reading.wait([PollFd::new(&self.tcp, PollFlags::IN)], Duration::MAX, self.stop.as_ref())?;
+            self.reading.wait([PollFd::new(&self.line, PollFlags::IN)], Duration::MAX, self.stop.as_ref())?;
         }
     }
 }
@@ -72,23 +88,16 @@ impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         obey(self.stop.as_ref())?;
         loop {
-            match self.tcp.write(buf) {
+            match rustix::io::write(&self.line, buf) {
                 Ok(octets) => return Ok(octets),
-                Err(error) => must_wait(&error)?,
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+                Err(errno) => return Err(self.broken(errno).into()),
             }
-            self.writing.wait([PollFd::new(&self.tcp, PollFlags::OUT)], Duration::MAX, self.stop.as_ref())?;
+            self.writing.wait([PollFd::new(&self.line, PollFlags::OUT)], Duration::MAX, self.stop.as_ref())?;
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Fails unless the error only says "not yet".
-fn must_wait(error: &io::Error) -> Result<(), Error> {
-    match Errno::from_io_error(error) {
-        Some(Errno::WOULDBLOCK | Errno::INTR) => Ok(()),
-        errno => Err(Error::Broken(errno.unwrap_or(Errno::IO))),
     }
 }

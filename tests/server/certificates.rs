@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rcgen::{KeyUsagePurpose, date_time_ymd};
-use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
 /// The names of a server on loopback.
 pub const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
@@ -57,6 +59,13 @@ impl Authority {
         self.sign(params)
     }
 
+    /// A certificate for a client.
+    pub fn client(&self) -> Identity {
+        let mut params = params(&["petar"]);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
     fn sign(&self, params: CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params.signed_by(&key, &self.issuer).expect("an authority signs");
@@ -81,18 +90,40 @@ impl Identity {
         }
     }
 
+    /// The certificate in DER.
+    pub fn certificate_der(&self) -> &[u8] {
+        &self.certificate
+    }
+
     /// The server's side of TLS 1.2 and 1.3 with this certificate.
     pub fn server_config(&self) -> Arc<ServerConfig> {
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring knows TLS 1.2 and 1.3")
-            .with_no_client_auth()
-            .with_single_cert(vec![self.certificate.clone()], key)
-            .expect("the key fits its certificate");
-        Arc::new(config)
+        let config = tls().with_no_client_auth().with_single_cert(vec![self.certificate.clone()], self.key());
+        Arc::new(config.expect("the key fits its certificate"))
     }
+
+    /// The same, for clients with a certificate of this authority alone.
+    pub fn server_config_demanding(&self, authority: &Authority) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(authority.pem.as_bytes()).expect("an authority has a certificate");
+        roots.add(root).expect("an authority may be trusted");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let config = tls()
+            .with_client_cert_verifier(verifier.expect("there is an authority"))
+            .with_single_cert(vec![self.certificate.clone()], self.key());
+        Arc::new(config.expect("the key fits its certificate"))
+    }
+
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()))
+    }
+}
+
+fn tls() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring knows TLS 1.2 and 1.3")
 }
 
 fn params(names: &[&str]) -> CertificateParams {

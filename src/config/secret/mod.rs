@@ -1,4 +1,4 @@
-//! The password of an account whose turn has come.
+//! The password, and the client's key, of an account whose turn has come.
 //!
 //! What the configuration says is final: a command that fails is not made up for by a prompt. Only where it says
 //! nothing are the service manager's credentials, netrc and the terminal tried, in this order. No error repeats
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::error::{exposed, reason};
 use super::file::{self, Exposure};
 use super::paths::Environment;
-use crate::account::{Account, Password, Secret, SecretKind};
+use crate::account::{Account, Identity, Password, Secret, SecretKind};
 use crate::stop::Stop;
 use crate::text;
 
@@ -57,6 +57,20 @@ pub enum SecretError {
         /// Who else could know.
         exposure: Exposure,
     },
+    /// The file of the client's certificate and key cannot be read.
+    UnreadableIdentity {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file of the client's certificate and key is no secret.
+    ExposedIdentity {
+        /// Its path.
+        path: PathBuf,
+        /// Who else could know.
+        exposure: Exposure,
+    },
     /// What was read cannot be a password.
     Unusable {
         /// Where it was read.
@@ -81,10 +95,13 @@ impl SecretError {
     pub fn is_transient(&self) -> bool {
         match self {
             SecretError::Failed { .. } | SecretError::Terminal(_) | SecretError::Stopped => true,
-            SecretError::Start { source, .. } | SecretError::Unreadable { source, .. } => {
+            SecretError::Start { source, .. }
+            | SecretError::Unreadable { source, .. }
+            | SecretError::UnreadableIdentity { source, .. } => {
                 !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
                     && !matches!(source.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::FileTooLarge)
             }
+            SecretError::ExposedIdentity { .. } => false,
             SecretError::Exposed { .. } | SecretError::Unusable { .. } | SecretError::Nowhere { .. } => false,
         }
     }
@@ -104,7 +121,9 @@ impl SecretError {
 impl std::error::Error for SecretError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            SecretError::Start { source, .. } | SecretError::Unreadable { source, .. } => Some(source),
+            SecretError::Start { source, .. }
+            | SecretError::Unreadable { source, .. }
+            | SecretError::UnreadableIdentity { source, .. } => Some(source),
             SecretError::Terminal(source) => Some(source),
             _ => None,
         }
@@ -123,7 +142,11 @@ impl fmt::Display for SecretError {
             SecretError::Unreadable { path, source } => {
                 write!(f, "cannot read the password from `{}`: {}", path.display(), reason(source))
             }
-            SecretError::Exposed { path, exposure } => f.write_str(&exposed(path, *exposure)),
+            SecretError::Exposed { path, exposure } => f.write_str(&exposed(path, "a password", *exposure)),
+            SecretError::UnreadableIdentity { path, source } => {
+                write!(f, "cannot read the client identity `{}`: {}", path.display(), reason(source))
+            }
+            SecretError::ExposedIdentity { path, exposure } => f.write_str(&exposed(path, "a key", *exposure)),
             SecretError::Unusable { origin, why } => write!(f, "the password from {origin} {why}"),
             SecretError::Terminal(source) => write!(f, "cannot ask for the password: {}", reason(source)),
             SecretError::Nowhere { .. } => f.write_str("no password, and no terminal to ask on"),
@@ -149,6 +172,21 @@ fn password_within(account: &Account, environment: &Environment, stop: &Stop) ->
         // Its tokens are the state's business, not the configuration's.
         Secret::OAuth2(_) => Err(SecretError::Nowhere { account: account.name.clone() }),
         Secret::Ambient => ambient(account, environment, stop),
+    }
+}
+
+/// Reads the client's certificate and key, if the account has one. Nobody else may be able to.
+pub fn client_identity(account: &Account) -> Result<Option<Identity>, SecretError> {
+    let Some(configured) = &account.tls.client_identity else { return Ok(None) };
+    let path = configured.path.clone();
+    let contents = match file::read(&path, LIMIT) {
+        Ok(contents) => contents,
+        Err(source) => return Err(SecretError::UnreadableIdentity { path, source }),
+    };
+    // The service manager's credentials are known by their folder.
+    match contents.exposure.filter(|_| !Environment::of_process().is_credential(&path)) {
+        Some(exposure) => Err(SecretError::ExposedIdentity { path, exposure }),
+        None => Ok(Some(Identity { path, octets: contents.octets, password: configured.password.clone() })),
     }
 }
 
@@ -235,14 +273,15 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::account::{Auth, Keep, Target, Tls, TlsMode};
+    use crate::account::{Auth, Keep, Route, Target, Tls, TlsMode};
 
     fn account(secret: Secret) -> Account {
         Account {
             name: "work".to_owned(),
             host: "pop.example.com".to_owned(),
             port: 995,
-            tls: Tls { mode: TlsMode::Implicit, ca_file: None },
+            route: Route::default(),
+            tls: Tls::new(TlsMode::Implicit),
             user: "petar".to_owned(),
             secret,
             auth: Auth::Auto,

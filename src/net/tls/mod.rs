@@ -1,47 +1,126 @@
-//! TLS: the only place that knows the TLS library, and what its failures mean.
+//! TLS: the only place that knows the TLS libraries, and what their failures mean.
 //!
-//! TLS 1.2 or newer; the chain and the name are verified always, there is no option that turns it off. A
-//! `tls_ca_file` replaces the system's authorities. Under the library lies a buffer of [`RECORDS`] octets,
+//! TLS 1.2 or newer; the chain and the name are verified, unless `tls_verify` is false. A `tls_ca_file` replaces the
+//! system's authorities. A `tls_pin` replaces them, too, and with them the name and the dates: who holds that key is
+//! the server. Pins beside a `tls_ca_file` are checked as well as it. Under the library lies a buffer of [`RECORDS`] octets,
 //! because OpenSSL reads the five octets of a record's header by themselves.
+
+mod native;
+#[cfg(not(any(windows, target_vendor = "apple")))]
+mod openssl;
+mod pin;
+#[cfg(all(test, not(any(windows, target_vendor = "apple"))))]
+mod tests_of_both;
 
 use super::Deadline;
 use super::error::{Error, TlsFailure, reason};
 use super::socket::Socket;
-use crate::account::{Tls, TlsMode};
+use crate::account::{Identity, Tls, TlsMode};
 use crate::text;
-use native_tls::{Certificate, HandshakeError, Protocol, TlsConnector, TlsStream};
+use pin::Seen;
 use std::collections::BTreeMap;
-use std::error::Error as _;
+use std::fmt;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// Room for several records (16 KiB each), so that a busy line is read in few system calls.
 const RECORDS: usize = 128 * 1024;
 
-/// An encrypted connection to a server whose certificate was verified.
+/// How every block of a PEM file begins (RFC 7468 §2).
+const PEM: &[u8] = b"-----BEGIN ";
+
+/// Makes sessions, by one of the libraries.
+trait Connector: Send + Sync {
+    /// `name` is asked for (SNI), and the certificate must carry it.
+    fn connect(&self, name: &str, records: Records) -> Result<Box<dyn Channel>, Refused>;
+}
+
+/// What is encrypted by one of the libraries.
+trait Channel: Read + Write + Send + fmt::Debug {
+    fn records(&self) -> &Records;
+    fn records_mut(&mut self) -> &mut Records;
+    /// What the server has shown, in DER.
+    fn certificate(&self) -> Option<Vec<u8>>;
+}
+
+/// Whose word counts for a certificate.
+enum Trust {
+    /// That of the system's authorities.
+    System,
+    /// That of the certificates in this PEM text alone.
+    Authorities(Vec<u8>),
+    /// Nobody's: any certificate will do for the library.
+    Anybody,
+}
+
+/// What a connector cannot be made of, in the words of the library.
+enum Unusable {
+    Trust(String),
+    Identity(String),
+}
+
+/// Why there is no session.
+enum Refused {
+    /// The socket below failed.
+    Below(Error),
+    /// The server does not speak TLS.
+    ClearText(String),
+    /// In the words of the library.
+    Library(String),
+}
+
+impl Refused {
+    /// An error of the socket comes out as it went in; the rest is in the library's text.
+    fn because(below: Option<&io::Error>, text: String) -> Self {
+        if let Some(error) = below.and_then(Error::of) {
+            return Refused::Below(error.clone());
+        }
+        let clear = below.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<ClearText>());
+        clear.map_or(Refused::Library(text), |ClearText(said)| Refused::ClearText(said.clone()))
+    }
+}
+
+/// An encrypted connection to a server whose certificate was checked as the account asks for.
 #[derive(Debug)]
-pub(super) struct Session(TlsStream<Records>);
+pub(super) struct Session(Box<dyn Channel>);
 
 impl Session {
-    pub(super) fn begin(mut socket: Socket, host: &str, tls: &Tls) -> Result<Self, Error> {
-        let connector = connector(tls.ca_file.as_deref())?;
+    pub(super) fn begin(socket: Socket, host: &str, tls: &Tls, identity: Option<&Identity>) -> Result<Self, Error> {
+        Self::with(&*connector(tls, identity)?, socket, host, tls)
+    }
+
+    fn with(connector: &dyn Connector, mut socket: Socket, host: &str, tls: &Tls) -> Result<Self, Error> {
+        let name = tls.name.as_deref().unwrap_or(host);
         socket.expect(Deadline::Handshake);
-        match connector.connect(certificate_name(host), Records::of(socket)) {
-            Ok(stream) => Ok(Session(stream)),
-            Err(HandshakeError::Failure(failure)) => Err(explain(&failure, host, tls)),
-            Err(HandshakeError::WouldBlock(_)) => unreachable!("to the library, the socket blocks"),
+        let channel = connector.connect(certificate_name(name), Records::of(socket));
+        let session = channel.map(Session).map_err(|refused| explain(refused, name, tls))?;
+        session.check_pins(name, tls)?;
+        Ok(session)
+    }
+
+    /// Before anything is sent to the server, or believed of it.
+    fn check_pins(&self, name: &str, tls: &Tls) -> Result<(), Error> {
+        if tls.pins.is_empty() {
+            return Ok(());
         }
+        let seen = self.0.certificate().map(|certificate| Seen::of(&certificate));
+        let failure = match seen {
+            Some(seen) if seen.matches(&tls.pins) => return Ok(()),
+            Some(seen) => TlsFailure::Pin { certificate: seen.certificate, key: seen.key },
+            None => TlsFailure::Other("the server shows no certificate".to_owned()),
+        };
+        Err(Error::Tls { host: name.to_owned(), failure })
     }
 
     pub(super) fn socket(&self) -> &Socket {
-        self.0.get_ref().reader.get_ref()
+        self.0.records().reader.get_ref()
     }
 
     pub(super) fn socket_mut(&mut self) -> &mut Socket {
-        self.0.get_mut().reader.get_mut()
+        self.0.records_mut().reader.get_mut()
     }
 }
 
@@ -49,7 +128,7 @@ impl Read for Session {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.0.read(buf) {
             // An end without close_notify. POP3 says itself where its replies end, so the session can tell.
-            Err(_) if self.0.get_ref().ended => Ok(0),
+            Err(_) if self.0.records().ended => Ok(0),
             outcome => outcome.map_err(unmasked),
         }
     }
@@ -69,7 +148,15 @@ impl Write for Session {
 fn unmasked(error: io::Error) -> io::Error {
     match Error::of(&error) {
         Some(_) => error,
-        None => Error::Garbled { reason: essence(&error.to_string()) }.into(),
+        None => interrupted(essence(&error.to_string())).into(),
+    }
+}
+
+/// Under TLS 1.3 a server judges the client's certificate after the handshake, and says so by an alert.
+fn interrupted(reason: String) -> Error {
+    match reason.contains(" alert ") {
+        true => Error::Alert { reason },
+        false => Error::Garbled { reason },
     }
 }
 
@@ -105,8 +192,8 @@ impl Records {
 #[derive(Debug)]
 struct ClearText(String);
 
-impl std::fmt::Display for ClearText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ClearText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
@@ -144,15 +231,15 @@ fn certificate_name(host: &str) -> &str {
 
 /// Loads what a handshake will need, while the caller resolves and connects.
 ///
-/// It is a favour to the user, not a duty: reading the system's authorities takes OpenSSL 3.0 some 70 ms, and
-/// native-tls reads them even when a `tls_ca_file` then replaces them. Without TLS this does nothing.
+/// It is a favour to the user, not a duty: where a library reads all of the system's authorities it takes some 70 ms.
+/// Without TLS, and with a client's identity, this does nothing.
 pub fn prepare(tls: &Tls) -> Preparation {
-    if tls.mode == TlsMode::None {
+    if tls.mode == TlsMode::None || tls.client_identity.is_some() {
         return Preparation(None);
     }
-    let ca_file = tls.ca_file.clone();
+    let tls = tls.clone();
     // An error is for the handshake to find.
-    Preparation(thread::Builder::new().name("tls".to_owned()).spawn(move || drop(connector(ca_file.as_deref()))).ok())
+    Preparation(thread::Builder::new().name("tls".to_owned()).spawn(move || drop(connector(&tls, None))).ok())
 }
 
 /// Loading in progress; to be held until the handshake. Its drop waits for the end of it, because OpenSSL must
@@ -171,54 +258,72 @@ impl Drop for Preparation {
 }
 
 /// The connectors of this run: accounts share them, for the cost of loading one see [`prepare`].
-static CONNECTORS: Mutex<BTreeMap<Option<PathBuf>, TlsConnector>> = Mutex::new(BTreeMap::new());
+static CONNECTORS: Mutex<BTreeMap<Key, Arc<dyn Connector>>> = Mutex::new(BTreeMap::new());
 
-fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Error> {
+/// Whether anybody has to vouch for the certificate, and the file that says who may.
+type Key = (bool, Option<PathBuf>);
+
+fn connector(tls: &Tls, identity: Option<&Identity>) -> Result<Arc<dyn Connector>, Error> {
+    if identity.is_some() {
+        return build(tls, identity);
+    }
     // Held while one is built, so that nobody else builds the same.
     let mut connectors = CONNECTORS.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = ca_file.map(Path::to_path_buf);
+    let key = (verifies(tls), tls.ca_file.clone());
     if let Some(known) = connectors.get(&key) {
         return Ok(known.clone());
     }
-    let built = build(ca_file)?;
+    let built = build(tls, None)?;
     connectors.insert(key, built.clone());
     Ok(built)
 }
 
-fn build(ca_file: Option<&Path>) -> Result<TlsConnector, Error> {
-    let mut builder = TlsConnector::builder();
-    builder.min_protocol_version(Some(Protocol::Tlsv12));
-    if let Some(path) = ca_file {
-        builder.disable_built_in_roots(true);
-        for authority in authorities(path)? {
-            builder.add_root_certificate(authority);
+/// True when somebody has to vouch for the certificate.
+fn verifies(tls: &Tls) -> bool {
+    tls.verify && (tls.pins.is_empty() || tls.ca_file.is_some())
+}
+
+fn build(tls: &Tls, identity: Option<&Identity>) -> Result<Arc<dyn Connector>, Error> {
+    let trust = match &tls.ca_file {
+        _ if !verifies(tls) => Trust::Anybody,
+        Some(path) => authorities(path)?,
+        None => Trust::System,
+    };
+    let built = choose(&trust, identity).map_err(|unusable| match (unusable, &tls.ca_file, identity) {
+        (Unusable::Identity(text), _, Some(identity)) => {
+            Error::ClientIdentity { path: identity.path.clone(), reason: essence(&text) }
         }
+        (Unusable::Trust(text), Some(path), _) => Error::CaFile { path: path.clone(), reason: essence(&text) },
+        (Unusable::Trust(text) | Unusable::Identity(text), ..) => Error::Library { reason: essence(&text) },
+    })?;
+    Ok(built.into())
+}
+
+/// By the library that needs the least time for it.
+fn choose(trust: &Trust, identity: Option<&Identity>) -> Result<Box<dyn Connector>, Unusable> {
+    #[cfg(not(any(windows, target_vendor = "apple")))]
+    if let Some(connector) = openssl::connector(trust, identity) {
+        return connector;
     }
-    builder.build().map_err(|failure| Error::Library { reason: essence(&failure.to_string()) })
+    native::connector(trust, identity)
 }
 
 /// Every certificate of a PEM file.
-fn authorities(path: &Path) -> Result<Vec<Certificate>, Error> {
+fn authorities(path: &Path) -> Result<Trust, Error> {
     let unusable = |reason: String| Error::CaFile { path: path.to_path_buf(), reason };
     let pem = fs::read(path).map_err(|failure| unusable(reason(&failure)))?;
-    let certificates = Certificate::stack_from_pem(&pem).map_err(|failure| unusable(essence(&failure.to_string())))?;
-    match certificates.is_empty() {
-        true => Err(unusable("there is no PEM certificate in it".to_owned())),
-        false => Ok(certificates),
+    match memchr::memmem::find(&pem, b"CERTIFICATE-----") {
+        Some(_) => Ok(Trust::Authorities(pem)),
+        None => Err(unusable("there is no PEM certificate in it".to_owned())),
     }
 }
 
-/// What a failed handshake means: an error of the socket comes out as it went in, the rest is in OpenSSL's
-/// text, the only thing that native-tls passes on.
-fn explain(failure: &native_tls::Error, host: &str, tls: &Tls) -> Error {
-    let below = failure.source().and_then(|source| source.downcast_ref::<io::Error>());
-    if let Some(error) = below.and_then(Error::of) {
-        return error.clone();
-    }
-    let clear = below.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<ClearText>());
-    let failure = match clear {
-        Some(ClearText(said)) => TlsFailure::NotTls { said: said.clone(), implicit: tls.mode == TlsMode::Implicit },
-        None => classify(&failure.to_string(), tls.ca_file.as_deref()),
+/// What a failed handshake means.
+fn explain(refused: Refused, host: &str, tls: &Tls) -> Error {
+    let failure = match refused {
+        Refused::Below(error) => return error,
+        Refused::ClearText(said) => TlsFailure::NotTls { said, implicit: tls.mode == TlsMode::Implicit },
+        Refused::Library(text) => classify(&text, tls.ca_file.as_deref()),
     };
     Error::Tls { host: host.to_owned(), failure }
 }

@@ -1,0 +1,87 @@
+//! What both libraries must do alike.
+
+use super::*;
+use crate::account::{Password, Pin};
+use crate::stop::Stop;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+/// A server for one handshake with a certificate that nobody vouches for: its PEM, and a socket to it.
+fn self_signed() -> (String, Socket) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().unwrap();
+        let _ = ServerConnection::new(Arc::new(config)).unwrap().complete_io(&mut tcp);
+    });
+    let tcp = TcpStream::connect(address).unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    let socket = Socket::new(tcp.into(), Some(address), Duration::from_secs(60), Stop::new().unwrap());
+    (certificate.pem(), socket)
+}
+
+/// One connector of each library.
+fn connectors(trust: &Trust) -> Vec<Box<dyn Connector>> {
+    let both = [native::connector(trust, None).ok(), openssl::connector(trust, None).and_then(Result::ok)];
+    both.into_iter().flatten().collect()
+}
+
+/// What becomes of a session with a server that nobody vouches for, by either library.
+fn outcomes(trust: impl Fn(String) -> Trust, name: &str, tls: &Tls) -> Vec<Option<String>> {
+    let libraries = connectors(&Trust::Anybody).len();
+    let outcome = |library: usize| {
+        let (pem, socket) = self_signed();
+        let connector = connectors(&trust(pem)).swap_remove(library);
+        Session::with(&*connector, socket, name, tls).err().map(|error| error.to_string())
+    };
+    (0..libraries).map(outcome).collect()
+}
+
+#[test]
+fn both_libraries_trust_the_same() {
+    let tls = Tls::new(TlsMode::Implicit);
+    let named = |pem: String| Trust::Authorities(pem.into_bytes());
+    assert_eq!(outcomes(named, "127.0.0.1", &tls), [None, None]);
+    let wrong = "the certificate of the server is not for `192.0.2.1`".to_owned();
+    assert_eq!(outcomes(named, "192.0.2.1", &tls), [Some(wrong.clone()), Some(wrong)]);
+    let stranger = |_| Trust::Authorities(self_signed().0.into_bytes());
+    let unknown = "the certificate of `127.0.0.1` is self-signed, and this system does not trust it".to_owned();
+    assert_eq!(outcomes(stranger, "127.0.0.1", &tls), [Some(unknown.clone()), Some(unknown)]);
+}
+
+#[test]
+fn both_libraries_show_the_certificate_to_be_pinned() {
+    let tls = Tls { pins: vec![Pin([0; 32])], ..Tls::new(TlsMode::Implicit) };
+    for outcome in outcomes(|_| Trust::Anybody, "127.0.0.1", &tls) {
+        let text = outcome.unwrap();
+        assert!(text.contains("matches no `tls_pin`: its fingerprint is `sha256:"), "{text}");
+        assert!(text.contains(", that of its key `sha256:"), "{text}");
+    }
+}
+
+#[test]
+fn both_libraries_read_an_identity() {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["petar".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let read = |octets: Vec<u8>| {
+        let identity = Identity { path: "me".into(), octets, password: Some(Password::new("")) };
+        let by_openssl = openssl::connector(&Trust::Anybody, Some(&identity)).expect("it serves anybody");
+        [native::connector(&Trust::Anybody, Some(&identity)).is_ok(), by_openssl.is_ok()]
+    };
+    assert_eq!(read([certificate.pem(), key.serialize_pem()].concat().into()), [true, true]);
+    assert_eq!(read([key.serialize_pem(), certificate.pem()].concat().into()), [true, true]);
+    assert_eq!(read(certificate.pem().into()), [false, false]);
+    assert_eq!(read(b"neither".to_vec()), [false, false]);
+}
