@@ -6,10 +6,11 @@
 mod line;
 mod transfer;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::account::{Account, TlsMode};
+use crate::account::{Account, Auth, Password, TlsMode};
 use crate::config;
 use crate::deliver;
 use crate::header;
@@ -122,15 +123,19 @@ impl<'f> Fetch<'f> {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let password =
-            config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
-                Some(signal) => Failure::Stopped(signal),
-                None => Failure::Secret(error),
-            })?;
-        Ok(Credentials { user: self.account.user.clone(), password, auth: self.account.auth })
+        let Account { user, secret, auth, .. } = self.account;
+        let password = if auth.needs_secret() { self.password()? } else { Password::new("") };
+        Ok(Credentials { user: user.clone(), password, kind: secret.kind(), auth: *auth })
     }
 
-    fn log_in(&self, credentials: &Credentials) -> Result<Transaction<Line<'f>>, Failure> {
+    fn password(&self) -> Result<Password, Failure> {
+        config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
+            Some(signal) => Failure::Stopped(signal),
+            None => Failure::Secret(error),
+        })
+    }
+
+    fn log_in(&mut self, credentials: &Credentials) -> Result<Transaction<Line<'f>>, Failure> {
         let account = self.account;
         self.bar.phase("connecting");
         let stream = net::connect(&account.host, account.port, account.timeout, &self.run.stop)?;
@@ -147,6 +152,9 @@ impl<'f> Fetch<'f> {
             session.capa()?;
         }
         self.bar.phase("logging in");
+        if account.auth == Auth::Auto && !is_loopback(&account.host) && session.exposes_secret(credentials) {
+            self.summary.notices.push(Notice::SecretInClear { host: account.host.clone() });
+        }
         session.authenticate(credentials).map_err(|error| self.login_failure(error))
     }
 
@@ -167,6 +175,7 @@ impl<'f> Fetch<'f> {
             progress: self.run.progress,
             account: &self.account.name,
             secret: credentials.password.clone(),
+            responses: vec![],
         });
         Line::new(stream, trace)
     }
@@ -275,6 +284,14 @@ impl<'f> Fetch<'f> {
         ledger.settle(&self.account.maildrop(), |fact| listed[fact as usize], now)?;
         Ok(())
     }
+}
+
+/// True for an address or a name that never leaves this machine (RFC 6761 §6.3).
+fn is_loopback(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// True when the listing surely has every message: only then does an absent id mean an absent message.

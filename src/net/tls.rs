@@ -36,6 +36,11 @@ impl Session {
         }
     }
 
+    /// A hash of the server's certificate. It outlives the versions of TLS: it is the same in 1.3.
+    pub(super) fn server_end_point(&self) -> Option<Vec<u8>> {
+        self.0.tls_server_end_point().ok().flatten()
+    }
+
     pub(super) fn socket(&self) -> &Socket {
         self.0.get_ref().reader.get_ref()
     }

@@ -5,7 +5,9 @@ use std::io;
 
 use super::command::Verb;
 use super::connection::Awaited;
+use super::method::Method;
 use super::reply::ResponseCode;
+use super::sasl::{Explanation, Mechanism, Problem};
 use crate::text::printable;
 
 /// A session that could not go on. Nothing is deleted on the server, unless it was QUIT that failed: then the
@@ -33,10 +35,28 @@ pub enum Error {
     },
     /// The login was answered with `-ERR`.
     LoginRefused {
+        /// How it was tried.
+        method: Method,
         /// The response code, where one was sent.
         code: Option<ResponseCode>,
         /// The server's words.
         text: Vec<u8>,
+        /// What the mechanism's own messages told about it.
+        explanation: Option<Box<Explanation>>,
+    },
+    /// popfetch gave an exchange of AUTH up.
+    Exchange {
+        /// The mechanism.
+        mechanism: Mechanism,
+        /// Why.
+        problem: Problem,
+    },
+    /// No mechanism that the account could use is announced; nothing secret was sent.
+    NoMechanism {
+        /// What was looked for.
+        wanted: &'static str,
+        /// What the server announces.
+        offered: Vec<String>,
     },
     /// A command that the session cannot do without was answered with `-ERR`.
     Refused {
@@ -101,6 +121,9 @@ impl Error {
     /// The server's own words, in quotes and safe to print; empty for an error that it did not word.
     pub fn words(&self) -> String {
         match self {
+            Error::LoginRefused { text, explanation: Some(explanation), .. } => {
+                format!("{}: {explanation}", words(text))
+            }
             Error::Unwelcome { text, .. } | Error::LoginRefused { text, .. } | Error::Refused { text, .. } => {
                 words(text)
             }
@@ -115,7 +138,14 @@ impl fmt::Display for Error {
             Error::Io { awaited, source } => write!(f, "waiting for {awaited}: {source}"),
             Error::Closed { awaited } => write!(f, "the server closed the connection instead of sending {awaited}"),
             Error::Unwelcome { text, .. } => write!(f, "the server turned us away: {}", words(text)),
-            Error::LoginRefused { text, .. } => write!(f, "the server refused the login: {}", words(text)),
+            Error::LoginRefused { .. } => write!(f, "the server refused the login: {}", self.words()),
+            Error::Exchange { mechanism, problem } => {
+                write!(f, "the login with {} failed: {problem}", mechanism.name())
+            }
+            Error::NoMechanism { wanted, offered } => {
+                let offered = printable(offered.join(", ").as_bytes());
+                write!(f, "the server does not offer {wanted}, but {offered}; no secret was sent")
+            }
             Error::Refused { verb, text, .. } => write!(f, "the server refused {verb}: {}", words(text)),
             Error::NotOffered(Missing::Stls) => f.write_str("the server does not offer STLS; no password was sent"),
             Error::NotOffered(Missing::ApopTimestamp) => {
