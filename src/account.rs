@@ -195,6 +195,23 @@ impl Password {
         }
     }
 
+    /// Octets in which the secret is masked, for what is cut before it is shown: of a secret cut in two,
+    /// [`Password::masked_in`] knows neither half.
+    pub fn masked_in_octets(&self, octets: &[u8]) -> Vec<u8> {
+        let secret = self.0.as_bytes();
+        let mut masked = Vec::with_capacity(octets.len());
+        let mut rest = octets;
+        while secret.len() >= 4
+            && let Some(at) = memchr::memmem::find(rest, secret)
+        {
+            masked.extend_from_slice(&rest[..at]);
+            masked.extend_from_slice(b"****");
+            rest = &rest[at + secret.len()..];
+        }
+        masked.extend_from_slice(rest);
+        masked
+    }
+
     /// The secret itself, for the one place that sends it.
     pub fn reveal(&self) -> &str {
         &self.0

@@ -12,6 +12,9 @@ mod floors;
 /// Login, STLS, capabilities, listings, refusals, deadlines: the server's point of view.
 mod session;
 
+/// AUTH: every mechanism, its forms, refusals and traces.
+mod sasl;
+
 /// What arrives in a Maildir, an mbox or an MDA: octets, names, modes, locks.
 mod delivery;
 

@@ -76,11 +76,16 @@ impl Transport for Line<'_> {
             Trace::Sent(command) => format!("{account}: C: {}", printable(command.to_string().as_bytes())),
             // A challenge: with the salt and the signature of SCRAM anybody could try passwords at home.
             Trace::Received([b'+', b' ', _, ..]) => format!("{account}: S: + ****"),
-            Trace::Received(line) => format!("{account}: S: {}", printable(line)),
+            Trace::Received(line) => {
+                let line = responses
+                    .iter()
+                    .chain([&*secret])
+                    .fold(line.to_vec(), |line, secret| secret.masked_in_octets(&line));
+                format!("{account}: S: {}", printable(&line))
+            }
             Trace::Message(octets) => format!("{account}: S: ({octets} octets of message text) ."),
         };
-        let line = responses.iter().fold(secret.masked_in(&line), |line, response| response.masked_in(&line));
-        progress.println(&line);
+        progress.println(&secret.masked_in(&line));
     }
 
     fn is_encrypted(&self) -> bool {

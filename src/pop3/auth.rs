@@ -11,6 +11,7 @@ use super::error::Error;
 use super::method::Method;
 use super::reply::Status;
 use super::sasl::{Exchange, Mechanism, Problem};
+use crate::account::Password;
 
 /// A command line is at most 255 octets long, CRLF included (RFC 5034 §4).
 const LINE: usize = 255;
@@ -23,6 +24,7 @@ pub fn auth<T: Transport>(
     connection: &mut Connection<T>,
     mechanism: Mechanism,
     mut exchange: Box<dyn Exchange>,
+    secret: &Password,
 ) -> Result<(), Error> {
     let mut initial = exchange.initial().map(|octets| STANDARD.encode(octets));
     let inline = initial.take_if(|response| fits(mechanism, response));
@@ -34,7 +36,11 @@ pub fn auth<T: Transport>(
         connection.flush(awaited)?;
         let response = match connection.status(awaited, Expected::Reply)? {
             Status::Ok(_) => return exchange.accepted().map_err(|problem| Error::Exchange { mechanism, problem }),
-            Status::Err(text) => return Err(refused(Refused::new(text), mechanism, &sent, exchange.as_ref())),
+            Status::Err(text) => {
+                // A server that repeats what it was sent is not repeated.
+                let text = secret.masked_in_octets(&Password::new(sent).masked_in_octets(text));
+                return Err(refused(&text, mechanism, exchange.as_ref()));
+            }
             Status::Challenge(challenge) => match initial.take() {
                 Some(initial) => Ok(initial),
                 None => respond(exchange.as_mut(), challenge),
@@ -69,10 +75,8 @@ fn give_up<T: Transport>(connection: &mut Connection<T>, mechanism: Mechanism, p
     Error::Exchange { mechanism, problem }
 }
 
-/// A server that repeats what it was sent is not repeated.
-fn refused(Refused { code, text }: Refused, mechanism: Mechanism, sent: &str, exchange: &dyn Exchange) -> Error {
-    let text = String::from_utf8_lossy(&text);
-    let text = if sent.len() < 4 { text.into_owned() } else { text.replace(sent, "****") };
-    let (method, explanation) = (Method::Sasl(mechanism), exchange.explanation().map(Box::new));
-    Error::LoginRefused { method, code, text: text.into_bytes(), explanation }
+fn refused(text: &[u8], mechanism: Mechanism, exchange: &dyn Exchange) -> Error {
+    let Refused { code, text } = Refused::new(text);
+    let explanation = exchange.explanation().map(Box::new);
+    Error::LoginRefused { method: Method::Sasl(mechanism), code, text, explanation }
 }

@@ -105,7 +105,7 @@ impl<T: Transport> Authorization<T> {
                 let binding = self.connection.io().server_end_point();
                 let exchange =
                     mechanism.begin(credentials, binding).map_err(|problem| Error::Exchange { mechanism, problem })?;
-                auth(&mut self.connection, mechanism, exchange)?;
+                auth(&mut self.connection, mechanism, exchange, &credentials.password)?;
             }
         }
         Transaction::begin(self.connection, self.capabilities)
@@ -135,7 +135,10 @@ impl<T: Transport> Authorization<T> {
     fn apop(&mut self, credentials: &Credentials) -> Result<(), Error> {
         let timestamp = self.timestamp.as_deref().ok_or(Error::NotOffered(Missing::ApopTimestamp))?;
         let digest = sasl::apop(timestamp, credentials);
-        let refused = |refused| login_refused(Method::Apop, refused);
+        let refused = |Refused { code, text }| {
+            let text = Password::new(digest.as_str()).masked_in_octets(&text);
+            login_refused(Method::Apop, Refused { code, text })
+        };
         self.connection.command(Command::Apop(&credentials.user, &digest))?.map_err(refused)?;
         Ok(())
     }

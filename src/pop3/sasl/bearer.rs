@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::scram::escaped;
 use super::{Exchange, Explanation, Problem};
+use crate::account::Password;
 use crate::pop3::authorization::Credentials;
 use crate::text::printable;
 
@@ -17,6 +18,8 @@ pub struct Bearer {
     initial: Option<Vec<u8>>,
     /// What is answered to the explanation of a refusal.
     dummy: &'static [u8],
+    /// Not to be shown where a server repeats it.
+    token: Password,
     error: Option<TokenError>,
 }
 
@@ -24,13 +27,13 @@ impl Bearer {
     /// The explanation is answered with an empty line, as Google documents it.
     pub fn xoauth2(Credentials { user, password, .. }: &Credentials) -> Self {
         let initial = format!("user={user}\x01auth=Bearer {}\x01\x01", password.reveal());
-        Bearer { initial: Some(initial.into()), dummy: b"", error: None }
+        Bearer { initial: Some(initial.into()), dummy: b"", token: password.clone(), error: None }
     }
 
     /// The explanation is answered with a single control-A (RFC 7628 §3.2.3).
     pub fn oauthbearer(Credentials { user, password, .. }: &Credentials) -> Self {
         let initial = format!("n,a={},\x01auth=Bearer {}\x01\x01", escaped(user), password.reveal());
-        Bearer { initial: Some(initial.into()), dummy: b"\x01", error: None }
+        Bearer { initial: Some(initial.into()), dummy: b"\x01", token: password.clone(), error: None }
     }
 }
 
@@ -43,7 +46,7 @@ impl Exchange for Bearer {
         if self.error.is_some() {
             return Err(Problem::Unexpected);
         }
-        self.error = Some(TokenError::parse(challenge));
+        self.error = Some(TokenError::parse(&self.token.masked_in_octets(challenge)));
         Ok(self.dummy.to_vec())
     }
 
