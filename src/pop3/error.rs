@@ -106,6 +106,7 @@ impl Error {
         match self {
             Error::Io { .. } | Error::Closed { .. } => true,
             Error::Unwelcome { code, .. } => code.is_none_or(|code| code.is_transient()),
+            Error::LoginRefused { code: None, text, .. } => says_later(text),
             Error::LoginRefused { code, .. } | Error::Refused { code, .. } => {
                 code.is_some_and(|code| code.is_transient())
             }
@@ -170,6 +171,15 @@ impl std::error::Error for Error {
             _ => None,
         }
     }
+}
+
+/// Servers without response codes say in words that a refusal will pass: "Temporary authentication failure" (Dovecot
+/// without RESP-CODES), "temporarily unavailable", "too many connections".
+fn says_later(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["temporar", "too many", "try again later"]
+        .iter()
+        .any(|words| memchr::memmem::find(&text, words.as_bytes()).is_some())
 }
 
 fn words(text: &[u8]) -> String {

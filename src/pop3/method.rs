@@ -21,13 +21,14 @@ pub enum Method {
 }
 
 /// The ways for a password, strongest first, over a line that anybody may read. Whatever keeps the password to itself
-/// comes before what sends it; CRAM-MD5 before APOP, whose bare MD5 tells something to a server that chooses its
-/// timestamps (CVE-2007-1558).
+/// comes before what sends it. APOP and CRAM-MD5 are equals here: who listens can try passwords on either, and who can
+/// change the line need not break bare MD5 (CVE-2007-1558), since he may announce PLAIN alone. APOP takes one round
+/// trip and CRAM-MD5 two.
 const IN_CLEAR: [Method; 7] = [
     Method::Sasl(Mechanism::ScramSha256),
     Method::Sasl(Mechanism::ScramSha1),
-    Method::Sasl(Mechanism::CramMd5),
     Method::Apop,
+    Method::Sasl(Mechanism::CramMd5),
     Method::Sasl(Mechanism::Plain),
     Method::User,
     Method::Sasl(Mechanism::Login),
@@ -158,16 +159,17 @@ mod tests {
         for (lines, in_clear, under_tls) in [
             (&[all, "USER"][..], "SCRAM-SHA-256", "SCRAM-SHA-256"),
             (&["SASL PLAIN SCRAM-SHA-1"], "SCRAM-SHA-1", "SCRAM-SHA-1"),
-            (&["SASL PLAIN LOGIN CRAM-MD5", "USER"], "CRAM-MD5", "PLAIN"),
+            (&["SASL PLAIN LOGIN CRAM-MD5", "USER"], "APOP", "PLAIN"),
             (&["SASL PLAIN", "USER"], "APOP", "PLAIN"),
             (&["SASL LOGIN", "USER"], "APOP", "USER"),
             (&["SASL LOGIN"], "APOP", "LOGIN"),
-            (&["SASL CRAM-MD5"], "CRAM-MD5", "CRAM-MD5"),
+            (&["SASL CRAM-MD5"], "APOP", "CRAM-MD5"),
             (&["SASL XOAUTH2"], "APOP", "APOP"),
             (&[], "APOP", "USER"),
         ] {
             assert_eq!(chosen(&password, lines, true), [in_clear, under_tls], "{lines:?}");
         }
+        assert_eq!(chosen(&password, &["SASL PLAIN CRAM-MD5"], false), ["CRAM-MD5", "PLAIN"]);
         assert_eq!(chosen(&password, &["SASL PLAIN"], false), ["PLAIN"; 2]);
         assert_eq!(chosen(&password, &[], false), ["USER"; 2]);
     }
