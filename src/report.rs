@@ -251,10 +251,20 @@ fn session_hint(error: &pop3::Error) -> Option<String> {
         pop3::Error::NotOffered(pop3::Missing::ApopTimestamp) => {
             Some("leave `auth` out, or use `auth = \"user\"`".into())
         }
-        pop3::Error::NoMechanism { .. } => Some("leave `auth` out, or name one that the server offers".into()),
+        pop3::Error::NoMechanism { offered, .. } if takes_only_tokens(offered) => Some(
+            "the server takes only OAuth 2.0 tokens: let `password_command` print one, with `auth = \"xoauth2\"`"
+                .into(),
+        ),
+        pop3::Error::NoMechanism { .. } => {
+            Some("name a way with `auth` that the server offers, and give what it takes".into())
+        }
         pop3::Error::Exchange { problem, .. } => exchange_hint(problem).map(str::to_owned),
         _ => None,
     }
+}
+
+fn takes_only_tokens(mechanisms: &[String]) -> bool {
+    !mechanisms.is_empty() && mechanisms.iter().all(|name| name == "XOAUTH2" || name == "OAUTHBEARER")
 }
 
 fn exchange_hint(problem: &pop3::Problem) -> Option<&'static str> {

@@ -16,10 +16,7 @@ use crate::account::Password;
 /// A command line is at most 255 octets long, CRLF included (RFC 5034 §4).
 const LINE: usize = 255;
 
-/// No mechanism takes more responses; LOGIN and SCRAM, in two lines, take three.
-const RESPONSES: usize = 5;
-
-/// Logs in.
+/// Logs in. A server cannot ask for ever: every exchange knows how many challenges are due.
 pub fn auth<T: Transport>(
     connection: &mut Connection<T>,
     mechanism: Mechanism,
@@ -32,7 +29,7 @@ pub fn auth<T: Transport>(
     let awaited = Awaited::Reply(command.verb());
     connection.queue(command);
     let mut sent = inline.unwrap_or_default();
-    for _ in 0..=RESPONSES {
+    loop {
         connection.flush(awaited)?;
         let response = match connection.status(awaited, Expected::Reply)? {
             Status::Ok(_) => return exchange.accepted().map_err(|problem| Error::Exchange { mechanism, problem }),
@@ -52,7 +49,6 @@ pub fn auth<T: Transport>(
         }
         connection.queue(Command::Continuation(&sent));
     }
-    Err(give_up(connection, mechanism, Problem::Unexpected))
 }
 
 /// outlook.office365.com takes XOAUTH2 in two lines only, everybody else takes it so, too, and a token is longer than

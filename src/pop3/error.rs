@@ -143,6 +143,9 @@ impl fmt::Display for Error {
             Error::Exchange { mechanism, problem } => {
                 write!(f, "the login with {} failed: {problem}", mechanism.name())
             }
+            Error::NoMechanism { wanted, offered } if offered.is_empty() => {
+                write!(f, "the server does not offer {wanted}; no secret was sent")
+            }
             Error::NoMechanism { wanted, offered } => {
                 let offered = printable(offered.join(", ").as_bytes());
                 write!(f, "the server does not offer {wanted}, but {offered}; no secret was sent")

@@ -187,6 +187,8 @@ mod tests {
         assert_eq!(chosen(&token, &["SASL XOAUTH2 OAUTHBEARER"], true), ["OAUTHBEARER"; 2]);
         let error = "the server does not offer OAUTHBEARER or XOAUTH2, but PLAIN; no secret was sent";
         assert_eq!(chosen(&token, &["SASL PLAIN", "USER"], true), [error; 2]);
+        let error = "the server does not offer OAUTHBEARER or XOAUTH2; no secret was sent";
+        assert_eq!(chosen(&token, &["USER"], true), [error; 2]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{Exchange, Explanation, Problem};
 use crate::pop3::authorization::Credentials;
 
 /// RFC 5802 §5.1 and RFC 7677 §4 ask for 4096 at least: with fewer, whoever plays the server finds the password by
-/// trying. A million takes a second or so; beyond it, a server could keep the program busy for as long as it likes.
+/// trying. With any number, a server could keep the program busy for as long as it likes.
 const ITERATIONS: (u64, u64) = (4096, 1_000_000);
 
 /// Random octets in our nonce.
