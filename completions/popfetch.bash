@@ -61,7 +61,7 @@ _popfetch() {
                     return 0
                     ;;
                 --auth)
-                    COMPREPLY=($(compgen -W "auto user plain apop" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto user plain apop login cram-md5 scram-sha-1 scram-sha-1-plus scram-sha-256 scram-sha-256-plus external xoauth2 oauthbearer" -- "${cur}"))
                     return 0
                     ;;
                 --timeout)
@@ -123,7 +123,7 @@ _popfetch() {
                     return 0
                     ;;
                 --auth)
-                    COMPREPLY=($(compgen -W "auto user plain apop" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto user plain apop login cram-md5 scram-sha-1 scram-sha-1-plus scram-sha-256 scram-sha-256-plus external xoauth2 oauthbearer" -- "${cur}"))
                     return 0
                     ;;
                 --timeout)

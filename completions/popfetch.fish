@@ -36,7 +36,16 @@ complete -c popfetch -n "__fish_popfetch_needs_command" -l ca-file -d 'Trust the
 complete -c popfetch -n "__fish_popfetch_needs_command" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
-apop\t''"
+apop\t''
+login\t''
+cram-md5\t''
+scram-sha-1\t''
+scram-sha-1-plus\t''
+scram-sha-256\t''
+scram-sha-256-plus\t''
+external\t''
+xoauth2\t''
+oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_needs_command" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l config -d 'Read this configuration, TOML or JSON; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_needs_command" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
@@ -64,7 +73,16 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l ca-file -d '
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
-apop\t''"
+apop\t''
+login\t''
+cram-md5\t''
+scram-sha-1\t''
+scram-sha-1-plus\t''
+scram-sha-256\t''
+scram-sha-256-plus\t''
+external\t''
+xoauth2\t''
+oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l config -d 'Read this configuration, TOML or JSON; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F

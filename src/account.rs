@@ -201,17 +201,42 @@ pub enum TlsMode {
     None,
 }
 
-/// How to log in.
+/// How to log in. All but the first, [`Auth::User`] and [`Auth::Apop`] are mechanisms of AUTH (RFC 5034).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auth {
-    /// AUTH PLAIN where the server announces it, else USER and PASS.
+    /// The strongest way that both sides know.
     Auto,
     /// USER and PASS (RFC 1939 §7).
     User,
-    /// AUTH PLAIN (RFC 4616, RFC 5034).
+    /// PLAIN (RFC 4616).
     Plain,
     /// APOP (RFC 1939 §7).
     Apop,
+    /// LOGIN, which no RFC defines.
+    Login,
+    /// CRAM-MD5 (RFC 2195).
+    CramMd5,
+    /// SCRAM-SHA-1 (RFC 5802).
+    ScramSha1,
+    /// SCRAM-SHA-1-PLUS: bound to the server's certificate (RFC 5929 §4).
+    ScramSha1Plus,
+    /// SCRAM-SHA-256 (RFC 7677).
+    ScramSha256,
+    /// SCRAM-SHA-256-PLUS: bound to the server's certificate (RFC 5929 §4).
+    ScramSha256Plus,
+    /// EXTERNAL (RFC 4422 appendix A): TLS has said who it is, with a client certificate.
+    External,
+    /// XOAUTH2, Google's and Microsoft's form of bearer tokens.
+    XOAuth2,
+    /// OAUTHBEARER (RFC 7628).
+    OAuthBearer,
+}
+
+impl Auth {
+    /// False when nothing secret is sent, so that nobody need be asked for it.
+    pub fn needs_secret(self) -> bool {
+        self != Auth::External
+    }
 }
 
 /// Where the messages of an account go.
@@ -322,7 +347,7 @@ pub enum Flow {
     },
 }
 
-/// A password: it can be used, but not printed.
+/// A password, or a token: it can be used, but not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
@@ -340,6 +365,23 @@ impl Password {
             0..4 => text.to_owned(),
             _ => text.replace(&shown, "****"),
         }
+    }
+
+    /// Octets in which the secret is masked, for what is cut before it is shown: of a secret cut in two,
+    /// [`Password::masked_in`] knows neither half.
+    pub fn masked_in_octets(&self, octets: &[u8]) -> Vec<u8> {
+        let secret = self.0.as_bytes();
+        let mut masked = Vec::with_capacity(octets.len());
+        let mut rest = octets;
+        while secret.len() >= 4
+            && let Some(at) = memchr::memmem::find(rest, secret)
+        {
+            masked.extend_from_slice(&rest[..at]);
+            masked.extend_from_slice(b"****");
+            rest = &rest[at + secret.len()..];
+        }
+        masked.extend_from_slice(rest);
+        masked
     }
 
     /// The secret itself, for the one place that sends it.

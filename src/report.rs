@@ -1,6 +1,8 @@
 //! What is said about a run: notices, failures with their hints, the summary line, JSON; and the exit status, which is
 //! made here and nowhere else.
 
+mod refusals;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -240,7 +242,7 @@ impl Failure {
                 "the next run gets a new access token; when that is refused too, run `popfetch login {}`",
                 shell_words::quote(account)
             )),
-            Failure::Login { error, .. } => session_hint(error),
+            Failure::Login { server, error, .. } => login_hint(server, error),
             Failure::Ledger(error) => error.hint(),
             Failure::Stopped(_) => None,
         }
@@ -277,10 +279,14 @@ fn session_status(error: &pop3::Error) -> Status {
     match error {
         _ if error.is_transient() => Status::Temporary,
         pop3::Error::LoginRefused { .. } => Status::LoginRefused,
-        pop3::Error::NotOffered(_) | pop3::Error::InjectedBeforeTls | pop3::Error::Unwelcome { .. } => {
-            Status::Unavailable
+        pop3::Error::NotOffered(_)
+        | pop3::Error::NoMechanism { .. }
+        | pop3::Error::InjectedBeforeTls
+        | pop3::Error::Unwelcome { .. } => Status::Unavailable,
+        pop3::Error::Exchange { problem: pop3::Problem::NoBinding, .. } => Status::Unavailable,
+        pop3::Error::Unsendable | pop3::Error::Exchange { problem: pop3::Problem::Unpreparable, .. } => {
+            Status::Configuration
         }
-        pop3::Error::Unsendable => Status::Configuration,
         _ => Status::Protocol,
     }
 }
@@ -294,8 +300,39 @@ fn session_hint(error: &pop3::Error) -> Option<String> {
         pop3::Error::NotOffered(pop3::Missing::ApopTimestamp) => {
             Some("leave `auth` out, or use `auth = \"user\"`".into())
         }
-        pop3::Error::LoginRefused { .. } if !error.is_transient() => {
-            Some("check `user` and the password; some providers want an app password, or POP3 switched on first".into())
+        pop3::Error::NoMechanism { offered, .. } if takes_only_tokens(offered) => Some(
+            "the server takes only OAuth 2.0 tokens: let `password_command` print one, with `auth = \"xoauth2\"`"
+                .into(),
+        ),
+        pop3::Error::NoMechanism { .. } => {
+            Some("name a way with `auth` that the server offers, and give what it takes".into())
+        }
+        pop3::Error::Exchange { problem, .. } => exchange_hint(problem).map(str::to_owned),
+        _ => None,
+    }
+}
+
+fn takes_only_tokens(mechanisms: &[String]) -> bool {
+    !mechanisms.is_empty() && mechanisms.iter().all(|name| name == "XOAUTH2" || name == "OAUTHBEARER")
+}
+
+fn exchange_hint(problem: &pop3::Problem) -> Option<&'static str> {
+    match problem {
+        pop3::Problem::WrongProof | pop3::Problem::NoProof => Some(
+            "this may not be your provider's server: the password was not sent, and is not to be sent in another way",
+        ),
+        pop3::Problem::Unpreparable => Some("name another way to log in, such as `auth = \"plain\"` under TLS"),
+        pop3::Problem::NoBinding => Some("leave `-plus` out, or use TLS"),
+        _ => None,
+    }
+}
+
+/// Waiting is all that helps against what will pass.
+fn login_hint(server: &str, error: &pop3::Error) -> Option<String> {
+    match error {
+        pop3::Error::LoginRefused { method, .. } if !error.is_transient() => {
+            let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+            Some(refusals::hint(host, *method, &error.words()))
         }
         _ => None,
     }
@@ -378,6 +415,11 @@ pub enum Notice {
     Repeated(usize),
     /// Messages that the server had confirmed as deleted.
     Relisted(usize),
+    /// The secret goes over a line that others may read.
+    SecretInClear {
+        /// The server.
+        host: String,
+    },
 }
 
 impl Notice {
@@ -426,6 +468,12 @@ impl fmt::Display for Notice {
                 f,
                 "{} delivered but not deleted: the server lists the same unique-id for several messages",
                 counted(*messages, "message")
+            ),
+            Notice::SecretInClear { host } => write!(
+                f,
+                "the password goes to `{}` in clear, and anybody on the way can read it; use TLS, or name the way to log \
+                 in (`auth = \"plain\"`, `\"user\"`) if that is meant",
+                printable(host.as_bytes())
             ),
             Notice::Relisted(messages) => write!(
                 f,

@@ -4,7 +4,7 @@
 //! Without Dovecot the tests say so and pass, unless everything is required.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -44,6 +44,11 @@ struct Owner {
 impl Dovecot {
     /// Starts it with a maildrop for each user, or says why it cannot.
     fn start(users: &[String], mails: &[Vec<u8>]) -> Option<Self> {
+        Self::start_with(users, mails, "auth_mechanisms = plain\n")
+    }
+
+    /// The same with settings of the test's.
+    fn start_with(users: &[String], mails: &[Vec<u8>], settings: &str) -> Option<Self> {
         if let Err(why) = version() {
             left_out("interop", &why);
             return None;
@@ -61,7 +66,8 @@ impl Dovecot {
         let passwords: String = users.iter().map(|user| format!("{user}:{{PLAIN}}{CANARY}::::::\n")).collect();
         write(folder.path(), "passwd", &passwords);
         users.iter().for_each(|user| fill(&folder.path().join("mail").join(user), mails, owner));
-        write(folder.path(), "dovecot.conf", configuration(folder.path(), port, tls_port, owner));
+        let configuration = settings.to_owned() + &configuration(folder.path(), port, tls_port, owner);
+        write(folder.path(), "dovecot.conf", configuration);
         let process = Command::new(program("dovecot").expect("its version was asked for"))
             .args(["-F", "-c"])
             .arg(folder.path().join("dovecot.conf"))
@@ -154,7 +160,6 @@ fn configuration(folder: &Path, port: u16, tls_port: u16, Owner { uid, gid }: Ow
          ssl_cert = <{folder}/server.pem\n\
          ssl_key = <{folder}/server.key\n\
          disable_plaintext_auth = no\n\
-         auth_mechanisms = plain\n\
          mail_location = maildir:{folder}/mail/%u\n\
          first_valid_uid = 1\n\
          first_valid_gid = 1\n\
@@ -316,4 +321,92 @@ fn new_mail_on_a_real_server_is_all_that_is_fetched() {
     let mut expected = [mails(), vec![late]].concat();
     expected.sort();
     assert!(sandbox.maildir().messages() == expected, "octets differ");
+}
+
+// Every mechanism that Dovecot has for passwords and tokens
+
+/// Says of one token that it is alive and whose, as an authorization server does (RFC 7662), until the test ends.
+fn introspection(user: &str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let alive = format!("{{\"active\":true,\"username\":\"{user}\",\"scope\":\"pop\"}}");
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut request = String::new();
+            let mut reader = BufReader::new(socket.try_clone().unwrap());
+            while reader.read_line(&mut request).is_ok_and(|octets| octets > 2) {}
+            let body = if request.contains(CANARY) { alive.as_str() } else { "{\"active\":false}" };
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
+            let _ = socket.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
+        }
+    });
+    port
+}
+
+/// Tokens are looked up over HTTP, passwords in the file.
+fn every_mechanism(folder: &Path, user: &str) -> String {
+    let oauth2 = format!(
+        "introspection_mode = get\nintrospection_url = http://127.0.0.1:{}/token?access_token=\n\
+         username_attribute = username\nactive_attribute = active\nactive_value = true\nscope = pop\n",
+        introspection(user)
+    );
+    write(folder, "oauth2.conf", oauth2);
+    format!(
+        "auth_mechanisms = plain login apop cram-md5 scram-sha-1 scram-sha-256 xoauth2 oauthbearer\n\
+         passdb {{\n  driver = oauth2\n  mechanisms = xoauth2 oauthbearer\n  args = {}/oauth2.conf\n}}\n",
+        folder.display()
+    )
+}
+
+/// One run with each way to log in, in clear and under TLS; and what the trace of it must have.
+const WAYS: [(&str, &str); 10] = [
+    ("auto", "AUTH SCRAM-SHA-256 ****"),
+    ("user", "PASS ****"),
+    ("apop", "APOP alice ****"),
+    ("plain", "AUTH PLAIN ****"),
+    ("login", "AUTH LOGIN"),
+    ("cram-md5", "AUTH CRAM-MD5"),
+    ("scram-sha-1", "AUTH SCRAM-SHA-1 ****"),
+    ("scram-sha-256", "AUTH SCRAM-SHA-256 ****"),
+    ("xoauth2", "AUTH XOAUTH2"),
+    ("oauthbearer", "AUTH OAUTHBEARER ****"),
+];
+
+#[test]
+fn every_way_to_log_in_to_a_real_server() {
+    let settings = tempfile::Builder::new().prefix("popfetch-dovecot-").tempdir().unwrap();
+    fs::set_permissions(settings.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let every_mechanism = every_mechanism(settings.path(), "alice");
+    let Some(dovecot) = Dovecot::start_with(&["alice".into()], &mails(), &every_mechanism) else { return };
+    for mode in [Mode::Clear, Mode::Implicit] {
+        for (auth, shown) in WAYS {
+            let account = dovecot.account(mode, "alice").set("auth", format!("{auth:?}"));
+            let sandbox = Sandbox::with(account.clone());
+            sandbox.file("ca.pem", &dovecot.authority.pem);
+            sandbox.popfetch(["-vv"]).exits(0).says(&[shown]);
+            assert!(sandbox.maildir().messages() == mails(), "{mode:?}, {auth}: octets differ");
+        }
+    }
+}
+
+/// No pause after a wrong secret, and none that grows with each of them.
+const UNHURT: &str =
+    "auth_failure_delay = 0\nservice anvil {\n  unix_listener anvil-auth-penalty {\n    mode = 0\n  }\n}\n";
+
+#[test]
+fn every_way_to_log_in_to_a_real_server_with_a_wrong_secret() {
+    let settings = tempfile::Builder::new().prefix("popfetch-dovecot-").tempdir().unwrap();
+    fs::set_permissions(settings.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let every_mechanism = every_mechanism(settings.path(), "alice") + UNHURT;
+    let Some(dovecot) = Dovecot::start_with(&["alice".into()], &mails(), &every_mechanism) else { return };
+    for (auth, _) in WAYS {
+        let account =
+            dovecot.account(Mode::Clear, "alice").set("auth", format!("{auth:?}")).set("password", "\"wrong\"");
+        let run = Sandbox::with(account).popfetch(["-q"]).exits(77).says(&["refused the login of `alice`"]);
+        if auth.contains("oauth") {
+            run.says(&["the token has expired, was revoked"]);
+        }
+    }
 }

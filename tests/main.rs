@@ -15,6 +15,8 @@ mod session;
 /// The ways to a server: proxies, tunnels, sockets, source addresses.
 mod connection;
 
+/// AUTH: every mechanism, its forms, refusals and traces.
+mod sasl;
 /// Whom TLS trusts: pins, client certificates, names, and nobody at all. OpenSSL makes its files.
 #[cfg(not(any(windows, target_vendor = "apple")))]
 mod tls;

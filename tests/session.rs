@@ -83,6 +83,10 @@ fn response_codes_tell_a_wrong_password_from_a_busy_server() {
         ("-ERR [IN-USE] no", 75),
         ("-ERR [LOGIN-DELAY] no", 75),
         ("-ERR [SYS/TEMP] no", 75),
+        ("-ERR [SYS/PERM] no", 77),
+        ("-ERR Temporary authentication failure", 75),
+        ("-ERR Too many simultaneous connections", 75),
+        ("-ERR [AUTH] too many wrong passwords", 77),
     ];
     for (answer, code) in cases {
         for auth in ["user", "plain"] {

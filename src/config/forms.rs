@@ -27,7 +27,21 @@ impl std::error::Error for Expected {}
 pub const TLS_MODES: [&str; 3] = ["implicit", "starttls", "none"];
 
 /// The names of the ways to log in, as flags and files write them.
-pub const AUTHS: [&str; 4] = ["auto", "user", "plain", "apop"];
+pub const AUTHS: [&str; 13] = [
+    "auto",
+    "user",
+    "plain",
+    "apop",
+    "login",
+    "cram-md5",
+    "scram-sha-1",
+    "scram-sha-1-plus",
+    "scram-sha-256",
+    "scram-sha-256-plus",
+    "external",
+    "xoauth2",
+    "oauthbearer",
+];
 
 /// The longest duration. Later dates would be beyond what clocks and calendars calculate with.
 const CENTURY: u64 = 100 * 365 * DAY;
@@ -40,7 +54,10 @@ const TIMEOUT: Expected = Expected("seconds such as `60`, or a duration such as 
 const SIZE: Expected = Expected("octets such as `500000`, or `20M` (k, M, G: powers of 1024), not zero");
 const TLS: Expected = Expected("`implicit`, `starttls` or `none`");
 const PIN: Expected = Expected("`sha256:` and the 32 octets of a SHA-256 in hexadecimal digits or in Base64");
-const AUTH: Expected = Expected("`auto`, `user`, `plain` or `apop`");
+const AUTH: Expected = Expected(
+    "`auto`, `user`, `plain`, `apop`, `login`, `cram-md5`, `scram-sha-1`, `scram-sha-256` (both also with `-plus`), \
+     `external`, `xoauth2` or `oauthbearer`",
+);
 const TARGET: Expected = Expected("`maildir:PATH`, `mbox:PATH` or `mda:COMMAND`");
 pub(super) const ENDPOINT: Expected = Expected("a URL that begins with `https://`");
 const COMMAND: Expected = Expected("a command whose quotes are closed, after `mda:`");
@@ -169,6 +186,15 @@ pub fn auth(text: &str) -> Result<Auth, Expected> {
         "user" => Ok(Auth::User),
         "plain" => Ok(Auth::Plain),
         "apop" => Ok(Auth::Apop),
+        "login" => Ok(Auth::Login),
+        "cram-md5" => Ok(Auth::CramMd5),
+        "scram-sha-1" => Ok(Auth::ScramSha1),
+        "scram-sha-1-plus" => Ok(Auth::ScramSha1Plus),
+        "scram-sha-256" => Ok(Auth::ScramSha256),
+        "scram-sha-256-plus" => Ok(Auth::ScramSha256Plus),
+        "external" => Ok(Auth::External),
+        "xoauth2" => Ok(Auth::XOAuth2),
+        "oauthbearer" => Ok(Auth::OAuthBearer),
         _ => Err(AUTH),
     }
 }
@@ -249,7 +275,7 @@ mod tests {
         assert!(TLS_MODES.iter().all(|name| tls_mode(name).is_ok()));
         assert!(AUTHS.iter().all(|name| auth(name).is_ok()));
         assert_eq!(tls_mode("ssl"), Err(TLS));
-        assert_eq!(auth("cram-md5"), Err(AUTH));
+        assert_eq!(auth("digest-md5"), Err(AUTH));
     }
 
     #[test]

@@ -469,7 +469,7 @@ mod tests {
             ("port = 65536", "8: `port` cannot be 65536; expected an integer from 1 to 65535".into()),
             ("port = \"110\"", "8: `port` cannot be \"110\"; expected an integer from 1 to 65535".into()),
             ("tls = true", "7: `tls` cannot be true; expected `implicit`, `starttls` or `none`".into()),
-            ("auth =   \"pop\"", "10: `auth` cannot be \"pop\"; expected `auto`, `user`, `plain` or `apop`".into()),
+            ("auth =   \"pop\"", format!("10: `auth` cannot be \"pop\"; {}", forms::auth("pop").unwrap_err())),
             ("all = \"yes\"", "7: `all` cannot be \"yes\"; expected `true` or `false`".into()),
             ("max_messages = 0", "16: `max_messages` cannot be 0; expected an integer from 1".into()),
             ("max_messages = 1.5", "16: `max_messages` cannot be a float; expected an integer from 1".into()),

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use crate::account::Password;
 use crate::net::{Stream, Wait};
-use crate::pop3::{Expected, Trace, Transport};
+use crate::pop3::{Command, Expected, Trace, Transport};
 use crate::progress::Progress;
 use crate::text::printable;
 
@@ -19,6 +19,18 @@ pub struct Tracer<'l> {
     pub progress: &'l Progress,
     pub account: &'l str,
     pub secret: Password,
+    /// What was made of the secret and sent: a refusal may repeat the command.
+    pub responses: Vec<Password>,
+}
+
+impl Tracer<'_> {
+    fn note(&mut self, trace: &Trace<'_>) {
+        if let Trace::Sent(Command::Auth(_, Some(secret)) | Command::Continuation(secret) | Command::Apop(_, secret)) =
+            trace
+        {
+            self.responses.push(Password::new(*secret));
+        }
+    }
 }
 
 impl<'l> Line<'l> {
@@ -57,12 +69,30 @@ impl Transport for Line<'_> {
     }
 
     fn trace(&mut self, trace: Trace<'_>) {
-        let Some(Tracer { progress, account, secret }) = &self.trace else { return };
+        let Some(tracer) = &mut self.trace else { return };
+        tracer.note(&trace);
+        let Tracer { progress, account, secret, responses } = tracer;
         let line = match trace {
             Trace::Sent(command) => format!("{account}: C: {}", printable(command.to_string().as_bytes())),
-            Trace::Received(line) => format!("{account}: S: {}", printable(line)),
+            // A challenge: with the salt and the signature of SCRAM anybody could try passwords at home.
+            Trace::Received([b'+', b' ', _, ..]) => format!("{account}: S: + ****"),
+            Trace::Received(line) => {
+                let line = responses
+                    .iter()
+                    .chain([&*secret])
+                    .fold(line.to_vec(), |line, secret| secret.masked_in_octets(&line));
+                format!("{account}: S: {}", printable(&line))
+            }
             Trace::Message(octets) => format!("{account}: S: ({octets} octets of message text) ."),
         };
         progress.println(&secret.masked_in(&line));
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.stream.is_encrypted()
+    }
+
+    fn server_end_point(&self) -> Option<Vec<u8>> {
+        self.stream.server_end_point()
     }
 }

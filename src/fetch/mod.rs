@@ -6,10 +6,11 @@
 mod line;
 mod transfer;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::account::{Account, Identity, Keep, Secret, TlsMode};
+use crate::account::{Account, Auth, Identity, Keep, Password, Secret, TlsMode};
 use crate::config;
 use crate::deliver;
 use crate::header;
@@ -125,15 +126,20 @@ impl<'f> Fetch<'f> {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let password = match &self.account.secret {
+        let Account { user, secret, auth, .. } = self.account;
+        let password = if auth.needs_secret() { self.secret()? } else { Password::new("") };
+        Ok(Credentials { user: user.clone(), password, kind: secret.kind(), auth: *auth })
+    }
+
+    fn secret(&self) -> Result<Password, Failure> {
+        match &self.account.secret {
             Secret::OAuth2(oauth2) => oauth::access_token(self.account, oauth2, &self.run.state_dir, &self.run.stop)
-                .map_err(|error| Failure::oauth(self.account, error))?,
+                .map_err(|error| Failure::oauth(self.account, error)),
             _ => config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
                 Some(signal) => Failure::Stopped(signal),
                 None => Failure::Secret(error),
-            })?,
-        };
-        Ok(Credentials { user: self.account.user.clone(), password, auth: self.account.auth })
+            }),
+        }
     }
 
     fn note_unverified(&mut self) {
@@ -142,7 +148,7 @@ impl<'f> Fetch<'f> {
         }
     }
 
-    fn log_in(&self, credentials: &Credentials) -> Result<Transaction<Line<'f>>, Failure> {
+    fn log_in(&mut self, credentials: &Credentials) -> Result<Transaction<Line<'f>>, Failure> {
         let account = self.account;
         let identity = config::client_identity(account).map_err(Failure::Secret)?;
         self.bar.phase("connecting");
@@ -161,6 +167,9 @@ impl<'f> Fetch<'f> {
             session.capa()?;
         }
         self.bar.phase("logging in");
+        if account.auth == Auth::Auto && !is_loopback(&account.host) && session.exposes_secret(credentials) {
+            self.summary.notices.push(Notice::SecretInClear { host: account.host.clone() });
+        }
         session.authenticate(credentials).map_err(|error| self.login_failure(error, credentials))
     }
 
@@ -203,6 +212,7 @@ impl<'f> Fetch<'f> {
             progress: self.run.progress,
             account: &self.account.name,
             secret: credentials.password.clone(),
+            responses: vec![],
         });
         Line::new(stream, trace)
     }
@@ -310,6 +320,14 @@ impl<'f> Fetch<'f> {
         }
         Ok(ledger.settle(&self.account.maildrop(), standings, now())?)
     }
+}
+
+/// True for an address or a name that never leaves this machine (RFC 6761 §6.3).
+fn is_loopback(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// True when the listing surely has every message: only then does an absent id mean an absent message.

@@ -156,6 +156,14 @@ impl Stream {
         matches!(self.line, Line::Encrypted(_))
     }
 
+    /// The `tls-server-end-point` channel binding (RFC 5929 §4), under TLS and where the library can tell it.
+    pub fn server_end_point(&self) -> Option<Vec<u8>> {
+        match &self.line {
+            Line::Plain(_) => None,
+            Line::Encrypted(session) => session.server_end_point(),
+        }
+    }
+
     /// The address that answered; none behind a tunnel or a socket of this machine, the proxy's behind one.
     pub fn peer(&self) -> Option<SocketAddr> {
         match &self.line {

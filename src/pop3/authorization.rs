@@ -2,22 +2,26 @@
 
 use std::fmt;
 
+use super::auth::auth;
 use super::capabilities::Capabilities;
 use super::command::Command;
 use super::connection::{Awaited, Connection, Expected, Limits, Refused, Transport};
 use super::error::{Error, Missing};
+use super::method::{Method, Offer};
 use super::reply::Status;
 use super::sasl;
 use super::transaction::Transaction;
-use crate::account::{Auth, Password};
+use crate::account::{Auth, Password, SecretKind};
 
 /// Who logs in, with what, and how.
 #[derive(Clone)]
 pub struct Credentials {
     /// The mailbox name.
     pub user: String,
-    /// The secret.
+    /// The secret; empty for EXTERNAL, which needs none.
     pub password: Password,
+    /// What the secret is: a token is never sent where a password is due.
+    pub kind: SecretKind,
     /// The way to prove it.
     pub auth: Auth,
 }
@@ -94,55 +98,48 @@ impl<T: Transport> Authorization<T> {
         {
             return Err(Error::Unsendable);
         }
-        match self.method(credentials.auth) {
-            Auth::Apop => self.apop(credentials)?,
-            Auth::Plain => self.auth_plain(credentials)?,
-            Auth::User | Auth::Auto => self.user_pass(credentials)?,
+        match self.method(credentials)? {
+            Method::User => self.user_pass(credentials)?,
+            Method::Apop => self.apop(credentials)?,
+            Method::Sasl(mechanism) => {
+                let binding = self.connection.io().server_end_point();
+                let exchange =
+                    mechanism.begin(credentials, binding).map_err(|problem| Error::Exchange { mechanism, problem })?;
+                auth(&mut self.connection, mechanism, exchange, &credentials.password)?;
+            }
         }
         Transaction::begin(self.connection, self.capabilities)
     }
 
-    /// AUTH PLAIN before USER and PASS: one round trip instead of two, and passwords that are not ASCII have a
-    /// defined form.
-    fn method(&self, configured: Auth) -> Auth {
-        let announced = |mechanism| self.capabilities.as_ref().is_some_and(|known| known.has_sasl(mechanism));
-        match configured {
-            Auth::Auto if announced("PLAIN") => Auth::Plain,
-            other => other,
-        }
+    /// True when [`Authorization::authenticate`] will send the secret itself over a line that is not encrypted.
+    pub fn exposes_secret(&self, credentials: &Credentials) -> bool {
+        !self.connection.is_encrypted() && self.method(credentials).is_ok_and(Method::reveals_secret)
+    }
+
+    fn method(&self, credentials: &Credentials) -> Result<Method, Error> {
+        let offer = Offer {
+            capabilities: self.capabilities.as_ref(),
+            has_timestamp: self.timestamp.is_some(),
+            is_encrypted: self.connection.is_encrypted(),
+        };
+        offer.choose(credentials)
     }
 
     fn user_pass(&mut self, credentials: &Credentials) -> Result<(), Error> {
-        self.connection.command(Command::User(&credentials.user))?.map_err(login_refused)?;
-        self.connection.command(Command::Pass(&credentials.password))?.map_err(login_refused)?;
+        let refused = |refused| login_refused(Method::User, refused);
+        self.connection.command(Command::User(&credentials.user))?.map_err(refused)?;
+        self.connection.command(Command::Pass(&credentials.password))?.map_err(refused)?;
         Ok(())
     }
 
     fn apop(&mut self, credentials: &Credentials) -> Result<(), Error> {
         let timestamp = self.timestamp.as_deref().ok_or(Error::NotOffered(Missing::ApopTimestamp))?;
         let digest = sasl::apop(timestamp, credentials);
-        self.connection.command(Command::Apop(&credentials.user, &digest))?.map_err(login_refused)?;
-        Ok(())
-    }
-
-    fn auth_plain(&mut self, credentials: &Credentials) -> Result<(), Error> {
-        let message = sasl::plain(credentials);
-        // A command line is at most 255 octets long, CRLF included (RFC 5034 §4).
-        if "AUTH PLAIN ".len() + message.len() + 2 <= 255 {
-            self.connection.command(Command::Auth("PLAIN", Some(&message)))?.map_err(login_refused)?;
-            return Ok(());
-        }
-        let awaited = Awaited::Reply(Command::Auth("PLAIN", None).verb());
-        self.connection.queue(Command::Auth("PLAIN", None));
-        self.connection.flush(awaited)?;
-        match self.connection.status(awaited, Expected::Reply)? {
-            Status::Challenge(_) => {}
-            Status::Err(text) => return Err(login_refused(Refused::new(text))),
-            Status::Ok(text) => {
-                return Err(Error::Malformed { awaited, line: text.to_vec(), expected: "a challenge, `+ `" });
-            }
-        }
-        self.connection.command(Command::Continuation(&message))?.map_err(login_refused)?;
+        let refused = |Refused { code, text }| {
+            let text = Password::new(digest.as_str()).masked_in_octets(&text);
+            login_refused(Method::Apop, Refused { code, text })
+        };
+        self.connection.command(Command::Apop(&credentials.user, &digest))?.map_err(refused)?;
         Ok(())
     }
 }
@@ -171,6 +168,6 @@ pub fn capa<T: Transport>(connection: &mut Connection<T>) -> Result<Capabilities
     Ok(capabilities)
 }
 
-fn login_refused(refused: Refused) -> Error {
-    Error::LoginRefused { code: refused.code, text: refused.text }
+fn login_refused(method: Method, refused: Refused) -> Error {
+    Error::LoginRefused { method, code: refused.code, text: refused.text, explanation: None }
 }

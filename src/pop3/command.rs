@@ -24,6 +24,8 @@ pub enum Command<'a> {
     Auth(&'static str, Option<&'a str>),
     /// A line of a SASL exchange, in base64.
     Continuation(&'a str),
+    /// `*`: the client gives a SASL exchange up (RFC 5034 §4).
+    Cancel,
     /// STAT.
     Stat,
     /// LIST, of everything or of one message.
@@ -50,6 +52,7 @@ impl Command<'_> {
             Command::Auth(mechanism, None) => push(wire, &["AUTH ", mechanism]),
             Command::Auth(mechanism, Some(response)) => push(wire, &["AUTH ", mechanism, " ", response]),
             Command::Continuation(response) => push(wire, &[response]),
+            Command::Cancel => push(wire, &["*"]),
             plain => push_verb(wire, plain.verb()),
         }
         wire.extend_from_slice(b"\r\n");
@@ -63,7 +66,7 @@ impl Command<'_> {
             Command::User(_) => ("USER", None),
             Command::Pass(_) => ("PASS", None),
             Command::Apop(..) => ("APOP", None),
-            Command::Auth(..) | Command::Continuation(_) => ("AUTH", None),
+            Command::Auth(..) | Command::Continuation(_) | Command::Cancel => ("AUTH", None),
             Command::Stat => ("STAT", None),
             Command::List(number) => ("LIST", number),
             Command::Uidl => ("UIDL", None),
@@ -86,6 +89,7 @@ impl fmt::Display for Command<'_> {
             Command::Auth(mechanism, None) => write!(f, "AUTH {mechanism}"),
             Command::Auth(mechanism, Some(_)) => write!(f, "AUTH {mechanism} ****"),
             Command::Continuation(_) => f.write_str("****"),
+            Command::Cancel => f.write_str("*"),
             plain => plain.verb().fmt(f),
         }
     }

@@ -11,13 +11,24 @@ use super::command::{Command, Verb};
 use super::error::Error;
 use super::reply::{ResponseCode, Status, status};
 
-/// What a session runs over. The two notices do nothing unless an implementation wants them.
+/// What a session runs over. The notices do nothing unless an implementation wants them, and a line is in clear unless
+/// it says otherwise.
 pub trait Transport: Read + Write {
     /// Called whenever the session begins to wait for something, so that a deadline can begin.
     fn expect(&mut self, _expected: Expected) {}
 
     /// Called for each command and each line of a reply, message text aside.
     fn trace(&mut self, _trace: Trace<'_>) {}
+
+    /// True when nobody on the way can read what is sent.
+    fn is_encrypted(&self) -> bool {
+        false
+    }
+
+    /// The `tls-server-end-point` channel binding (RFC 5929 §4), where the line has one.
+    fn server_end_point(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 impl Transport for Box<dyn Transport + '_> {
@@ -27,6 +38,14 @@ impl Transport for Box<dyn Transport + '_> {
 
     fn trace(&mut self, trace: Trace<'_>) {
         (**self).trace(trace);
+    }
+
+    fn is_encrypted(&self) -> bool {
+        (**self).is_encrypted()
+    }
+
+    fn server_end_point(&self) -> Option<Vec<u8>> {
+        (**self).server_end_point()
     }
 }
 
@@ -167,6 +186,11 @@ impl<T: Transport> Connection<T> {
                 line => each(line.strip_prefix(b".").unwrap_or(line))?,
             }
         }
+    }
+
+    /// True when nobody on the way can read what is sent.
+    pub fn is_encrypted(&self) -> bool {
+        self.io.is_encrypted()
     }
 
     /// The line under the session, for notices.

@@ -5,7 +5,9 @@ use std::io;
 
 use super::command::Verb;
 use super::connection::Awaited;
+use super::method::Method;
 use super::reply::ResponseCode;
+use super::sasl::{Explanation, Mechanism, Problem};
 use crate::text::printable;
 
 /// A session that could not go on. Nothing is deleted on the server, unless it was QUIT that failed: then the
@@ -33,10 +35,28 @@ pub enum Error {
     },
     /// The login was answered with `-ERR`.
     LoginRefused {
+        /// How it was tried.
+        method: Method,
         /// The response code, where one was sent.
         code: Option<ResponseCode>,
         /// The server's words.
         text: Vec<u8>,
+        /// What the mechanism's own messages told about it.
+        explanation: Option<Box<Explanation>>,
+    },
+    /// popfetch gave an exchange of AUTH up.
+    Exchange {
+        /// The mechanism.
+        mechanism: Mechanism,
+        /// Why.
+        problem: Problem,
+    },
+    /// No mechanism that the account could use is announced; nothing secret was sent.
+    NoMechanism {
+        /// What was looked for.
+        wanted: &'static str,
+        /// What the server announces.
+        offered: Vec<String>,
     },
     /// A command that the session cannot do without was answered with `-ERR`.
     Refused {
@@ -86,6 +106,7 @@ impl Error {
         match self {
             Error::Io { .. } | Error::Closed { .. } => true,
             Error::Unwelcome { code, .. } => code.is_none_or(|code| code.is_transient()),
+            Error::LoginRefused { code: None, text, .. } => says_later(text),
             Error::LoginRefused { code, .. } | Error::Refused { code, .. } => {
                 code.is_some_and(|code| code.is_transient())
             }
@@ -101,6 +122,9 @@ impl Error {
     /// The server's own words, in quotes and safe to print; empty for an error that it did not word.
     pub fn words(&self) -> String {
         match self {
+            Error::LoginRefused { text, explanation: Some(explanation), .. } => {
+                format!("{}: {explanation}", words(text))
+            }
             Error::Unwelcome { text, .. } | Error::LoginRefused { text, .. } | Error::Refused { text, .. } => {
                 words(text)
             }
@@ -115,7 +139,17 @@ impl fmt::Display for Error {
             Error::Io { awaited, source } => write!(f, "waiting for {awaited}: {source}"),
             Error::Closed { awaited } => write!(f, "the server closed the connection instead of sending {awaited}"),
             Error::Unwelcome { text, .. } => write!(f, "the server turned us away: {}", words(text)),
-            Error::LoginRefused { text, .. } => write!(f, "the server refused the login: {}", words(text)),
+            Error::LoginRefused { .. } => write!(f, "the server refused the login: {}", self.words()),
+            Error::Exchange { mechanism, problem } => {
+                write!(f, "the login with {} failed: {problem}", mechanism.name())
+            }
+            Error::NoMechanism { wanted, offered } if offered.is_empty() => {
+                write!(f, "the server does not offer {wanted}; no secret was sent")
+            }
+            Error::NoMechanism { wanted, offered } => {
+                let offered = printable(offered.join(", ").as_bytes());
+                write!(f, "the server does not offer {wanted}, but {offered}; no secret was sent")
+            }
             Error::Refused { verb, text, .. } => write!(f, "the server refused {verb}: {}", words(text)),
             Error::NotOffered(Missing::Stls) => f.write_str("the server does not offer STLS; no password was sent"),
             Error::NotOffered(Missing::ApopTimestamp) => {
@@ -140,6 +174,15 @@ impl std::error::Error for Error {
             _ => None,
         }
     }
+}
+
+/// Servers without response codes say in words that a refusal will pass: "Temporary authentication failure" (Dovecot
+/// without RESP-CODES), "temporarily unavailable", "too many connections".
+fn says_later(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["temporar", "too many", "try again later"]
+        .iter()
+        .any(|words| memchr::memmem::find(&text, words.as_bytes()).is_some())
 }
 
 fn words(text: &[u8]) -> String {

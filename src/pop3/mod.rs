@@ -5,12 +5,14 @@
 //! either one deletes nothing on the server (RFC 1939 §6). Everything that comes from the server is bounded by
 //! [`Limits`] and stays `&[u8]` until it is shown.
 
+mod auth;
 mod authorization;
 mod capabilities;
 mod command;
 mod connection;
 mod error;
 mod listing;
+mod method;
 mod reply;
 mod retrieval;
 mod sasl;
@@ -22,6 +24,8 @@ pub use capabilities::Capabilities;
 pub use command::{Command, Verb};
 pub use connection::{Expected, Limits, Trace, Transport};
 pub use error::{Error, Missing};
+pub use method::Method;
 pub use reply::ResponseCode;
 pub use retrieval::{Body, CopyError, Incoming, Refusal, Retrieval, Wanted, Window};
+pub use sasl::{Explanation, Mechanism, Problem, TokenError};
 pub use transaction::{Survey, Transaction, Update};

@@ -101,6 +101,18 @@ fn a_file_with_two_authorities_trusts_both() {
 }
 
 #[test]
+fn the_server_end_point_is_the_digest_of_the_certificate_and_only_under_tls() {
+    use sha2::Digest as _;
+    let (identity, pem) = Identity::self_signed();
+    let (_folder, tls) = trusting(&pem);
+    // Signed with SHA-256, so hashed with it (RFC 5929 §4.1).
+    let digest = sha2::Sha256::digest(&identity.chain[0]).to_vec();
+    let stream = encrypted(identity.serve(|_| {}), &tls).unwrap();
+    assert_eq!(stream.server_end_point(), Some(digest));
+    assert_eq!(promptly(|| dialled(serve(|_| {}))).server_end_point(), None);
+}
+
+#[test]
 fn a_self_signed_certificate_is_refused_until_it_is_named() {
     let (identity, _) = Identity::self_signed();
     let error = encrypted(identity.serve(|_| {}), &SYSTEM).unwrap_err();

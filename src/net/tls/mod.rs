@@ -44,6 +44,8 @@ trait Channel: Read + Write + Send + fmt::Debug {
     fn records_mut(&mut self) -> &mut Records;
     /// What the server has shown, in DER.
     fn certificate(&self) -> Option<Vec<u8>>;
+    /// The `tls-server-end-point` channel binding (RFC 5929 §4): a hash of the server's certificate.
+    fn server_end_point(&self) -> Option<Vec<u8>>;
 }
 
 /// Whose word counts for a certificate.
@@ -113,6 +115,11 @@ impl Session {
             None => TlsFailure::Other("the server shows no certificate".to_owned()),
         };
         Err(Error::Tls { host: name.to_owned(), failure })
+    }
+
+    /// A hash of the server's certificate. It outlives the versions of TLS: it is the same in 1.3.
+    pub(super) fn server_end_point(&self) -> Option<Vec<u8>> {
+        self.0.server_end_point()
     }
 
     pub(super) fn socket(&self) -> &Socket {

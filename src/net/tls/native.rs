@@ -73,4 +73,8 @@ impl Channel for TlsStream<Records> {
     fn certificate(&self) -> Option<Vec<u8>> {
         self.peer_certificate().ok()??.to_der().ok()
     }
+
+    fn server_end_point(&self) -> Option<Vec<u8>> {
+        self.tls_server_end_point().ok().flatten()
+    }
 }

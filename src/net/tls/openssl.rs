@@ -8,6 +8,8 @@
 use super::{Channel, Connector, PEM, Records, Refused, Trust, Unusable};
 use crate::account::Identity;
 use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions};
@@ -158,6 +160,17 @@ impl Channel for SslStream<Records> {
 
     fn certificate(&self) -> Option<Vec<u8>> {
         self.ssl().peer_certificate()?.to_der().ok()
+    }
+
+    fn server_end_point(&self) -> Option<Vec<u8>> {
+        let certificate = self.ssl().peer_certificate()?;
+        let signed_with = certificate.signature_algorithm().object().nid().signature_algorithms()?.digest;
+        // RFC 5929 §4.1: the hash that the certificate is signed with, but SHA-256 in place of the broken ones.
+        let digest = match signed_with {
+            Nid::MD5 | Nid::SHA1 => MessageDigest::sha256(),
+            other => MessageDigest::from_nid(other)?,
+        };
+        certificate.digest(digest).ok().map(|hash| hash.to_vec())
     }
 }
 

@@ -1,19 +1,17 @@
-//! What is computed from a secret to prove it: SASL PLAIN (RFC 4616) and the APOP digest (RFC 1939 §7).
+//! The APOP digest (RFC 1939 §7), and the timestamp in a greeting that it is made of.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 
-use super::authorization::Credentials;
-
-/// The PLAIN message in base64: no authorization identity, the user, the password.
-pub fn plain(credentials: &Credentials) -> String {
-    STANDARD.encode(format!("\0{}\0{}", credentials.user, credentials.password.reveal()))
-}
+use crate::pop3::authorization::Credentials;
 
 /// The digest that APOP wants: MD5 of the greeting's timestamp and the password, in lower-case hexadecimal.
 pub fn apop(timestamp: &[u8], credentials: &Credentials) -> String {
     let digest = Md5::new().chain_update(timestamp).chain_update(credentials.password.reveal()).finalize();
+    hexadecimal(&digest)
+}
+
+/// Lower-case hexadecimal, as APOP and CRAM-MD5 write digests.
+pub fn hexadecimal(digest: &[u8]) -> String {
     digest.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
@@ -31,22 +29,13 @@ pub fn timestamp(greeting: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::credentials;
     use super::*;
-    use crate::account::Password;
-
-    fn credentials(user: &str, password: &str) -> Credentials {
-        Credentials { user: user.into(), password: Password::new(password), auth: crate::account::Auth::Auto }
-    }
 
     #[test]
     fn the_digest_is_the_one_in_rfc_1939() {
         let timestamp = timestamp(b"POP3 server ready <1896.697170952@dbc.mtview.ca.us>").unwrap();
         assert_eq!(apop(&timestamp, &credentials("mrose", "tanstaaf")), "c4c9334bac560ecc979e58001b3e22fb");
-    }
-
-    #[test]
-    fn the_plain_message_is_the_one_in_rfc_4616() {
-        assert_eq!(plain(&credentials("tim", "tanstaaftanstaaf")), "AHRpbQB0YW5zdGFhZnRhbnN0YWFm");
     }
 
     #[test]

@@ -1,0 +1,78 @@
+//! AUTH: carries a SASL exchange over the line, in base64 (RFC 5034 §4).
+//!
+//! What the client says first goes with the command where it fits, else behind the server's first, empty challenge.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::command::Command;
+use super::connection::{Awaited, Connection, Expected, Refused, Transport};
+use super::error::Error;
+use super::method::Method;
+use super::reply::Status;
+use super::sasl::{Exchange, Mechanism, Problem};
+use crate::account::Password;
+
+/// A command line is at most 255 octets long, CRLF included (RFC 5034 §4).
+const LINE: usize = 255;
+
+/// Logs in. A server cannot ask for ever: every exchange knows how many challenges are due.
+pub fn auth<T: Transport>(
+    connection: &mut Connection<T>,
+    mechanism: Mechanism,
+    mut exchange: Box<dyn Exchange>,
+    secret: &Password,
+) -> Result<(), Error> {
+    let mut initial = exchange.initial().map(|octets| STANDARD.encode(octets));
+    let inline = initial.take_if(|response| fits(mechanism, response));
+    let command = Command::Auth(mechanism.name(), inline.as_deref());
+    let awaited = Awaited::Reply(command.verb());
+    connection.queue(command);
+    let mut sent = inline.unwrap_or_default();
+    loop {
+        connection.flush(awaited)?;
+        let response = match connection.status(awaited, Expected::Reply)? {
+            Status::Ok(_) => return exchange.accepted().map_err(|problem| Error::Exchange { mechanism, problem }),
+            Status::Err(text) => {
+                // A server that repeats what it was sent is not repeated.
+                let text = secret.masked_in_octets(&Password::new(sent).masked_in_octets(text));
+                return Err(refused(&text, mechanism, exchange.as_ref()));
+            }
+            Status::Challenge(challenge) => match initial.take() {
+                Some(initial) => Ok(initial),
+                None => respond(exchange.as_mut(), challenge),
+            },
+        };
+        match response {
+            Ok(response) => sent = response,
+            Err(problem) => return Err(give_up(connection, mechanism, problem)),
+        }
+        connection.queue(Command::Continuation(&sent));
+    }
+}
+
+/// outlook.office365.com takes XOAUTH2 in two lines only, everybody else takes it so, too, and a token is longer than
+/// a line anyway.
+fn fits(mechanism: Mechanism, response: &str) -> bool {
+    let line = "AUTH  \r\n".len() + mechanism.name().len() + response.len();
+    mechanism != Mechanism::XOAuth2 && line <= LINE
+}
+
+fn respond(exchange: &mut dyn Exchange, challenge: &[u8]) -> Result<String, Problem> {
+    let challenge = STANDARD.decode(challenge).map_err(|_| Problem::Malformed("base64"))?;
+    exchange.respond(&challenge).map(|response| STANDARD.encode(response))
+}
+
+/// Says `*`, and waits for the `-ERR` that is due then. Whatever comes, the problem is what there was.
+fn give_up<T: Transport>(connection: &mut Connection<T>, mechanism: Mechanism, problem: Problem) -> Error {
+    let awaited = Awaited::Reply(Command::Cancel.verb());
+    connection.queue(Command::Cancel);
+    let _ = connection.flush(awaited).and_then(|()| connection.status(awaited, Expected::Reply).map(drop));
+    Error::Exchange { mechanism, problem }
+}
+
+fn refused(text: &[u8], mechanism: Mechanism, exchange: &dyn Exchange) -> Error {
+    let Refused { code, text } = Refused::new(text);
+    let explanation = exchange.explanation().map(Box::new);
+    Error::LoginRefused { method: Method::Sasl(mechanism), code, text, explanation }
+}

@@ -1,0 +1,165 @@
+//! What a refused login means with the provider that refused it, and what to do then.
+//!
+//! One table: whose servers, a word of the refusal, the way out. A word is looked for in any case of letters and
+//! matters as little as it can: providers reword their texts, so the last line of each provider takes any.
+
+use crate::pop3::{Mechanism, Method};
+
+/// Who says what, and what helps.
+struct Refusal {
+    /// Ends of the host name; none of them is anybody's server.
+    hosts: &'static [&'static str],
+    /// Part of the server's words in lower case; the empty one is part of all.
+    words: &'static str,
+    hint: &'static str,
+}
+
+const GOOGLE: &[&str] = &["gmail.com", "googlemail.com", "google.com"];
+const MICROSOFT: &[&str] = &["office365.com", "outlook.com", "hotmail.com", "live.com"];
+const YAHOO: &[&str] = &["yahoo.com", "yahoo.co.jp", "aol.com"];
+const GMX: &[&str] = &["gmx.com", "gmx.net", "gmx.de", "gmx.at", "gmx.ch"];
+const WEB_DE: &[&str] = &["web.de"];
+const YANDEX: &[&str] = &["yandex.com", "yandex.ru"];
+const MAIL_RU: &[&str] = &["mail.ru"];
+const ANYBODY: &[&str] = &[""];
+
+const APP_PASSWORD_GOOGLE: &str = "Google wants an app password here, made at https://myaccount.google.com/apppasswords \
+     (2-step verification has to be on), or an OAuth 2.0 token with `auth = \"xoauth2\"`";
+const TOKEN_MICROSOFT: &str = "Microsoft takes no passwords for POP3, only OAuth 2.0 tokens with `auth = \"xoauth2\"`; POP \
+     has to be switched on for the mailbox, too";
+
+const REFUSALS: [Refusal; 15] = [
+    Refusal {
+        hosts: GOOGLE,
+        words: "not enabled for pop",
+        hint: "switch POP on in the settings of Gmail, under `Forwarding and POP/IMAP`; in an organisation its \
+               administrator may have to allow it",
+    },
+    Refusal { hosts: GOOGLE, words: "application-specific password", hint: APP_PASSWORD_GOOGLE },
+    Refusal {
+        hosts: GOOGLE,
+        words: "web login required",
+        hint: "Google wants to see the owner first: log in to the account with a browser, confirm that it was you, and \
+               try again; an app password or an OAuth 2.0 token avoids it",
+    },
+    Refusal { hosts: GOOGLE, words: "username and password not accepted", hint: APP_PASSWORD_GOOGLE },
+    Refusal {
+        hosts: MICROSOFT,
+        words: "authentication failure: unknown user name or bad password",
+        hint: TOKEN_MICROSOFT,
+    },
+    Refusal { hosts: MICROSOFT, words: "logon failure: unknown user name or bad password", hint: TOKEN_MICROSOFT },
+    Refusal { hosts: MICROSOFT, words: "basicauthblocked", hint: TOKEN_MICROSOFT },
+    Refusal { hosts: MICROSOFT, words: "basic authentication is disabled", hint: TOKEN_MICROSOFT },
+    Refusal {
+        hosts: YAHOO,
+        words: "",
+        hint: "Yahoo and AOL take app passwords only, made under `Account security` of the account, and the whole mail \
+               address as `user`",
+    },
+    Refusal {
+        hosts: GMX,
+        words: "",
+        hint: "check `user` (the whole mail address) and the password; GMX wants POP3 switched on in its web settings \
+               (`POP3 & IMAP`), and with two-factor login an application-specific password",
+    },
+    Refusal {
+        hosts: WEB_DE,
+        words: "",
+        hint: "check `user` and the password; WEB.DE wants POP3 switched on in its web settings (`POP3 & IMAP`), and \
+               with two-factor login an application-specific password",
+    },
+    Refusal {
+        hosts: YANDEX,
+        words: "",
+        hint: "Yandex wants POP3 switched on in its web settings (`Email clients`), and an app password for mail",
+    },
+    Refusal {
+        hosts: MAIL_RU,
+        words: "",
+        hint: "Mail.ru takes passwords for external applications only, made under `Security` of the account",
+    },
+    Refusal {
+        hosts: ANYBODY,
+        words: "app password",
+        hint: "the provider wants an app password, made in its web settings, instead of the account's own",
+    },
+    Refusal {
+        hosts: ANYBODY,
+        words: "not enabled",
+        hint: "the provider wants POP3 switched on in its web settings before it is used",
+    },
+];
+
+/// What to do about a login that `host` refused with these words.
+pub fn hint(host: &str, method: Method, words: &str) -> String {
+    let words = words.to_ascii_lowercase();
+    let known = REFUSALS.iter().find(|refusal| refusal.is_of(host) && words.contains(refusal.words));
+    known.map_or_else(|| usual_hint(method), |refusal| refusal.hint).to_owned()
+}
+
+impl Refusal {
+    fn is_of(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        self.hosts.iter().any(|end| {
+            host.strip_suffix(end).is_some_and(|rest| end.is_empty() || rest.is_empty() || rest.ends_with('.'))
+        })
+    }
+}
+
+fn usual_hint(method: Method) -> &'static str {
+    match method {
+        Method::Sasl(Mechanism::External) => "the server has to know the client certificate, and to allow it `user`",
+        _ if method.is_for_tokens() => "get a fresh token for `user` and for POP3: access tokens last about an hour",
+        _ if method.reveals_secret() => {
+            "check `user` and the password; some providers want an app password, or POP3 switched on first"
+        }
+        _ => {
+            "check `user` and the password; when both are right, the server may store the password in a form that does \
+             not do for this: name another way with `auth`, such as `plain` under TLS"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Method = Method::Sasl(Mechanism::Plain);
+
+    #[test]
+    fn a_provider_is_known_by_the_end_of_its_name_and_its_words() {
+        for (host, words, told) in [
+            ("pop.gmail.com", "[AUTH] Application-specific password required: https://…", "app password"),
+            ("POP.GMAIL.COM.", "[AUTH] Web login required: https://…", "browser"),
+            ("pop.gmail.com", "[AUTH] Username and password not accepted.", "app password"),
+            ("pop.gmail.com", "[SYS/PERM] Your account is not enabled for POP access.", "Forwarding and POP/IMAP"),
+            ("outlook.office365.com", "Logon failure: unknown user name or bad password.", "OAuth 2.0"),
+            ("pop-mail.outlook.com", "Authentication failure: unknown user name or bad password.", "OAuth 2.0"),
+            ("pop.mail.yahoo.com", "[AUTH] Incorrect username or password", "app passwords only"),
+            ("pop.gmx.net", "[AUTH] invalid", "POP3 switched on"),
+            ("pop3.web.de", "[AUTH] invalid", "POP3 switched on"),
+            ("pop.example.org", "Please use an App Password", "app password"),
+            ("pop.example.org", "POP3 is not enabled for this user", "switched on"),
+        ] {
+            assert!(hint(host, PLAIN, words).contains(told), "{host}: {words}: {}", hint(host, PLAIN, words));
+        }
+    }
+
+    #[test]
+    fn a_name_that_only_looks_like_a_providers_is_nobodys() {
+        assert_eq!(hint("pop.notgmail.com", PLAIN, "[AUTH] Web login required"), usual_hint(PLAIN));
+        assert_eq!(hint("gmail.com.example.org", PLAIN, "[AUTH] Web login required"), usual_hint(PLAIN));
+    }
+
+    #[test]
+    fn without_a_provider_the_way_to_log_in_decides() {
+        for (mechanism, told) in [
+            (Mechanism::External, "certificate"),
+            (Mechanism::XOAuth2, "token"),
+            (Mechanism::ScramSha256, "`plain` under TLS"),
+        ] {
+            assert!(hint("pop.example.org", Method::Sasl(mechanism), "no").contains(told), "{mechanism:?}");
+        }
+    }
+}
