@@ -242,10 +242,12 @@ fn wrong_keys(page: &str) -> Vec<String> {
     let in_defaults = known_keys("[defaults]\nunheard-of = 1");
     let in_account = known_keys("[accounts.a]\nunheard-of = 1");
     let in_deliver = known_keys("[accounts.a]\ndeliver = { unheard-of = 1 }");
+    let in_oauth2 = known_keys("[accounts.a]\noauth2 = { unheard-of = 1 }");
     let identity: Vec<_> = in_account.into_iter().filter(|key| !in_defaults.contains(key)).collect();
     let mut complaints = wrong_keys_in(subsection(page, "Tables"), &top);
     complaints.extend(wrong_keys_in(subsection(page, "Maildrop"), &identity));
     complaints.extend(wrong_keys_in(subsection(page, "Policy"), &in_defaults));
+    complaints.extend(wrong_keys_in(subsection(page, "OAuth 2.0"), &in_oauth2));
     let deliver = items(subsection(page, "Policy")).into_iter().find(|(head, _)| head.starts_with("Ic deliver "));
     assert!(deliver.is_some(), "there is no item for `deliver`");
     let of_deliver = subsection(page, "Policy").split("\n.It Ic ").find(|item| item.starts_with("deliver "));
@@ -299,6 +301,8 @@ fn wrong_keys_and_defaults_are_found() {
     assert_eq!(wrong_defaults(&page), ["`timeout = 61` is not the default"]);
     let page = config_page().replace(".Ic mbox Pq string", ".Ic mailbox Pq string");
     assert_eq!(wrong_keys(&page), ["`mbox` is not described", "there is no key `mailbox`"]);
+    let page = config_page().replace(".It Ic flow ", ".It Ic flows ");
+    assert_eq!(wrong_keys(&page), ["`flow` is not described", "there is no key `flows`"]);
 }
 
 // Examples
