@@ -272,7 +272,7 @@ impl<'f> Fetch<'f> {
                 listed[fact as usize] = true;
             }
         }
-        ledger.settle(&self.account.maildrop(), |fact| listed[fact as usize], now)?;
+        ledger.settle(|fact| listed[fact as usize], now)?;
         Ok(())
     }
 }

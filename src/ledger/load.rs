@@ -43,6 +43,8 @@ pub struct Loaded {
     pub octets: u64,
     /// Numbers of lines that make no sense.
     pub damaged: Vec<u32>,
+    /// The last line that makes sense and is no intent: what is damaged after it may have been an intent.
+    settled: u32,
 }
 
 /// Reads everything. Only a file that is no ledger, or one of a newer format or of another maildrop, is an error; a
@@ -61,7 +63,7 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
             let skipped = skip_line(&mut file).map_err(Error::io("read", path))?;
             loaded.octets += skipped.octets;
             if !skipped.is_ended {
-                return Ok(loaded);
+                return loaded.cut_off(&text, path, maildrop);
             }
             text.clear();
         }
@@ -70,10 +72,13 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
         let line = serde_json::from_slice::<Line<'_>>(&text).ok();
         if loaded.lines == 1 {
             check_header(line.as_ref(), path, maildrop)?;
+            loaded.settled = 1;
             continue;
         }
-        if line.and_then(|line| loaded.apply(&line)).is_none() {
-            loaded.damaged.push(loaded.lines);
+        match line.and_then(|line| loaded.apply(&line).map(|()| line.intend.is_some())) {
+            None => loaded.damaged.push(loaded.lines),
+            Some(true) => {}
+            Some(false) => loaded.settled = loaded.lines,
         }
     }
 }
@@ -114,6 +119,15 @@ fn check_header(line: Option<&Line<'_>>, path: &Path, maildrop: &str) -> Result<
 }
 
 impl Loaded {
+    /// The file ends within a line. A first one is thrown away only when it is surely what a run that was stopped left
+    /// while it began this ledger: a part of its header, or blocks that a power loss left empty.
+    fn cut_off(self, text: &[u8], path: &Path, maildrop: &str) -> Result<Self, Error> {
+        let mut header = vec![];
+        Line::header(maildrop).write(&mut header);
+        let is_ours = header.starts_with(text) || text.iter().all(|octet| *octet == 0);
+        if self.lines > 0 || is_ours { Ok(self) } else { Err(Error::Alien { path: path.into() }) }
+    }
+
     /// Takes one line in; `None` when it makes no sense.
     fn apply(&mut self, line: &Line<'_>) -> Option<()> {
         let at = line.at.map(|at| u32::try_from(at).unwrap_or(u32::MAX));
@@ -121,7 +135,11 @@ impl Loaded {
             return self.intend(line, &id_octets(id)?, at?);
         }
         if let Some(batch) = line.published {
-            self.publish(batch, line.but.as_deref().unwrap_or_default());
+            let but = line.but.as_deref().unwrap_or_default();
+            self.batch = self.batch.max(checked(batch)?);
+            if but.is_empty() || !self.has_lost_intents() {
+                self.publish(batch, but);
+            }
             return Some(());
         }
         if let Some(id) = &line.delivered {
@@ -144,8 +162,14 @@ impl Loaded {
         Some(())
     }
 
+    /// True when a damaged line may have been an intent of the batch that ends here: then nobody knows which of the
+    /// others its exceptions mean. They stay pending, and recovery looks at their places.
+    fn has_lost_intents(&self) -> bool {
+        self.damaged.last().is_some_and(|line| *line > self.settled)
+    }
+
     fn intend(&mut self, line: &Line<'_>, id: &[u8], at: u32) -> Option<()> {
-        let batch = line.batch?;
+        let batch = checked(line.batch?)?;
         self.batch = self.batch.max(batch);
         self.pending.push(Intent {
             batch,
@@ -178,6 +202,11 @@ impl Loaded {
             deliver(&mut self.facts, id, nth, again, octets, at, line);
         }
     }
+}
+
+/// A batch number that leaves room for the next one.
+fn checked(batch: u64) -> Option<u64> {
+    Some(batch).filter(|batch| *batch < u64::MAX / 2)
 }
 
 /// Notes a delivery; `again` when another line already speaks of the same message. The date stays that of the first
