@@ -100,6 +100,8 @@ impl<'f> Fetch<'f> {
             let found = deliver::recover(&places, &self.context())?;
             ledger.resolve(batch, &found)?;
         }
+        // Also when there will be nothing to fetch: a dead run's lock on an mbox keeps other programs out.
+        deliver::sweep(&self.account.deliver, &self.context())?;
         Ok(ledger)
     }
 
@@ -220,7 +222,6 @@ impl<'f> Fetch<'f> {
         wanted: Vec<ledger::Key>,
     ) -> Result<Vec<Committed>, Failure> {
         let context = self.context();
-        deliver::sweep(&self.account.deliver, &context)?;
         let (stager, publisher) = deliver::open(&self.account.deliver, &context)?;
         let transfer =
             transfer::Transfer { run: self.run, account: self.account, bar: self.bar, transaction, stager, wanted };
