@@ -19,7 +19,7 @@ use crate::net::{self, Stream};
 use crate::plan::{self, Plan, Policy};
 use crate::pop3::{self, Authorization, Credentials, Limits, Survey, Transaction};
 use crate::progress::{Bar, Progress};
-use crate::report::{Failure, Notice, Summary};
+use crate::report::{Failure, Notice, Status, Summary};
 use crate::stop::Stop;
 
 use line::{Line, Tracer};
@@ -50,6 +50,12 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let mut fetch = Fetch { account, run, bar: &bar, summary: &mut summary };
     if let Err(failure) = fetch.run() {
         summary.failure = Some(failure);
+    }
+    // What a stop cut short (a wait for a lock, an MDA) is no failure of its own.
+    if let Some(signal) = run.stop.signal()
+        && summary.status() == Status::Temporary
+    {
+        summary.failure = Some(Failure::Stopped(signal));
     }
     bar.finish();
     summary.elapsed = began.elapsed();
