@@ -27,6 +27,9 @@ mod crash;
 /// Disks that are full, broken or forbidden.
 mod disk;
 
+/// What may have happened to the ledger, traps in shared folders, several runs at once.
+mod state;
+
 /// Where a password may come from, and where it may not be seen.
 mod secrets;
 
