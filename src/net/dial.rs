@@ -8,8 +8,9 @@ use super::error::Error;
 use crate::stop::Stop;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// How long an attempt is given before the next one starts beside it (RFC 8305 §5).
@@ -107,11 +108,28 @@ impl Attempts {
 
 fn begin(address: SocketAddr) -> Result<TcpStream, Errno> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+    let socket = stream_socket(family)?;
     // Commands are small and written in whole flights; none should wait for the acknowledgement of the last.
     sockopt::set_tcp_nodelay(&socket, true)?;
     match rustix::net::connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
         Err(errno) => Err(errno),
     }
+}
+
+/// A socket that does not block and that no child inherits.
+#[cfg(not(target_vendor = "apple"))]
+fn stream_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    use rustix::net::SocketFlags;
+    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
+}
+
+/// The same in three steps, because Apple's socket(2) takes no flags. A child that starts between the first two
+/// inherits it, which only puts off its end.
+#[cfg(target_vendor = "apple")]
+fn stream_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
 }
