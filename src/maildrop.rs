@@ -30,7 +30,9 @@ pub struct Listed<'a> {
 pub struct Listing {
     ids: Vec<u8>,
     records: Vec<Record>,
+    /// Sizes from the first position on that has one: of a large maildrop, often only the last few are asked for.
     octets: Vec<u64>,
+    octets_start: usize,
     /// True when the server answered UIDL.
     pub has_unique_ids: bool,
 }
@@ -73,7 +75,7 @@ impl Listing {
         Listed {
             number: MessageNumber(self.records[position].number),
             unique_id: &self.ids[self.id_range(position)],
-            octets: self.octets.get(position).copied().filter(|octets| *octets != UNKNOWN),
+            octets: self.octets_at(position),
         }
     }
 
@@ -88,10 +90,22 @@ impl Listing {
     /// When `position` is not below [`Listing::len`].
     pub fn set_octets(&mut self, position: usize, octets: u64) {
         assert!(position < self.len(), "position {position} is beyond the listing");
-        if self.octets.len() < self.len() {
-            self.octets.resize(self.len(), UNKNOWN);
+        if self.octets.is_empty() {
+            self.octets_start = position;
         }
-        self.octets[position] = octets.min(UNKNOWN - 1);
+        let before = self.octets_start.saturating_sub(position);
+        self.octets.splice(0..0, std::iter::repeat_n(UNKNOWN, before));
+        self.octets_start -= before;
+        let index = position - self.octets_start;
+        if self.octets.len() <= index {
+            self.octets.resize(index + 1, UNKNOWN);
+        }
+        self.octets[index] = octets.min(UNKNOWN - 1);
+    }
+
+    fn octets_at(&self, position: usize) -> Option<u64> {
+        let octets = *self.octets.get(position.checked_sub(self.octets_start)?)?;
+        (octets != UNKNOWN).then_some(octets)
     }
 
     fn id_range(&self, position: usize) -> Range<usize> {
@@ -119,7 +133,9 @@ mod tests {
         assert!(listing.push(MessageNumber(3), b""));
         assert!(listing.push(MessageNumber(4), b"ccc"));
         listing.set_octets(2, 99);
+        assert_eq!(listing.get(0).octets, None);
+        listing.set_octets(1, 98);
         let all: Vec<_> = listing.iter().map(|m| (m.number.0, m.unique_id.to_vec(), m.octets)).collect();
-        assert_eq!(all, [(1, b"a".to_vec(), None), (3, vec![], None), (4, b"ccc".to_vec(), Some(99))]);
+        assert_eq!(all, [(1, b"a".to_vec(), None), (3, vec![], Some(98)), (4, b"ccc".to_vec(), Some(99))]);
     }
 }

@@ -163,3 +163,125 @@ impl Planner<'_> {
         Key { number: message.number, unique_id: message.unique_id.to_vec(), nth, octets: message.octets, again }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maildrop::Durable as _;
+
+    const DAY: u64 = 86400;
+    const NOW: u64 = 1_795_423_680;
+
+    const KEEP: Policy = Policy { keep: Keep::Forever, all: false, max_size: None, max_messages: None };
+    const DELETE: Policy = Policy { keep: Keep::Never, ..KEEP };
+    const FORTNIGHT: Policy = Policy { keep: Keep::For(Duration::from_secs(14 * DAY)), ..KEEP };
+
+    /// A ledger with these lines below its header.
+    fn ledger(lines: &[String]) -> Ledger {
+        let folder = tempfile::tempdir().unwrap();
+        let header = "{\"popfetch\":1,\"maildrop\":\"u@h\"}".to_owned();
+        let text = [&[header], lines].concat().join("\n") + "\n";
+        std::fs::write(folder.path().join("l.jsonl"), text).unwrap();
+        Ledger::open(folder.path(), "l", "u@h").unwrap().0
+    }
+
+    fn delivered(id: &str, octets: u64, days_ago: u64) -> String {
+        format!("{{\"delivered\":\"{id}\",\"octets\":{octets},\"at\":{}}}", NOW - days_ago * DAY)
+    }
+
+    fn listing(messages: &[(&str, u64)]) -> Listing {
+        let mut listing = Listing::default();
+        listing.has_unique_ids = messages.iter().any(|(id, _)| !id.is_empty());
+        for ((id, octets), number) in messages.iter().zip(1..) {
+            assert!(listing.push(MessageNumber(number), id.as_bytes()));
+            listing.set_octets(listing.len() - 1, *octets);
+        }
+        listing
+    }
+
+    fn plan(ledger: &mut Ledger, messages: &[(&str, u64)], policy: Policy) -> Plan {
+        let listing = listing(messages);
+        let standings = ledger.locate(&listing);
+        make(&listing, &standings, ledger, &policy, NOW).unwrap()
+    }
+
+    /// Message-numbers to retrieve and to delete.
+    fn numbers(plan: &Plan) -> (Vec<u32>, Vec<u32>) {
+        let retrieve = plan.retrieve.iter().map(|key| key.number.0).collect();
+        (retrieve, plan.delete.iter().map(|committed| committed.number().0).collect())
+    }
+
+    #[test]
+    fn what_is_new_is_retrieved_and_what_is_known_is_not() {
+        let mut ledger = ledger(&[delivered("a", 1, 3)]);
+        let listed = [("a", 1), ("b", 2)];
+        assert_eq!(numbers(&plan(&mut ledger, &listed, KEEP)), (vec![2], vec![]));
+        assert_eq!(numbers(&plan(&mut ledger, &listed, DELETE)), (vec![2], vec![1]));
+        assert_eq!(numbers(&plan(&mut ledger, &listed, Policy { all: true, ..KEEP })), (vec![1, 2], vec![]));
+        assert!(plan(&mut ledger, &listed, Policy { all: true, ..KEEP }).retrieve[0].again);
+    }
+
+    #[test]
+    fn a_message_is_deleted_that_long_after_it_was_first_seen() {
+        let mut ledger = ledger(&[delivered("a", 1, 14), delivered("b", 1, 13)]);
+        assert_eq!(numbers(&plan(&mut ledger, &[("a", 1), ("b", 1)], FORTNIGHT)), (vec![], vec![1]));
+    }
+
+    #[test]
+    fn limits_leave_messages_for_later_or_for_ever() {
+        let mut ledger = ledger(&[]);
+        let listed = [("a", 10), ("b", 99), ("c", 10), ("d", 10)];
+        let policy = Policy { max_size: Some(10), max_messages: Some(2), ..KEEP };
+        let plan = plan(&mut ledger, &listed, policy);
+        assert_eq!(numbers(&plan), (vec![1, 3], vec![]));
+        assert_eq!((plan.skipped.later, plan.skipped.too_large), (1, vec![(MessageNumber(2), 99)]));
+    }
+
+    #[test]
+    fn without_unique_ids_only_what_is_deleted_can_be_fetched() {
+        let mut ledger = ledger(&[]);
+        let listed = listing(&[("", 1)]);
+        let standings = ledger.locate(&listed);
+        assert_eq!(make(&listed, &standings, &ledger, &KEEP, NOW).unwrap_err(), NoUniqueIds);
+        assert_eq!(numbers(&plan(&mut ledger, &[("", 1), ("", 1)], DELETE)), (vec![1, 2], vec![]));
+        assert_eq!(numbers(&plan(&mut ledger, &[("", 1)], Policy { all: true, ..KEEP })), (vec![1], vec![]));
+        let mixed = plan(&mut ledger, &[("", 1), ("a", 1)], KEEP);
+        assert_eq!((numbers(&mixed), mixed.skipped.nameless), ((vec![2], vec![]), 1));
+    }
+
+    #[test]
+    fn an_id_listed_twice_is_never_deleted_on_the_ledgers_word() {
+        let mut ledger = ledger(&[delivered("x", 5, 0)]);
+        let twice = plan(&mut ledger, &[("x", 5), ("x", 5)], DELETE);
+        assert_eq!((numbers(&twice), twice.skipped.repeated), ((vec![2], vec![]), 1));
+        assert_eq!(twice.retrieve[0].nth, 2);
+        assert_eq!(numbers(&plan(&mut ledger, &[("x", 5)], DELETE)), (vec![], vec![1]));
+    }
+
+    #[test]
+    fn a_used_id_is_another_message_when_its_size_is_another() {
+        for over in ["deleted", "gone"] {
+            let mut ledger = ledger(&[delivered("x", 5, 0), format!("{{\"{over}\":\"x\",\"at\":{NOW}}}")]);
+            let other = plan(&mut ledger, &[("x", 6)], DELETE);
+            assert_eq!(numbers(&other), (vec![1], vec![]), "{over}");
+            assert!(other.retrieve[0].again);
+            let same = plan(&mut ledger, &[("x", 5)], DELETE);
+            assert_eq!(same.retrieve, [], "{over}");
+            // What the server said it had deleted is left alone; what was only gone for a while is as before.
+            assert_eq!((same.delete.len(), same.skipped.relisted), if over == "deleted" { (0, 1) } else { (1, 0) });
+        }
+    }
+
+    #[test]
+    fn only_sizes_that_decide_are_asked_for() {
+        let mut ledger =
+            ledger(&[delivered("a", 1, 0), delivered("b", 1, 0), format!("{{\"gone\":\"b\",\"at\":{NOW}}}")]);
+        let mut listed = Listing::default();
+        for (id, number) in ["a", "b", "c"].iter().zip(1..) {
+            assert!(listed.push(MessageNumber(number), id.as_bytes()));
+        }
+        let standings = ledger.locate(&listed);
+        assert_eq!(sizes_needed(&listed, &standings, &ledger, &KEEP), [1, 2]);
+        assert_eq!(sizes_needed(&listed, &standings, &ledger, &Policy { all: true, ..KEEP }), [0, 1, 2]);
+    }
+}

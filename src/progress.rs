@@ -7,8 +7,8 @@ use crate::text;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Drawings a second: enough to look alive, and nothing beside the fetching.
 const HERTZ: u8 = 20;
@@ -34,9 +34,10 @@ impl Progress {
         Progress { bars: on.then(bars) }
     }
 
-    /// A bar for the account called `name`, below those that are there.
+    /// A bar for the account called `name`. It is drawn from its first phase on, below those that are there: what
+    /// comes before, a password may have to be asked for.
     pub fn account(&self, name: &str) -> Bar {
-        Bar { drawn: self.bars.as_ref().map(|bars| Drawn::new(bars, name)) }
+        Bar { bars: self.bars.clone(), name: name.to_owned(), drawn: OnceLock::new() }
     }
 
     /// Writes a line to standard error, above the bars, in one piece.
@@ -55,34 +56,36 @@ impl Progress {
 /// One account's bar; dropping it clears it.
 #[derive(Debug)]
 pub struct Bar {
-    drawn: Option<Drawn>,
+    bars: Option<MultiProgress>,
+    name: String,
+    drawn: OnceLock<Drawn>,
 }
 
 impl Bar {
     /// Says what the account is busy with before its transfer: `connecting`, `logging in`.
     pub fn phase(&self, what: &str) {
-        let Some(drawn) = &self.drawn else { return };
+        let Some(drawn) = self.drawn() else { return };
         drawn.bar.set_style(style(PHASE));
         drawn.bar.set_message(what.to_owned());
     }
 
     /// Begins the transfer of so many messages, and of so many octets where the server announced them.
     pub fn begin(&self, messages: u64, octets: Option<u64>) {
-        if let Some(drawn) = &self.drawn {
+        if let Some(drawn) = self.drawn() {
             drawn.begin(messages, octets);
         }
     }
 
     /// Notes octets that have just arrived.
     pub fn octets(&self, octets: u64) {
-        if let Some(drawn) = &self.drawn {
+        if let Some(drawn) = self.drawn.get() {
             drawn.bar.inc(octets);
         }
     }
 
     /// Notes that one more message is done.
     pub fn message(&self) {
-        let Some(drawn) = &self.drawn else { return };
+        let Some(drawn) = self.drawn.get() else { return };
         drawn.messages.done.fetch_add(1, Ordering::Relaxed);
         // Asks for a drawing like octets do: an explicit tick takes locks, even if nothing is due to be drawn.
         drawn.bar.inc(0);
@@ -90,6 +93,10 @@ impl Bar {
 
     /// Clears the bar.
     pub fn finish(self) {}
+
+    fn drawn(&self) -> Option<&Drawn> {
+        self.bars.as_ref().map(|bars| self.drawn.get_or_init(|| Drawn::new(bars, &self.name)))
+    }
 }
 
 #[derive(Debug)]
@@ -261,7 +268,7 @@ mod tests {
     fn off_is_off() {
         let progress = Progress::new(false);
         let bar = progress.account("work");
-        assert!(progress.bars.is_none() && bar.drawn.is_none());
+        assert!(progress.bars.is_none() && bar.drawn.get().is_none());
         bar.begin(1, None);
         bar.octets(1);
         bar.message();

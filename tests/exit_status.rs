@@ -2,7 +2,7 @@
 
 use std::net::ToSocketAddrs;
 
-use crate::sandbox::{Account, Sandbox, USER, mails, message, server};
+use crate::sandbox::{Account, Sandbox, USER, all_at_home, mails, message, names, read, server};
 use crate::server::{Mail, ScriptServer};
 
 fn fetch(account: Account) -> crate::sandbox::Run {
@@ -28,14 +28,40 @@ fn exit_64_for_usage() {
     Sandbox::new().popfetch(["--timeout", "soon"]).exits(64);
 }
 
+/// A sandbox whose ledger was written by somebody else.
+fn with_ledger(port: u16, ledger: &str) -> Sandbox {
+    let sandbox = Sandbox::with(Account::on(port).set("keep", false));
+    sandbox.file(&format!(".local/state/popfetch/{USER}@127.0.0.1:{port}.jsonl"), ledger);
+    sandbox
+}
+
 #[test]
 fn exit_65_for_bad_data_in_the_state() {
     let server = server(mails(2)).start();
-    let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
-    let ledger = format!(".local/state/popfetch/{USER}@127.0.0.1:{}.jsonl", server.port);
-    sandbox.file(&ledger, "Dear diary\nnothing of interest today\n");
+    let sandbox = with_ledger(server.port, "Dear diary\nnothing of interest today\n");
     sandbox.popfetch(["-q"]).exits(65).says(&[".jsonl"]);
-    assert_eq!((server.unique_ids(USER).len(), sandbox.maildir().files().len()), (2, 0));
+    assert_eq!((server.unique_ids(USER).len(), sandbox.maildir().files().len()), (2, 0), "nothing is touched");
+}
+
+#[test]
+fn exit_65_for_damaged_lines_of_a_ledger_which_is_kept_and_told_once() {
+    let server = server(mails(2)).start();
+    let head = format!("{{\"popfetch\":1,\"maildrop\":\"{USER}@127.0.0.1:{}\"}}\n", server.port);
+    let sandbox = with_ledger(server.port, &format!("{head}Dear diary\n"));
+    sandbox.popfetch(["-q"]).exits(65).says(&[".jsonl", "2"]);
+    let mut kept = names(&sandbox.state()).into_iter().map(|name| read(&sandbox.state().join(name)));
+    assert!(kept.any(|octets| octets.ends_with(b"Dear diary\n")), "the damaged ledger is kept");
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((sandbox.maildir().messages(), server.unique_ids(USER).len()), (all_at_home(&mails(2)), 0));
+}
+
+#[test]
+fn exit_65_for_a_ledger_that_only_a_newer_popfetch_can_read() {
+    let server = server(mails(2)).start();
+    let maildrop = format!("{USER}@127.0.0.1:{}", server.port);
+    let sandbox = with_ledger(server.port, &format!("{{\"popfetch\":999,\"maildrop\":\"{maildrop}\"}}\n"));
+    sandbox.popfetch(["-q"]).exits(65).says(&[".jsonl", "999"]);
+    assert_eq!((server.unique_ids(USER).len(), sandbox.maildir().files().len()), (2, 0), "nothing is touched");
 }
 
 #[test]

@@ -47,3 +47,6 @@ mod signals;
 
 /// A real Dovecot as the last word.
 mod interop;
+
+/// The documents say what the program does, and the other way round.
+mod docs;

@@ -2,12 +2,13 @@
 //! once and at most twice for an MDA, and nothing left behind on the server or at home.
 
 use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::sandbox::{Account, Destination, Sandbox, USER, all_at_home, mails, server};
+use crate::sandbox::{Account, Destination, Sandbox, USER, all_at_home, left_out, mails, server};
 use crate::server::{Fault, Maildrop, Misdeed, Moment};
 
 /// One way to set up an account.
@@ -98,6 +99,76 @@ impl Setting {
     }
 }
 
+/// The system calls by which something at home becomes different, or durable; not every machine has all of them.
+const CHANGES: [&str; 20] = [
+    "write",
+    "writev",
+    "pwrite64",
+    "pwritev",
+    "copy_file_range",
+    "sendfile",
+    "ftruncate",
+    "fallocate",
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+];
+
+impl Setting {
+    /// `kill -9` on the way into each system call that changes something: every state that a crash can leave.
+    fn kill_at_every_change(self) {
+        if !can_trace() {
+            return left_out("kill -9 at every system call", "strace is not installed, or may not trace");
+        }
+        let kills: usize = CHANGES.iter().map(|call| self.kill_at_every(call)).sum();
+        assert!(kills > 10, "{self:?}: only {kills} moments; which calls does it make now?");
+    }
+
+    fn kill_at_every(self, call: &str) -> usize {
+        let kills = (1..1000).take_while(|nth| self.is_killed_at(call, *nth)).count();
+        assert!(kills < 999, "{self:?}: a run does not end after {kills} times {call}");
+        kills
+    }
+
+    /// Kills a run at its `nth` call and finishes the work; false when there are not so many.
+    fn is_killed_at(self, call: &str, nth: u32) -> bool {
+        let server = self.server(MESSAGES, &[]);
+        let sandbox = self.sandbox(server.port);
+        let code = sandbox.run(strace(&sandbox, call, nth)).code();
+        // strace follows children as it follows threads, so the one that is killed may be the MDA.
+        let is_mda = self.destination == Destination::Mda && matches!(code, 74 | 75);
+        assert!(matches!(code, 0 | 137) || is_mda, "{self:?}, {call} {nth}: {code}");
+        sandbox.popfetch(["-q"]).exits(0);
+        self.assert_done(&sandbox, &server, MESSAGES, 1, &format!("{self:?}, killed at {call} {nth}"));
+        code != 0
+    }
+}
+
+/// A run that is killed on the way into the `nth` call of this name in any of its threads.
+fn strace(sandbox: &Sandbox, call: &str, nth: u32) -> Command {
+    let mut command = Command::new("strace");
+    sandbox.adopt(&mut command);
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace=?{call}")]);
+    command.args(["-e", &format!("inject=?{call}:signal=KILL:when={nth}")]);
+    command.args([env!("CARGO_BIN_EXE_popfetch"), "-q"]);
+    command
+}
+
+/// strace may be missing, and a container may forbid it.
+fn can_trace() -> bool {
+    let tried = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
+}
+
 macro_rules! every_line {
     ($($name:ident: $destination:ident, keep $keep:literal, pipelining $pipelining:literal;)*) => {$(
         #[test]
@@ -150,6 +221,21 @@ fn an_mda_survives_kill_9() {
 }
 
 #[test]
+fn a_maildir_survives_kill_9_at_every_system_call() {
+    Setting { destination: Destination::Maildir, keep: false, pipelining: true }.kill_at_every_change();
+}
+
+#[test]
+fn an_mbox_survives_kill_9_at_every_system_call() {
+    Setting { destination: Destination::Mbox, keep: false, pipelining: true }.kill_at_every_change();
+}
+
+#[test]
+fn an_mda_survives_kill_9_at_every_system_call() {
+    Setting { destination: Destination::Mda, keep: false, pipelining: true }.kill_at_every_change();
+}
+
+#[test]
 fn what_was_delivered_but_not_deleted_is_deleted_without_being_fetched_again() {
     for destination in Destination::ALL {
         let setting = Setting { destination, keep: false, pipelining: false };
@@ -174,7 +260,9 @@ fn a_ledger_whose_last_line_was_cut_off_is_carried_on() {
     sandbox.popfetch(["-q"]).exits(0);
     let path = sandbox.ledger(USER, server.port);
     let whole = std::fs::read(&path).unwrap();
-    for cut in whole.len().saturating_sub(20)..whole.len() {
+    // The record. What stands before it, the intents, was durable before anything was published.
+    let record = whole[..whole.len() - 1].iter().rposition(|octet| *octet == b'\n').unwrap() + 1;
+    for cut in record..whole.len() {
         std::fs::write(&path, &whole[..cut]).unwrap();
         sandbox.popfetch(["-q"]).exits(0).silently();
         setting.assert_done(&sandbox, &server, MESSAGES, 0, &format!("cut at {cut}"));

@@ -9,7 +9,7 @@ mod transfer;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::account::{Account, TlsMode};
+use crate::account::{Account, Keep, TlsMode};
 use crate::config;
 use crate::deliver;
 use crate::header;
@@ -85,7 +85,8 @@ impl<'f> Fetch<'f> {
         }
         let mut due = plan.delete;
         if !plan.retrieve.is_empty() {
-            due.extend(self.transfer(&mut transaction, &mut ledger, plan.retrieve)?);
+            let deletes_nothing = due.is_empty() && self.account.keep != Keep::Never;
+            due.extend(self.transfer(&mut transaction, &mut ledger, plan.retrieve, deletes_nothing)?);
         }
         self.update(transaction, &mut ledger, due)?;
         self.settle(&mut ledger, &survey, &standings)
@@ -191,7 +192,7 @@ impl<'f> Fetch<'f> {
         let mut standings = ledger.locate(listing);
         let needed = plan::sizes_needed(listing, &standings, ledger, &policy);
         if !needed.is_empty() {
-            transaction.list_some(listing, &needed)?;
+            transaction.measure(listing, &needed)?;
             standings = ledger.locate(listing);
         }
         self.summary.listed = listing.len();
@@ -226,18 +227,26 @@ impl<'f> Fetch<'f> {
         transaction: &mut Transaction<Line<'_>>,
         ledger: &mut Ledger,
         wanted: Vec<ledger::Key>,
+        deletes_nothing: bool,
     ) -> Result<Vec<Committed>, Failure> {
         let context = self.context();
         let (stager, publisher) = deliver::open(&self.account.deliver, &context)?;
-        let transfer =
-            transfer::Transfer { run: self.run, account: self.account, bar: self.bar, transaction, stager, wanted };
+        let transfer = transfer::Transfer {
+            run: self.run,
+            account: self.account,
+            bar: self.bar,
+            transaction,
+            stager,
+            wanted,
+            deletes_nothing,
+        };
         let moved = transfer.run(publisher, ledger);
         self.summary.delivered += moved.delivered;
         self.summary.octets += moved.octets;
         self.summary.refused.extend(moved.refused);
         match moved.failure {
             Some(failure) => Err(failure),
-            None if self.account.keep == crate::account::Keep::Never => Ok(moved.committed),
+            None if self.account.keep == Keep::Never => Ok(moved.committed),
             None => Ok(vec![]),
         }
     }
@@ -271,16 +280,7 @@ impl<'f> Fetch<'f> {
         if !is_complete(survey) {
             return Ok(());
         }
-        let now = now();
-        ledger.gone(&survey.listing, standings, now)?;
-        let mut listed = vec![false; ledger.facts().len()];
-        for position in 0..survey.listing.len() {
-            if let ledger::Standing::Known(fact) = standings.get(position) {
-                listed[fact as usize] = true;
-            }
-        }
-        ledger.settle(|fact| listed[fact as usize], now)?;
-        Ok(())
+        Ok(ledger.settle(standings, now())?)
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Transfer<'t, 'l> {
     pub transaction: &'t mut Transaction<Line<'l>>,
     pub stager: Stager,
     pub wanted: Vec<Key>,
+    /// Nothing will be deleted in this session, so QUIT may ride with the last RETR.
+    pub deletes_nothing: bool,
 }
 
 /// What came of it.
@@ -86,6 +88,9 @@ impl Transfer<'_, '_> {
         let mut keys = std::mem::take(&mut self.wanted).into_iter();
         let mut batches = Batches { sender, limit, batch: vec![], octets: 0, began: Instant::now() };
         let mut retrieval = self.transaction.retrieve(&wanted, Window::default());
+        if self.deletes_nothing {
+            retrieval = retrieval.then_quit();
+        }
         let result = loop {
             let incoming = match retrieval.receive() {
                 Ok(Some(incoming)) => incoming,
@@ -115,7 +120,7 @@ impl Transfer<'_, '_> {
     /// While the committer still works, the server hears from us now and then.
     fn keep_alive(&mut self, done: &Receiver<()>) -> Result<(), Failure> {
         while done.recv_timeout(KEEP_ALIVE) == Err(RecvTimeoutError::Timeout) {
-            self.transaction.noop()?;
+            self.transaction.keep_alive()?;
         }
         Ok(())
     }

@@ -62,10 +62,12 @@ pub enum Standing {
     Known(u32),
 }
 
-/// [`Standing`] in four octets a message.
+/// [`Standing`] in four octets a message, as it was when the maildrop was listed.
 #[derive(Debug, Default)]
 pub struct Standings {
     known: Vec<u32>,
+    /// How many facts there were.
+    facts: usize,
     /// The `nth` of new messages whose id is not theirs alone.
     nths: HashMap<u32, u32>,
     /// Positions whose id is listed more than once.
@@ -81,6 +83,13 @@ impl Standings {
             NEW => Standing::New { nth: self.nths.get(&(position as u32)).copied().unwrap_or(1) },
             fact => Standing::Known(fact),
         }
+    }
+
+    /// For each fact that there was: whether the listing has its message.
+    pub fn listed(&self) -> Vec<bool> {
+        let mut listed = vec![false; self.facts];
+        self.known.iter().filter(|fact| **fact != NEW).for_each(|fact| listed[*fact as usize] = true);
+        listed
     }
 
     /// True when the id at this position is listed more than once: then it proves little (RFC 1939 §7 lets a server
@@ -187,7 +196,8 @@ impl Facts {
 
     /// Compares a whole listing with what is known.
     pub fn locate(&mut self, listing: &Listing) -> Standings {
-        let mut standings = Standings { known: vec![NEW; listing.len()], ..Standings::default() };
+        let known = vec![NEW; listing.len()];
+        let mut standings = Standings { known, facts: self.len(), ..Standings::default() };
         let missed = self.walk(listing, &mut standings);
         let shared = self.look_up(listing, &missed, &mut standings);
         if !shared.is_empty() {
@@ -216,37 +226,43 @@ impl Facts {
         missed
     }
 
-    /// Finds the missed ones by their id. Returns the ids that are not one message's alone.
-    fn look_up<'l>(&mut self, listing: &'l Listing, missed: &[u32], standings: &mut Standings) -> HashSet<&'l [u8]> {
+    /// Finds the missed ones by their id, in one pass over what is known. Returns the ids that are not one message's
+    /// alone.
+    fn look_up<'l>(&self, listing: &'l Listing, missed: &[u32], standings: &mut Standings) -> HashSet<&'l [u8]> {
         let mut shared = HashSet::new();
-        if missed.is_empty() && self.iter().all(|fact| fact.nth == 1) {
-            return shared;
-        }
-        let mut claimed = vec![false; self.len()];
-        standings.known.iter().filter(|fact| **fact != NEW).for_each(|fact| claimed[*fact as usize] = true);
-        let mut met = HashSet::new();
+        let mut wanted: HashMap<&[u8], (u32, Option<u32>)> = HashMap::with_capacity(missed.len());
         for position in missed {
             let id = listing.get(*position as usize).unique_id;
-            if id.is_empty() {
-                continue;
-            }
-            let known = self.all(id);
-            if known.len() > 1 || !met.insert(id) || known.iter().any(|fact| claimed[*fact as usize]) {
+            if !id.is_empty() && wanted.insert(id, (*position, None)).is_some() {
                 shared.insert(id);
-                continue;
-            }
-            if let Some(fact) = known.first() {
-                standings.known[*position as usize] = *fact;
             }
         }
-        // A fact that is the second with its id makes the first one's position worth a second look, too.
+        let claimed = standings.listed();
+        for fact in 0..self.len() as u32 {
+            // Most runs miss nothing, or very little.
+            if wanted.is_empty() {
+                break;
+            }
+            let Some((position, found)) = wanted.get_mut(self.id(fact)) else { continue };
+            if found.replace(fact).is_some() || claimed[fact as usize] {
+                shared.insert(listing.get(*position as usize).unique_id);
+            }
+        }
+        for (position, fact) in wanted.into_values() {
+            standings.known[position as usize] = fact.unwrap_or(NEW);
+        }
+        self.add_seconds(listing, &mut shared);
+        shared
+    }
+
+    /// A fact that is the second with its id makes the first one's position worth a second look, too.
+    fn add_seconds<'l>(&self, listing: &'l Listing, shared: &mut HashSet<&'l [u8]>) {
         let seconds: HashSet<&[u8]> =
             (0..self.len() as u32).filter(|fact| self.get(*fact).nth > 1).map(|fact| self.id(fact)).collect();
         if !seconds.is_empty() {
             let ids = (0..listing.len()).map(|position| listing.get(position).unique_id);
             shared.extend(ids.filter(|id| seconds.contains(id)));
         }
-        shared
     }
 
     /// Messages that share an id are told apart by their sizes: as many of one id and size are known as were

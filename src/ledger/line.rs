@@ -4,7 +4,7 @@
 //! {"popfetch":1,"maildrop":"petar@pop.example.com"}
 //! {"intend":"ID","batch":3,"octets":4100,"at":1795423680,"maildir":"/home/petar/Mail","name":"1795423680.M1P2…"}
 //! {"published":3}                          every intent of batch 3 was delivered …
-//! {"published":4,"but":[2]}                … except the third one of batch 4
+//! {"published":4,"but":[2],"of":5}         … except the third one of the five of batch 4
 //! {"delivered":"ID","octets":4100,"at":…}  the same fact in one line: after compaction
 //! {"deleted":"ID","at":…}                  the server confirmed it
 //! {"gone":"ID","at":…}                     no longer listed, and not because of us
@@ -39,6 +39,9 @@ pub struct Line<'a> {
     pub published: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub but: Option<Vec<u32>>,
+    /// How many intents the batch has; there with `but`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<u64>,
     /// Which of several messages with this id, counted from 1; absent for the first.

@@ -1,8 +1,10 @@
 //! Reading a ledger: lines to facts, and the intents whose outcome nobody recorded.
 
 use std::io::{BufRead, Read as _};
+use std::ops::Range;
 use std::path::Path;
 
+use super::brief::{Brief, brief};
 use super::error::Error;
 use super::facts::{Facts, State, comparable};
 use super::line::{Line, VERSION, id_octets};
@@ -18,13 +20,14 @@ const IDS: usize = 1 << 31;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     pub batch: u64,
-    pub id: Vec<u8>,
-    pub nth: u32,
-    pub again: bool,
-    pub octets: u32,
-    pub at: u32,
-    pub line: u32,
-    pub place: Place,
+    nth: u32,
+    again: bool,
+    octets: u32,
+    at: u32,
+    line: u32,
+    /// Where its id, and its whole line, stand in the text of pending intents.
+    id: Range<usize>,
+    text: Range<usize>,
 }
 
 /// A ledger as it was found.
@@ -33,6 +36,8 @@ pub struct Loaded {
     pub facts: Facts,
     /// Intents without outcome, in the order of the file.
     pub pending: Vec<Intent>,
+    /// Their ids and lines.
+    pending_text: Vec<u8>,
     /// The highest batch number in use.
     pub batch: u64,
     /// Lines of the file.
@@ -43,8 +48,6 @@ pub struct Loaded {
     pub octets: u64,
     /// Numbers of lines that make no sense.
     pub damaged: Vec<u32>,
-    /// The last line that makes sense and is no intent: what is damaged after it may have been an intent.
-    settled: u32,
 }
 
 /// Reads everything. Only a file that is no ledger, or one of a newer format or of another maildrop, is an error; a
@@ -56,6 +59,7 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
         text.clear();
         let octets = file.by_ref().take(LINE).read_until(b'\n', &mut text).map_err(Error::io("read", path))?;
         if octets == 0 {
+            loaded.check_places();
             return Ok(loaded);
         }
         loaded.octets += octets as u64;
@@ -63,22 +67,27 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
             let skipped = skip_line(&mut file).map_err(Error::io("read", path))?;
             loaded.octets += skipped.octets;
             if !skipped.is_ended {
+                loaded.check_places();
                 return loaded.cut_off(&text, path, maildrop);
             }
             text.clear();
         }
         loaded.lines += 1;
         loaded.whole = loaded.octets;
+        // The first line is the header, or this is no ledger.
+        if let Some(brief) = brief(&text).filter(|_| loaded.lines > 1) {
+            if loaded.take(&brief, &text).is_none() {
+                loaded.damaged.push(loaded.lines);
+            }
+            continue;
+        }
         let line = serde_json::from_slice::<Line<'_>>(&text).ok();
         if loaded.lines == 1 {
             check_header(line.as_ref(), path, maildrop)?;
-            loaded.settled = 1;
             continue;
         }
-        match line.and_then(|line| loaded.apply(&line).map(|()| line.intend.is_some())) {
-            None => loaded.damaged.push(loaded.lines),
-            Some(true) => {}
-            Some(false) => loaded.settled = loaded.lines,
+        if line.and_then(|line| loaded.apply(&line, &text)).is_none() {
+            loaded.damaged.push(loaded.lines);
         }
     }
 }
@@ -129,23 +138,17 @@ impl Loaded {
     }
 
     /// Takes one line in; `None` when it makes no sense.
-    fn apply(&mut self, line: &Line<'_>) -> Option<()> {
-        let at = line.at.map(|at| u32::try_from(at).unwrap_or(u32::MAX));
-        if let Some(id) = &line.intend {
-            return self.intend(line, &id_octets(id)?, at?);
+    fn apply(&mut self, line: &Line<'_>, text: &[u8]) -> Option<()> {
+        if let Some(id) = line.intend.as_ref().or(line.delivered.as_ref()) {
+            if line.intend.is_some() && (line.batch.is_none() || line.place().is_none()) {
+                return None;
+            }
+            let batch = line.batch.filter(|_| line.intend.is_some());
+            let (nth, again, octets, at) = (line.nth, line.again, line.octets, line.at);
+            return self.take(&Brief { batch, id: &id_octets(id)?, nth, again, octets, at }, text);
         }
         if let Some(batch) = line.published {
-            let but = line.but.as_deref().unwrap_or_default();
-            self.batch = self.batch.max(checked(batch)?);
-            if but.is_empty() || !self.has_lost_intents() {
-                self.publish(batch, but);
-            }
-            return Some(());
-        }
-        if let Some(id) = &line.delivered {
-            let (id, octets) = (id_octets(id)?, comparable(line.octets));
-            self.deliver(&id, line.nth.unwrap_or(1), line.again, octets, at?, self.lines);
-            return Some(());
+            return self.published(batch, line.of, line.but.as_deref().unwrap_or_default());
         }
         let (id, state) = match (&line.deleted, &line.gone) {
             (Some(id), None) => (id, State::Deleted),
@@ -156,44 +159,72 @@ impl Loaded {
         self.facts.set(fact, |fact| {
             fact.state = state;
             if state == State::Gone {
-                fact.at = at.unwrap_or(fact.at);
+                fact.at = line.at.map_or(fact.at, seconds);
             }
         });
         Some(())
     }
 
-    /// True when a damaged line may have been an intent of the batch that ends here: then nobody knows which of the
-    /// others its exceptions mean. They stay pending, and recovery looks at their places.
-    fn has_lost_intents(&self) -> bool {
-        self.damaged.last().is_some_and(|line| *line > self.settled)
+    /// Takes an intent or a delivery in; `None` when it lacks its date.
+    fn take(&mut self, brief: &Brief<'_>, text: &[u8]) -> Option<()> {
+        let at = seconds(brief.at?);
+        let (nth, octets) = (brief.nth.unwrap_or(1), comparable(brief.octets));
+        let Some(batch) = brief.batch else {
+            self.deliver(brief.id, nth, brief.again, octets, at, self.lines);
+            return Some(());
+        };
+        self.batch = self.batch.max(checked(batch)?);
+        let id = append(&mut self.pending_text, brief.id);
+        let text = append(&mut self.pending_text, text);
+        self.pending.push(Intent { batch, nth, again: brief.again, octets, at, line: self.lines, id, text });
+        Some(())
     }
 
-    fn intend(&mut self, line: &Line<'_>, id: &[u8], at: u32) -> Option<()> {
-        let batch = checked(line.batch?)?;
-        self.batch = self.batch.max(batch);
-        self.pending.push(Intent {
-            batch,
-            id: id.to_vec(),
-            nth: line.nth.unwrap_or(1),
-            again: line.again,
-            octets: comparable(line.octets),
-            at,
-            line: self.lines,
-            place: line.place()?,
-        });
-        Some(())
+    /// Where an intent goes. One whose place cannot be read is as good as one that cannot be looked at.
+    pub fn place(&self, intent: &Intent) -> Place {
+        self.read_place(intent).unwrap_or(Place::Mda)
+    }
+
+    fn read_place(&self, intent: &Intent) -> Option<Place> {
+        serde_json::from_slice::<Line<'_>>(&self.pending_text[intent.text.clone()]).ok()?.place()
+    }
+
+    /// Notes the pending intents whose place was not looked at so far and makes no sense.
+    fn check_places(&mut self) {
+        let bad = self.pending.iter().filter(|intent| self.read_place(intent).is_none()).map(|intent| intent.line);
+        let bad: Vec<u32> = bad.collect();
+        self.damaged.extend(bad);
+        self.damaged.sort_unstable();
+    }
+
+    /// A record. Positions count the intents as they were written: when one of those was damaged, nobody can tell which
+    /// messages were left out, and it is better to fetch all of them again.
+    fn published(&mut self, batch: u64, of: Option<u32>, but: &[u32]) -> Option<()> {
+        let intents = self.pending.iter().filter(|intent| intent.batch == batch).count();
+        if but.is_empty() || of.is_some_and(|of| of as usize == intents) {
+            self.publish(batch, but);
+            return Some(());
+        }
+        self.publish(batch, &(0..intents as u32).collect::<Vec<u32>>());
+        None
     }
 
     /// The batch reached its places, but for the intents at these positions.
     pub fn publish(&mut self, batch: u64, but: &[u32]) {
-        let (published, pending) =
+        let (published, pending): (Vec<Intent>, _) =
             std::mem::take(&mut self.pending).into_iter().partition(|intent| intent.batch == batch);
         self.pending = pending;
-        for (position, intent) in (0..).zip::<Vec<Intent>>(published) {
+        let mut text = std::mem::take(&mut self.pending_text);
+        for (position, intent) in (0..).zip(published) {
             if !but.contains(&position) {
-                self.deliver(&intent.id, intent.nth, intent.again, intent.octets, intent.at, intent.line);
+                let id = &text[intent.id];
+                self.deliver(id, intent.nth, intent.again, intent.octets, intent.at, intent.line);
             }
         }
+        if self.pending.is_empty() {
+            text.clear();
+        }
+        self.pending_text = text;
     }
 
     fn deliver(&mut self, id: &[u8], nth: u32, again: bool, octets: u32, at: u32, line: u32) {
@@ -207,6 +238,17 @@ impl Loaded {
 /// A batch number that leaves room for the next one.
 fn checked(batch: u64) -> Option<u64> {
     Some(batch).filter(|batch| *batch < u64::MAX / 2)
+}
+
+/// A date as it is kept: until 2106.
+fn seconds(at: u64) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+fn append(text: &mut Vec<u8>, more: &[u8]) -> Range<usize> {
+    let start = text.len();
+    text.extend_from_slice(more);
+    start..text.len()
 }
 
 /// Notes a delivery; `again` when another line already speaks of the same message. The date stays that of the first

@@ -58,15 +58,26 @@ impl<T: Transport> Transaction<T> {
         if octets {
             list(flight.next()?, &mut listing)?;
         } else if !listing.has_unique_ids {
-            self.connection.queue(Command::List(None));
-            self.connection.flush(Awaited::Reply(Command::List(None).verb()))?;
-            list(&mut self.connection, &mut listing)?;
+            self.list_all(&mut listing)?;
         }
         Ok(Survey { stat, listing })
     }
 
-    /// LIST for some positions of a listing only; a message that the server refuses to measure stays unmeasured.
-    pub fn list_some(&mut self, listing: &mut Listing, positions: &[usize]) -> Result<(), Error> {
+    /// Finds the sizes of some positions of a listing: by LIST of each when they are few, else by LIST of all. A message
+    /// that the server refuses to measure stays unmeasured.
+    pub fn measure(&mut self, listing: &mut Listing, positions: &[usize]) -> Result<(), Error> {
+        // In lock-step each one costs a round trip.
+        let few = if self.capabilities.pipelining { listing.len() / 8 } else { 1 };
+        if positions.len() <= few { self.list_each(listing, positions) } else { self.list_all(listing) }
+    }
+
+    fn list_all(&mut self, listing: &mut Listing) -> Result<(), Error> {
+        self.connection.queue(Command::List(None));
+        self.connection.flush(Awaited::Reply(Command::List(None).verb()))?;
+        list(&mut self.connection, listing)
+    }
+
+    fn list_each(&mut self, listing: &mut Listing, positions: &[usize]) -> Result<(), Error> {
         // Their commands together must fit any socket buffer.
         for chunk in positions.chunks(Window::default().messages) {
             let commands: Vec<_> =
@@ -88,8 +99,11 @@ impl<T: Transport> Transaction<T> {
         Retrieval::new(self, wanted, window)
     }
 
-    /// Tells the server that we are still there (RFC 1939 §5).
-    pub fn noop(&mut self) -> Result<(), Error> {
+    /// Tells the server that we are still there, by NOOP (RFC 1939 §5), unless the session is over but for its end.
+    pub fn keep_alive(&mut self) -> Result<(), Error> {
+        if self.quit_is_sent {
+            return Ok(());
+        }
         let verb = Command::Noop.verb();
         self.connection.command(Command::Noop)?.map_err(|refused| refused.fatal(verb))?;
         Ok(())
@@ -217,15 +231,14 @@ fn set_out_of_order(listing: &mut Listing, sizes: Vec<(MessageNumber, u64)>) {
     }
     let positions: std::collections::HashMap<MessageNumber, usize> =
         listing.iter().enumerate().map(|(position, message)| (message.number, position)).collect();
-    for (number, octets) in sizes {
-        match positions.get(&number) {
-            Some(position) => listing.set_octets(*position, octets),
-            None => {
-                // An empty id always fits.
-                if listing.push(number, b"") {
-                    listing.set_octets(listing.len() - 1, octets);
-                }
-            }
+    let (mut known, unknown): (Vec<_>, Vec<_>) =
+        sizes.into_iter().partition(|(number, _)| positions.contains_key(number));
+    known.sort_unstable_by_key(|(number, _)| positions[number]);
+    known.into_iter().for_each(|(number, octets)| listing.set_octets(positions[&number], octets));
+    for (number, octets) in unknown {
+        // An empty id always fits.
+        if listing.push(number, b"") {
+            listing.set_octets(listing.len() - 1, octets);
         }
     }
 }

@@ -1,0 +1,80 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_popfetch_global_optspecs
+    string join \n deliver= keep= no-keep all max-messages= max-size= dry-run jobs= tls= ca-file= auth= timeout= config= state-dir= json progress= q/quiet v/verbose h/help V/version
+end
+
+function __fish_popfetch_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_popfetch_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_popfetch_using_subcommand
+    set -l cmd (__fish_popfetch_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c popfetch -n "__fish_popfetch_needs_command" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+starttls\t''
+none\t''"
+complete -c popfetch -n "__fish_popfetch_needs_command" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r -F
+complete -c popfetch -n "__fish_popfetch_needs_command" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+user\t''
+plain\t''
+apop\t''"
+complete -c popfetch -n "__fish_popfetch_needs_command" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l config -d 'Read this configuration, TOML or JSON; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_needs_command" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_needs_command" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c popfetch -n "__fish_popfetch_needs_command" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_needs_command" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_needs_command" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_needs_command" -l json -d 'Report on standard output as JSON'
+complete -c popfetch -n "__fish_popfetch_needs_command" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_needs_command" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c popfetch -n "__fish_popfetch_needs_command" -s V -l version -d 'Print version'
+complete -c popfetch -n "__fish_popfetch_needs_command" -a "fetch" -d 'Fetch mail; this is what happens without a command, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+starttls\t''
+none\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+user\t''
+plain\t''
+apop\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l config -d 'Read this configuration, TOML or JSON; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l json -d 'Report on standard output as JSON'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s h -l help -d 'Print help (see more with \'--help\')'
