@@ -441,7 +441,7 @@ impl fmt::Display for Notice {
         match self {
             Notice::LedgerMissing(path) => write!(
                 f,
-                "the ledger `{}` is gone though this account was fetched before; every message on the server counts as new",
+                "the ledger `{}` is gone or empty though this account was fetched before; every message on the server counts as new",
                 path.display()
             ),
             Notice::LedgerDamaged { path, lines, kept } => {

@@ -21,7 +21,7 @@ use crate::oauth;
 use crate::plan::{self, Plan, Policy};
 use crate::pop3::{self, Authorization, Credentials, Limits, Survey, Transaction};
 use crate::progress::{Bar, Progress};
-use crate::report::{Failure, Notice, Summary};
+use crate::report::{Failure, Notice, Status, Summary};
 use crate::stop::Stop;
 
 use line::{Line, Tracer};
@@ -52,6 +52,12 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let mut fetch = Fetch { account, run, bar: &bar, summary: &mut summary };
     if let Err(failure) = fetch.run() {
         summary.failure = Some(failure);
+    }
+    // What a stop cut short (a wait for a lock, an MDA) is no failure of its own.
+    if let Some(signal) = run.stop.signal()
+        && summary.status() == Status::Temporary
+    {
+        summary.failure = Some(Failure::Stopped(signal));
     }
     bar.finish();
     summary.elapsed = began.elapsed();
@@ -104,6 +110,8 @@ impl<'f> Fetch<'f> {
             let found = deliver::recover(&places, &self.context())?;
             ledger.resolve(batch, &found)?;
         }
+        // Also when there will be nothing to fetch: a dead run's lock on an mbox keeps other programs out.
+        deliver::sweep(&self.account.deliver, &self.context())?;
         Ok(ledger)
     }
 
@@ -267,7 +275,6 @@ impl<'f> Fetch<'f> {
         deletes_nothing: bool,
     ) -> Result<Vec<Committed>, Failure> {
         let context = self.context();
-        deliver::sweep(&self.account.deliver, &context)?;
         let (stager, publisher) = deliver::open(&self.account.deliver, &context)?;
         let transfer = transfer::Transfer {
             run: self.run,
@@ -318,7 +325,7 @@ impl<'f> Fetch<'f> {
         if !is_complete(survey) {
             return Ok(());
         }
-        Ok(ledger.settle(&self.account.maildrop(), standings, now())?)
+        Ok(ledger.settle(standings, now())?)
     }
 }
 

@@ -210,7 +210,8 @@ impl Committer<'_> {
         let mut moved = Moved::default();
         for batch in batches {
             // An MDA may take its time with each message; on a stop, those that it has not seen stay on the server.
-            if self.run.stop.is_requested() && self.publisher.batch_limit().messages == 1 {
+            if let (Some(signal), 1) = (self.run.stop.signal(), self.publisher.batch_limit().messages) {
+                moved.failure = Some(Failure::Stopped(signal));
                 break;
             }
             if let Err(failure) = self.commit(batch, &mut moved) {
