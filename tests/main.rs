@@ -18,6 +18,15 @@ mod delivery;
 /// Interrupted at every line, killed at any moment, and carried on.
 mod resume;
 
+/// What a server may do to us, and what it may not: nonsense, silence, cuts, floods.
+mod hostile;
+
+/// A very large message in a small memory.
+mod memory;
+
+/// Random octets: what no example thought of.
+mod random;
+
 /// Where a password may come from, and where it may not be seen.
 mod secrets;
 

@@ -1,10 +1,12 @@
 //! The servers that the tests talk to.
 //!
 //! `script`: a conversation word by word, in memory ([`script::Dialogue`]). `wire`: the same over TCP and TLS.
-//! `maildrop`: a real little POP3 server with messages, faults and a log. `certificates`: whom TLS may trust.
+//! `maildrop`: a real little POP3 server with messages, faults and a log. `responder`: replies made up on the fly.
+//! `certificates`: whom TLS may trust.
 
 pub mod certificates;
 pub mod maildrop;
+pub mod responder;
 pub mod script;
 pub mod wire;
 
@@ -13,4 +15,5 @@ mod maildrop_tests;
 
 pub use certificates::{Authority, Identity};
 pub use maildrop::{Builder, Fault, Mail, Maildrop, Misdeed, Moment};
+pub use responder::Responder;
 pub use wire::ScriptServer;
