@@ -143,6 +143,14 @@ fn listings_that_disagree_lose_nothing() {
     }
 }
 
+#[test]
+fn sizes_that_overflow_are_only_sizes() {
+    for size in [u64::MAX, u64::MAX - 1, u64::MAX / 2 + 1, 1 << 32, 0] {
+        fetch_all_despite("LIST", &format!("+OK\r\n1 {size}\r\n2 {size}\r\n."));
+    }
+    fetch_despite("LIST", "+OK\r\n1 18446744073709551616\r\n2 1\r\n.", 76, &["LIST"]);
+}
+
 // The text of a message
 
 #[test]
