@@ -205,6 +205,26 @@ fn a_reply_that_never_comes_deletes_nothing() {
 }
 
 #[test]
+fn a_reply_that_nobody_asked_for_ends_the_session_before_anything_is_deleted() {
+    let (sandbox, server) =
+        fetch_despite("RETR 2", "+OK\r\nx\r\n.\r\n+OK\r\nSubject: another\r\n\r\n.", 76, &["nobody asked"]);
+    assert_eq!((sandbox.maildir().messages().len(), server.count("DELE")), (2, 0));
+    fetch_despite("AUTH", "+OK\r\n+OK", 76, &["nobody asked"]);
+    fetch_despite("CAPA", "+OK\r\nUIDL\r\nPIPELINING\r\n.\r\n+OK logged in", 76, &["nobody asked"]);
+    fetch_despite("", "+OK ready\r\n+OK logged in", 76, &["nobody asked"]);
+    let lock_step = server_in_lock_step("STAT", "+OK 2 10\r\n+OK");
+    Sandbox::with(Account::on(lock_step.port)).popfetch(["-q"]).exits(76).says(&["UIDL", "nobody asked"]);
+    let farewell = server_in_lock_step("STAT", "+OK 2 10\r\n-ERR idle for too long");
+    Sandbox::with(Account::on(farewell.port)).popfetch(["-q"]).exits(75).says(&["`-ERR idle for too long`"]);
+    // In the middle of a flight the replies get out of step, and that shows.
+    fetch_despite("STAT", "+OK 2 10\r\n+OK 2 10", 76, &["UIDL"]);
+}
+
+fn server_in_lock_step(command: &str, reply: &str) -> Maildrop {
+    server(mails(2)).without_pipelining().answer(command, reply).start()
+}
+
+#[test]
 fn what_is_said_to_dele_and_quit_is_believed_only_when_it_is_ok() {
     fetch_despite("DELE", "-ERR \x1b[2J no", 75, &["message 1", "message 2", "\\x1b[2J no"]);
     fetch_despite("DELE", "deleted", 76, &["DELE", "not known"]);

@@ -248,7 +248,7 @@ impl<'f> Fetch<'f> {
             return Ok(());
         }
         self.bar.phase("deleting");
-        let update = transaction.update(&due).map_err(|error| Failure::Update { error, messages: due.len() })?;
+        let update = transaction.update(&due).map_err(|error| update_failure(error, due.len()))?;
         let refused: Vec<_> = update.refused.iter().map(|refusal| refusal.number).collect();
         let deleted: Vec<Committed> = due
             .into_iter()
@@ -274,6 +274,14 @@ impl<'f> Fetch<'f> {
         }
         ledger.settle(&self.account.maildrop(), |fact| listed[fact as usize], now)?;
         Ok(())
+    }
+}
+
+/// An octet too many is noticed before QUIT is sent, and without QUIT nothing is deleted (RFC 1939 §6).
+fn update_failure(error: pop3::Error, messages: usize) -> Failure {
+    match error {
+        pop3::Error::Unasked { .. } => error.into(),
+        error => Failure::Update { error, messages },
     }
 }
 

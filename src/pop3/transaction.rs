@@ -143,24 +143,28 @@ impl<T: Transport> Transaction<T> {
 struct Flight<'s, T> {
     connection: &'s mut Connection<T>,
     unsent: Vec<Command<'static>>,
+    /// The command whose reply comes next.
+    awaited: Verb,
 }
 
 impl<'s, T: Transport> Flight<'s, T> {
     fn new(transaction: &'s mut Transaction<T>, commands: &[Command<'static>]) -> Self {
+        let awaited = commands[0].verb();
         let mut unsent = commands.to_vec();
         if transaction.capabilities.pipelining {
             unsent.drain(..).for_each(|command| transaction.connection.queue(command));
         }
         unsent.reverse();
-        Flight { connection: &mut transaction.connection, unsent }
+        Flight { connection: &mut transaction.connection, unsent, awaited }
     }
 
     /// The connection, with the next command's reply on its way.
     fn next(&mut self) -> Result<&mut Connection<T>, Error> {
         if let Some(command) = self.unsent.pop() {
             self.connection.queue(command);
+            self.awaited = command.verb();
         }
-        self.connection.flush(Awaited::Reply(Command::Stat.verb()))?;
+        self.connection.flush(Awaited::Reply(self.awaited))?;
         Ok(self.connection)
     }
 }
