@@ -225,6 +225,17 @@ fn server_in_lock_step(command: &str, reply: &str) -> Maildrop {
 }
 
 #[test]
+fn unique_ids_that_are_refused_for_once_do_not_make_everything_new() {
+    for reply in ["-ERR [SYS/TEMP] index is being rebuilt", "-ERR index is being rebuilt"] {
+        let (_, server) =
+            fetch_despite("UIDL", reply, if reply.contains("TEMP") { 75 } else { 76 }, &["UIDL", &reply[5..]]);
+        assert_eq!(server.count("RETR"), 0, "it is announced, so there are ids");
+    }
+    let empty = server([]).answer("UIDL", "-ERR no messages").start();
+    Sandbox::with(Account::on(empty.port)).popfetch(["-q"]).exits(0).silently();
+}
+
+#[test]
 fn what_is_said_to_dele_and_quit_is_believed_only_when_it_is_ok() {
     fetch_despite("DELE", "-ERR \x1b[2J no", 75, &["message 1", "message 2", "\\x1b[2J no"]);
     fetch_despite("DELE", "deleted", 76, &["DELE", "not known"]);

@@ -52,9 +52,11 @@ impl<T: Transport> Transaction<T> {
     pub fn survey(&mut self, octets: bool) -> Result<Survey, Error> {
         let commands = [Command::Stat, Command::Uidl, Command::List(None)];
         let commands = &commands[..if octets { 3 } else { 2 }];
+        let is_announced = self.capabilities.uidl;
         let mut flight = Flight::new(self, commands);
         let stat = flight.next()?.reply(Command::Stat.verb())?.ok().and_then(listing::stat);
-        let mut listing = uidl(flight.next()?)?;
+        let is_empty = stat.is_some_and(|(messages, _)| messages == 0);
+        let mut listing = uidl(flight.next()?, is_announced && !is_empty)?;
         if octets {
             list(flight.next()?, &mut listing)?;
         } else if !listing.has_unique_ids {
@@ -169,12 +171,14 @@ impl<'s, T: Transport> Flight<'s, T> {
     }
 }
 
-/// Reads the reply to UIDL. A refusal is a server without it (RFC 1939 §7: UIDL is optional).
-fn uidl<T: Transport>(connection: &mut Connection<T>) -> Result<Listing, Error> {
+/// Reads the reply to UIDL. A refusal is a server without it (RFC 1939 §7: UIDL is optional), unless it should have
+/// known: without ids, everything that is known would be fetched again.
+fn uidl<T: Transport>(connection: &mut Connection<T>, is_due: bool) -> Result<Listing, Error> {
     let verb = Command::Uidl.verb();
     let mut listing = Listing::default();
-    if connection.reply(verb)?.is_err() {
-        return Ok(listing);
+    if let Err(refused) = connection.reply(verb)?.map(drop) {
+        let will_pass = refused.code.is_some_and(|code| code.is_transient());
+        return if is_due || will_pass { Err(refused.fatal(verb)) } else { Ok(listing) };
     }
     listing.has_unique_ids = true;
     let mut guard = Guard::new(connection, verb);
