@@ -534,6 +534,17 @@ fn each_check_that_fails_is_told_with_the_option_that_is_about_it() {
 }
 
 #[test]
+fn a_refused_stls_is_tls_that_cannot_be_had() {
+    let authority = Authority::new("ours");
+    for (answer, code) in [("-ERR no", 69), ("-ERR [SYS/TEMP] no", 75)] {
+        let server = server(mails(1)).starttls(authority.good().server_config()).answer("STLS", answer).start();
+        let sandbox = Sandbox::with(Account::on(server.port).set("tls", "\"starttls\""));
+        sandbox.popfetch(["-q"]).exits(code).says(&["STLS", &answer[5..], "hint", "`tls = \"implicit\"`"]);
+        assert_eq!(server.commands(1), ["CAPA", "STLS"], "no password, nothing in clear");
+    }
+}
+
+#[test]
 fn neither_run_nor_children_show_the_password_in_proc() {
     let server = server(mails(1)).start();
     let sandbox = Sandbox::new();

@@ -107,6 +107,15 @@ impl Error {
         matches!(self, Error::LoginRefused { .. })
     }
 
+    /// True when STLS is what the server does not offer, or refused.
+    pub fn is_stls(&self) -> bool {
+        match self {
+            Error::NotOffered(missing) => *missing == Missing::Stls,
+            Error::Refused { verb, .. } => verb.word() == "STLS",
+            _ => false,
+        }
+    }
+
     /// The server's own words, in quotes and safe to print; empty for an error that it did not word.
     pub fn words(&self) -> String {
         match self {
