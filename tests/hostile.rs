@@ -514,6 +514,27 @@ fn answer_client_hello(reply: Vec<u8>) -> u16 {
 }
 
 #[test]
+fn a_handshake_that_is_cut_or_garbled_is_named() {
+    let cases: [(&[u8], &str); 3] = [
+        (b"", "during the TLS handshake"),
+        (&[0x16, 3, 3, 0, 4, 2], "during the TLS handshake"),
+        (b"\x16garbage\x1b[2J that is no record of TLS at all", "`127.0.0.1`"),
+    ];
+    for (reply, words) in cases {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let _ = socket.read(&mut [0; 4096]);
+            let _ = socket.write_all(reply);
+        });
+        let run = Sandbox::with(Account::on(port).set("tls", "\"implicit\"")).popfetch(["-q"]).exits(69);
+        assert_printable(&run.says(&[words, "nothing was delivered"]));
+        server.join().unwrap();
+    }
+}
+
+#[test]
 fn each_check_that_fails_is_told_with_the_option_that_is_about_it() {
     let authority = Authority::new("ours");
     let cases = [
