@@ -36,8 +36,16 @@ mod crash;
 /// Disks that are full, broken or forbidden.
 mod disk;
 
+/// What a server may do to us, and what it may not: nonsense, silence, cuts, floods.
+mod hostile;
 /// What may have happened to the ledger, traps in shared folders, several runs at once.
 mod state;
+
+/// A very large message in a small memory.
+mod memory;
+
+/// Random octets: what no example thought of.
+mod random;
 
 /// Where a password may come from, and where it may not be seen.
 mod secrets;

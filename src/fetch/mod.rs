@@ -309,7 +309,7 @@ impl<'f> Fetch<'f> {
             return Ok(());
         }
         self.bar.phase("deleting");
-        let update = transaction.update(&due).map_err(|error| Failure::Update { error, messages: due.len() })?;
+        let update = transaction.update(&due).map_err(|error| update_failure(error, due.len()))?;
         let refused: Vec<_> = update.refused.iter().map(|refusal| refusal.number).collect();
         let deleted: Vec<Committed> = due
             .into_iter()
@@ -335,6 +335,14 @@ fn is_loopback(host: &str) -> bool {
     name == "localhost"
         || name.ends_with(".localhost")
         || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// An octet too many is noticed before QUIT is sent, and without QUIT nothing is deleted (RFC 1939 §6).
+fn update_failure(error: pop3::Error, messages: usize) -> Failure {
+    match error {
+        pop3::Error::Unasked { .. } => error.into(),
+        error => Failure::Update { error, messages },
+    }
 }
 
 /// True when the listing surely has every message: only then does an absent id mean an absent message.

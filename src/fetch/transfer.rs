@@ -56,7 +56,8 @@ impl Transfer<'_, '_> {
     pub fn run(mut self, publisher: Publisher, ledger: &mut Ledger) -> Moved {
         let limit = publisher.batch_limit();
         let (sender, receiver) = sync_channel(if limit.messages == 1 { 16 * AHEAD } else { AHEAD });
-        let total: Option<u64> = self.wanted.iter().map(|key| key.octets).sum();
+        // Announced sizes may be absurd.
+        let total = self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?));
         self.bar.begin(self.wanted.len() as u64, total);
         let mut committer = Committer { run: self.run, account: self.account, publisher, ledger };
         let (at_work, done) = channel();
