@@ -76,7 +76,7 @@ pub fn make(
     policy: &Policy,
     now: u64,
 ) -> Result<Plan, NoUniqueIds> {
-    if !listing.has_unique_ids && policy.keep != Keep::Never && !policy.all {
+    if !listing.is_empty() && !listing.has_unique_ids && policy.keep != Keep::Never && !policy.all {
         return Err(NoUniqueIds);
     }
     let mut planner = Planner { listing, standings, ledger, policy, now, plan: Plan::default() };

@@ -279,6 +279,7 @@ fn session_status(error: &pop3::Error) -> Status {
     match error {
         _ if error.is_transient() => Status::Temporary,
         pop3::Error::LoginRefused { .. } => Status::LoginRefused,
+        _ if error.is_stls() => Status::Unavailable,
         pop3::Error::NotOffered(_)
         | pop3::Error::NoMechanism { .. }
         | pop3::Error::InjectedBeforeTls
@@ -293,7 +294,7 @@ fn session_status(error: &pop3::Error) -> Status {
 
 fn session_hint(error: &pop3::Error) -> Option<String> {
     match error {
-        pop3::Error::NotOffered(pop3::Missing::Stls) => Some(
+        _ if error.is_stls() => Some(
             "use `tls = \"implicit\"` (port 995) if the server has it; `tls = \"none\"` sends everything in clear"
                 .into(),
         ),
@@ -441,7 +442,7 @@ impl fmt::Display for Notice {
         match self {
             Notice::LedgerMissing(path) => write!(
                 f,
-                "the ledger `{}` is gone though this account was fetched before; every message on the server counts as new",
+                "the ledger `{}` is gone or empty though this account was fetched before; every message on the server counts as new",
                 path.display()
             ),
             Notice::LedgerDamaged { path, lines, kept } => {

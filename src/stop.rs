@@ -25,24 +25,29 @@ impl Stop {
     /// A wish that only [`Stop::request`] can make.
     pub fn new() -> io::Result<Self> {
         let (wake, hold) = io::pipe()?;
-        // Not by pipe2(2), which Apple's systems lack.
-        rustix::io::ioctl_fionbio(&wake, true)?;
+        // A signal handler must not wait for room in the pipe.
         rustix::io::ioctl_fionbio(&hold, true)?;
         Ok(Stop { signal: Arc::default(), wake: Arc::new(wake.into()), hold: Arc::new(hold.into()) })
     }
 
     /// Listens to SIGINT, SIGTERM and SIGHUP. The first one asks politely; a second one ends the process at
-    /// once with 128 + its number, which loses nothing either.
+    /// once with 128 + its number, which loses nothing either. One that was ignored from the start stays ignored.
+    ///
+    /// SIGXFSZ gets a handler that does nothing, so that a limit on the size of files is an error of the write that
+    /// exceeds it (setrlimit(2)), and not our end.
     pub fn on_signals() -> io::Result<Self> {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
         use signal_hook::flag;
         let stop = Stop::new()?;
+        flag::register(SIGXFSZ, Arc::default())?;
+        let ignored = ignored_signals();
+        let signals: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !ignored(*signal)).collect();
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for &signal in &signals {
             // Before the flag itself is registered: the first signal must find it unset.
             flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())?;
         }
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in signals {
             flag::register(signal, asked.clone())?;
             flag::register_usize(signal, stop.signal.clone(), signal as usize)?;
             signal_hook::low_level::pipe::register_raw(signal, stop.hold.try_clone()?)?;
@@ -112,5 +117,31 @@ fn poll_until(sources: &mut [PollFd<'_>], limit: Option<Duration>) -> io::Result
         // A signal: whether it was one to stop, the caller sees.
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Which signals whoever started us wants to be ignored: nohup(1) SIGHUP, a shell without job control SIGINT for what it
+/// runs in the background. sigaction(2) would tell on any Unix, but there is no safe way to call it.
+fn ignored_signals() -> impl Fn(i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = ignored_mask(&status);
+    move |signal| mask >> (signal - 1) & 1 == 1
+}
+
+/// The `SigIgn` of proc_pid_status(5); nothing where there is none.
+fn ignored_mask(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_process_status() {
+        assert_eq!(ignored_mask("SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t1\n"), 0x1001);
+        assert_eq!(ignored_mask("SigIgn:\tstrange\n"), 0);
+        assert_eq!(ignored_mask(""), 0);
     }
 }

@@ -183,3 +183,24 @@ fn the_state_goes_where_it_is_told() {
     sandbox.popfetch(["-q", "--state-dir", "other"]).exits(0);
     assert!(sandbox.path(format!("other/{USER}@127.0.0.1:{}.jsonl", server.port)).is_file());
 }
+
+#[test]
+fn two_accounts_for_one_maildrop_are_refused_where_the_second_one_stands() {
+    for server in ["server = \"127.0.0.1\"", "server = \"127.0.0.1\"\ntls = \"starttls\""] {
+        let second = format!("[accounts.archive]\n{server}\nuser = \"alice\"\ndeliver = \"mbox:~/archive\"\n");
+        assert_error(
+            &format!("{GOOD}{second}"),
+            &["config.toml:5:11: ", "`work` and `archive`", "`alice@127.0.0.1`", "one maildrop, one account"],
+        );
+    }
+}
+
+#[test]
+fn another_user_host_or_port_is_another_maildrop() {
+    let servers = ["server = \"localhost\"\nuser = \"alice\"", "server = \"127.0.0.1\"\nuser = \"Alice\""];
+    for (others, port) in servers.into_iter().zip(["", "port = 1110\n"]) {
+        let second = format!("[accounts.archive]\n{others}\n{port}enabled = false\n");
+        let error = error_of(&format!("{GOOD}enabled = false\n{second}deliver = \"mbox:~/archive\"\n"));
+        assert!(error.contains("enabled = false"), "only that is wrong: {error}");
+    }
+}

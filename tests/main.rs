@@ -6,6 +6,9 @@ mod server;
 /// A home directory for each test, and runs of the binary in it.
 mod sandbox;
 
+/// Faults at an exact system call.
+mod faults;
+
 /// The arrows between the rooms of `src/`.
 mod floors;
 
@@ -26,6 +29,23 @@ mod delivery;
 
 /// Interrupted at every line, killed at any moment, and carried on.
 mod resume;
+
+/// Killed before every call, cut off at every octet.
+mod crash;
+
+/// Disks that are full, broken or forbidden.
+mod disk;
+
+/// What a server may do to us, and what it may not: nonsense, silence, cuts, floods.
+mod hostile;
+/// What may have happened to the ledger, traps in shared folders, several runs at once.
+mod state;
+
+/// A very large message in a small memory.
+mod memory;
+
+/// Random octets: what no example thought of.
+mod random;
 
 /// Where a password may come from, and where it may not be seen.
 mod secrets;

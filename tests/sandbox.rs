@@ -221,6 +221,15 @@ impl Running<'_> {
         let _ = rustix::process::kill_process(pid, signal);
     }
 
+    /// Watches the run for as long as it lasts.
+    pub fn watch(&mut self, mut look: impl FnMut(u32)) {
+        let pid = self.pid();
+        while self.child.try_wait().expect("a child can be waited for").is_none() {
+            look(pid);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Waits for the end and looks for the password everywhere.
     pub fn finish(mut self) -> Run {
         let status = self.wait();
@@ -241,9 +250,12 @@ impl Running<'_> {
     }
 
     fn wait(&mut self) -> ExitStatus {
-        while self.started.elapsed() < LIMIT {
+        loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 return status;
+            }
+            if self.started.elapsed() > LIMIT {
+                break;
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -504,6 +516,13 @@ pub fn names(folder: &Path) -> Vec<String> {
 /// The octets of a file that must be there.
 pub fn read(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A number from `/proc/PID/status`, in its own unit; `None` elsewhere than on Linux, and for a process that has ended.
+pub fn status(pid: u32, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    value.split_whitespace().next()?.parse().ok()
 }
 
 /// Waits until something is so, within reason.

@@ -300,7 +300,7 @@ fn an_announced_size_is_only_a_promise() {
 
 #[test]
 fn keeping_without_unique_ids_is_refused_with_a_way_out() {
-    let server = server(mails(2)).answer("UIDL", "-ERR unknown command").start();
+    let server = server(mails(2)).capabilities(&["USER"]).answer("UIDL", "-ERR unknown command").start();
     let run = fetch(Account::on(server.port)).says(&["UIDL", "--all"]);
     assert_ne!(run.code(), 0);
     assert_eq!(server.count("RETR"), 0);
@@ -308,7 +308,7 @@ fn keeping_without_unique_ids_is_refused_with_a_way_out() {
 
 #[test]
 fn deleting_works_without_unique_ids() {
-    let server = server(mails(2)).answer("UIDL", "-ERR unknown command").start();
+    let server = server(mails(2)).capabilities(&["USER"]).answer("UIDL", "-ERR unknown command").start();
     let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
     sandbox.popfetch(["-q"]).exits(0);
     assert_eq!((sandbox.maildir().messages(), server.unique_ids(USER).len()), (all_at_home(&mails(2)), 0));

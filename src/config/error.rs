@@ -130,6 +130,15 @@ pub enum Problem {
     },
     /// This cannot be an account's name.
     AccountName(String),
+    /// Two accounts fetch from one maildrop.
+    SameMaildrop {
+        /// The account that stands later.
+        name: String,
+        /// The account that stands first.
+        other: String,
+        /// Their maildrop.
+        maildrop: String,
+    },
 }
 
 /// A table of the configuration.
@@ -231,6 +240,13 @@ impl fmt::Display for Problem {
                 write!(f, "`{}` and `{}` exclude each other {place}", shown(first), shown(second))
             }
             Problem::Missing { place, keys } => write!(f, "{keys} missing {place}"),
+            Problem::SameMaildrop { name, other, maildrop } => write!(
+                f,
+                "`{}` and `{}` fetch from the same maildrop `{}`; one maildrop, one account",
+                shown(other),
+                shown(name),
+                shown(maildrop)
+            ),
             Problem::AccountName(name) => {
                 write!(f, "`{}` cannot be the name of an account; expected a word without `/`", shown(name))
             }

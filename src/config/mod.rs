@@ -150,9 +150,25 @@ impl Configuration {
         }
         let Some(entry) = table.get("accounts") else { return Ok(()) };
         for entry in table_of(entry, ACCOUNTS)?.iter() {
-            self.accounts.push(self.account(entry, paths, overrides)?);
+            let account = self.account(entry, paths, overrides)?;
+            self.check_maildrop(&account).map_err(|problem| Fault { at: entry.key_at, problem })?;
+            self.accounts.push(account);
         }
         Ok(())
+    }
+
+    /// A maildrop has one ledger. Two accounts would take turns with it, and each would miss what the other fetched.
+    fn check_maildrop(&self, account: &Account) -> Result<(), Problem> {
+        let maildrop =
+            |account: &Account| Account { host: account.host.to_ascii_lowercase(), ..account.clone() }.maildrop();
+        match self.accounts.iter().find(|other| maildrop(other) == maildrop(account)) {
+            None => Ok(()),
+            Some(other) => Err(Problem::SameMaildrop {
+                name: account.name.clone(),
+                other: other.name.clone(),
+                maildrop: account.maildrop(),
+            }),
+        }
     }
 
     fn account(&self, entry: &Entry, paths: Paths<'_>, overrides: &Overrides) -> Result<Account, Fault> {

@@ -327,11 +327,11 @@ fn staged_name(name: &str) -> Option<(&str, u64)> {
 
 /// Finds the intended messages of one batch, and publishes those that only lack that.
 pub(super) fn recover(path: &Path, places: &[Place]) -> Result<Vec<Recovered>, Error> {
-    let folders = match Folders::open(path) {
-        Ok(folders) => folders,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(places.iter().map(|_| Recovered::Absent).collect()),
-        Err(error) => return Err(Error::io("open", path, error)),
-    };
+    // One folder tells that there is a Maildir; an empty one of the three may have been tidied up.
+    if !["new", "cur", "tmp"].iter().any(|name| path.join(name).is_dir()) {
+        return Ok(places.iter().map(|_| Recovered::Absent).collect());
+    }
+    let folders = Folders::create(path)?;
     let mut found = Vec::with_capacity(places.len());
     for place in places {
         found.push(settle_in_new(&folders, name_of(place))?);
@@ -519,6 +519,29 @@ mod tests {
         take(1, "cur/NAME");
         take(2, "cur/NAMEx:2,");
         assert_eq!(home.recover(&places), [true, true, false]);
+    }
+
+    #[test]
+    fn recovery_finds_a_message_though_an_empty_folder_was_tidied_up() {
+        for missing in ["tmp", "cur"] {
+            let home = Home::new();
+            let (mut stager, mut publisher) = home.open();
+            let synced = publisher.sync(vec![stage(&mut stager, b"1")]).unwrap();
+            let places = places(&synced);
+            publisher.publish(Promised(synced)).unwrap();
+            fs::remove_dir(home.maildir.join(missing)).unwrap();
+            assert_eq!(home.recover(&places), [true], "{missing}");
+        }
+    }
+
+    #[test]
+    fn recovery_makes_no_maildir_where_there_is_none_any_more() {
+        let home = Home::new();
+        let (mut stager, mut publisher) = home.open();
+        let places = places(&publisher.sync(vec![stage(&mut stager, b"1")]).unwrap());
+        fs::remove_dir_all(&home.maildir).unwrap();
+        assert_eq!(home.recover(&places), [false]);
+        assert!(!home.maildir.exists());
     }
 
     #[test]

@@ -323,7 +323,11 @@ fn checked_length(file: &File, path: &Path) -> Result<u64, Error> {
 
 /// Makes sure that the file is an mbox and ends in a blank line, and returns its length then.
 fn separated(locked: &Locked) -> Result<u64, Error> {
-    let length = checked_length(locked.file(), locked.path())?;
+    let length = match checked_length(locked.file(), locked.path())? {
+        // Less than a first `From ` is a first append that was cut off. With anything behind it, it would be no mbox.
+        1..5 => emptied(locked)?,
+        length => length,
+    };
     let missing: &[u8] = match end(locked, length)? {
         _ if length == 0 => b"",
         [b'\n', b'\n'] => b"",
@@ -334,14 +338,17 @@ fn separated(locked: &Locked) -> Result<u64, Error> {
     Ok(length + missing.len() as u64)
 }
 
-/// True when the first `length` octets are those of an mbox.
+fn emptied(locked: &Locked) -> Result<u64, Error> {
+    locked.file().set_len(0).map_err(|error| Error::io("write", locked.path(), error))?;
+    Ok(0)
+}
+
+/// True when the first `length` octets are those of an mbox, if only of the beginning of one.
 fn is_mbox(file: &File, path: &Path, length: u64) -> Result<bool, Error> {
     let mut beginning = [0; 5];
-    match file.read_exact_at(&mut beginning, 0) {
-        Ok(()) => Ok(length == 0 || &beginning == b"From "),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(length == 0),
-        Err(error) => Err(Error::io("read", path, error)),
-    }
+    let beginning = &mut beginning[..length.min(5) as usize];
+    file.read_exact_at(beginning, 0).map_err(|error| Error::io("read", path, error))?;
+    Ok(b"From ".starts_with(beginning))
 }
 
 /// The last two octets.
@@ -648,13 +655,26 @@ mod tests {
     fn a_file_that_is_no_mbox_is_left_alone() {
         let home = Home::new();
         fs::create_dir(home.mbox.parent().unwrap()).unwrap();
-        for content in ["Subject: x\n", "Fro"] {
+        for content in ["Subject: x\n", "From\n", "Fra"] {
             fs::write(&home.mbox, content).unwrap();
             let error = deliver::open(&Target::Mbox(home.mbox.clone()), &home.context).unwrap_err();
             assert_eq!(error.to_string(), format!("`{}` is not an mbox", home.mbox.display()));
             assert_eq!(fs::read_to_string(&home.mbox).unwrap(), content);
         }
         assert_eq!(names(home.mbox.parent().unwrap()), ["in"]);
+    }
+
+    #[test]
+    fn less_than_a_from_line_is_an_mbox_that_begins_anew() {
+        for cut in 1..5 {
+            let home = Home::new();
+            fs::create_dir(home.mbox.parent().unwrap()).unwrap();
+            fs::write(&home.mbox, &b"From "[..cut]).unwrap();
+            let (mut stager, mut publisher) = home.open();
+            deliver(&mut stager, &mut publisher, &[b"Subject: x\n\n"]);
+            assert_eq!(home.content(), "From MAILER-DAEMON TIME\nSubject: x\n\n\n");
+            home.open();
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -30,6 +30,10 @@ const HEAD: usize = 64 * 1024;
 
 /// How much longer an MDA may take when the run is to stop: most need less to end well.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Between two looks at an MDA whose end nothing tells; short ones first, for most take moments.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// sysexits.h: try again later.
 const EX_TEMPFAIL: i32 = 75;
@@ -228,15 +232,15 @@ enum Ended {
 }
 
 fn wait(child: &mut Child, timeout: Duration, stop: &Stop) -> io::Result<Ended> {
-    let exit = exit_event(child)?;
+    let event = exit_event(child)?;
     let begin = Instant::now();
-    if is_ready_within(&exit, Some(stop), timeout)? {
+    if has_ended_within(child, event.as_ref(), Some(stop), timeout)? {
         return Ok(Ended::Alone(child.wait()?));
     }
     let reason = if stop.is_requested() { Reason::Stopped } else { Reason::TimedOut(timeout) };
     let grace =
         if reason == Reason::Stopped { GRACE.min(timeout.saturating_sub(begin.elapsed())) } else { Duration::ZERO };
-    if is_ready_within(&exit, None, grace)? {
+    if has_ended_within(child, event.as_ref(), None, grace)? {
         return Ok(Ended::Alone(child.wait()?));
     }
     // It may have ended just now: what it did then counts.
@@ -246,49 +250,46 @@ fn wait(child: &mut Child, timeout: Duration, stop: &Stop) -> io::Result<Ended> 
     }
 }
 
-/// Waits until the event; false when the time is over or the run is to stop before that.
-fn is_ready_within(event: impl AsFd, stop: Option<&Stop>, timeout: Duration) -> io::Result<bool> {
+/// Waits for the process; false when the time is over or the run is to stop before that. Without an event the process
+/// is looked at now and then.
+fn has_ended_within(
+    child: &mut Child,
+    event: Option<&OwnedFd>,
+    stop: Option<&Stop>,
+    timeout: Duration,
+) -> io::Result<bool> {
     let wakes = stop.map(Stop::wakes);
-    let mut watched = vec![PollFd::new(&event, PollFlags::IN)];
+    let mut watched: Vec<_> = event.iter().map(|event| PollFd::new(*event, PollFlags::IN)).collect();
     watched.extend(wakes.iter().map(|wakes| PollFd::new(wakes, PollFlags::IN)));
     let begin = Instant::now();
+    let mut pause = SHORTEST_PAUSE;
     loop {
+        if event.is_none() && child.try_wait()?.is_some() {
+            return Ok(true);
+        }
+        let left = timeout.saturating_sub(begin.elapsed());
+        let pause_now = if event.is_none() { left.min(pause) } else { left };
+        pause = LONGEST_PAUSE.min(pause * 2);
         // A time-out beyond what the system can count is none.
-        let timeout = Timespec::try_from(timeout.saturating_sub(begin.elapsed())).ok();
-        match rustix::event::poll(&mut watched, timeout.as_ref()) {
+        match rustix::event::poll(&mut watched, Timespec::try_from(pause_now).ok().as_ref()) {
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
-            Ok(_) => return Ok(!watched[0].revents().is_empty()),
+            Ok(0) if pause_now < left => continue,
+            Ok(_) => return Ok(event.is_some() && !watched[0].revents().is_empty()),
         }
     }
 }
 
-/// A descriptor that becomes readable when the process has ended.
-fn exit_event(child: &Child) -> io::Result<OwnedFd> {
+/// A descriptor that becomes readable when the process has ended, where there is such a thing: on Linux since 5.3,
+/// unless a sandbox does not know it.
+fn exit_event(child: &Child) -> io::Result<Option<OwnedFd>> {
     #[cfg(target_os = "linux")]
     match rustix::process::pidfd_open(Pid::from_child(child), rustix::process::PidfdFlags::empty()) {
-        // Linux before 5.3, or a sandbox that does not know it.
         Err(Errno::NOSYS | Errno::PERM) => {}
-        result => return Ok(result?),
+        result => return Ok(Some(result?)),
     }
-    exit_event_by_thread(child)
-}
-
-/// The same anywhere: a thread that sleeps until the process ends, and then closes a pipe. It leaves the
-/// collecting to us, so that the process number stays ours until then.
-fn exit_event_by_thread(child: &Child) -> io::Result<OwnedFd> {
-    let (event, hold) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let process = Pid::from_child(child);
-    std::thread::Builder::new().spawn(move || {
-        sleep_until_end_of(process);
-        drop(hold);
-    })?;
-    Ok(event)
-}
-
-fn sleep_until_end_of(process: Pid) {
-    use rustix::process::{WaitId, WaitIdOptions, waitid};
-    while let Err(Errno::INTR) = waitid(WaitId::Pid(process), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+    let _ = child;
+    Ok(None)
 }
 
 /// Kills the MDA and the children that stayed in its group, and collects it.
@@ -539,9 +540,8 @@ mod tests {
     #[test]
     fn the_end_is_noticed_without_a_process_descriptor_too() {
         let mut child = Command::new("sleep").arg("0.05").spawn().unwrap();
-        let event = exit_event_by_thread(&child).unwrap();
-        assert!(!is_ready_within(&event, None, Duration::ZERO).unwrap());
-        assert!(is_ready_within(&event, None, Duration::from_secs(9)).unwrap());
+        assert!(!has_ended_within(&mut child, None, None, Duration::ZERO).unwrap());
+        assert!(has_ended_within(&mut child, None, None, Duration::from_secs(9)).unwrap());
         assert!(child.wait().unwrap().success());
     }
 

@@ -21,7 +21,7 @@ use crate::oauth;
 use crate::plan::{self, Plan, Policy};
 use crate::pop3::{self, Authorization, Credentials, Limits, Survey, Transaction};
 use crate::progress::{Bar, Progress};
-use crate::report::{Failure, Notice, Summary};
+use crate::report::{Failure, Notice, Status, Summary};
 use crate::stop::Stop;
 
 use line::{Line, Tracer};
@@ -52,6 +52,12 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let mut fetch = Fetch { account, run, bar: &bar, summary: &mut summary };
     if let Err(failure) = fetch.run() {
         summary.failure = Some(failure);
+    }
+    // What a stop cut short (a wait for a lock, an MDA) is no failure of its own.
+    if let Some(signal) = run.stop.signal()
+        && summary.status() == Status::Temporary
+    {
+        summary.failure = Some(Failure::Stopped(signal));
     }
     bar.finish();
     summary.elapsed = began.elapsed();
@@ -104,6 +110,8 @@ impl<'f> Fetch<'f> {
             let found = deliver::recover(&places, &self.context())?;
             ledger.resolve(batch, &found)?;
         }
+        // Also when there will be nothing to fetch: a dead run's lock on an mbox keeps other programs out.
+        deliver::sweep(&self.account.deliver, &self.context())?;
         Ok(ledger)
     }
 
@@ -267,7 +275,6 @@ impl<'f> Fetch<'f> {
         deletes_nothing: bool,
     ) -> Result<Vec<Committed>, Failure> {
         let context = self.context();
-        deliver::sweep(&self.account.deliver, &context)?;
         let (stager, publisher) = deliver::open(&self.account.deliver, &context)?;
         let transfer = transfer::Transfer {
             run: self.run,
@@ -302,7 +309,7 @@ impl<'f> Fetch<'f> {
             return Ok(());
         }
         self.bar.phase("deleting");
-        let update = transaction.update(&due).map_err(|error| Failure::Update { error, messages: due.len() })?;
+        let update = transaction.update(&due).map_err(|error| update_failure(error, due.len()))?;
         let refused: Vec<_> = update.refused.iter().map(|refusal| refusal.number).collect();
         let deleted: Vec<Committed> = due
             .into_iter()
@@ -318,7 +325,7 @@ impl<'f> Fetch<'f> {
         if !is_complete(survey) {
             return Ok(());
         }
-        Ok(ledger.settle(&self.account.maildrop(), standings, now())?)
+        Ok(ledger.settle(standings, now())?)
     }
 }
 
@@ -328,6 +335,14 @@ fn is_loopback(host: &str) -> bool {
     name == "localhost"
         || name.ends_with(".localhost")
         || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// An octet too many is noticed before QUIT is sent, and without QUIT nothing is deleted (RFC 1939 §6).
+fn update_failure(error: pop3::Error, messages: usize) -> Failure {
+    match error {
+        pop3::Error::Unasked { .. } => error.into(),
+        error => Failure::Update { error, messages },
+    }
 }
 
 /// True when the listing surely has every message: only then does an absent id mean an absent message.

@@ -56,7 +56,8 @@ impl Transfer<'_, '_> {
     pub fn run(mut self, publisher: Publisher, ledger: &mut Ledger) -> Moved {
         let limit = publisher.batch_limit();
         let (sender, receiver) = sync_channel(if limit.messages == 1 { 16 * AHEAD } else { AHEAD });
-        let total: Option<u64> = self.wanted.iter().map(|key| key.octets).sum();
+        // Announced sizes may be absurd.
+        let total = self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?));
         self.bar.begin(self.wanted.len() as u64, total);
         let mut committer = Committer { run: self.run, account: self.account, publisher, ledger };
         let (at_work, done) = channel();
@@ -210,7 +211,8 @@ impl Committer<'_> {
         let mut moved = Moved::default();
         for batch in batches {
             // An MDA may take its time with each message; on a stop, those that it has not seen stay on the server.
-            if self.run.stop.is_requested() && self.publisher.batch_limit().messages == 1 {
+            if let (Some(signal), 1) = (self.run.stop.signal(), self.publisher.batch_limit().messages) {
+                moved.failure = Some(Failure::Stopped(signal));
                 break;
             }
             if let Err(failure) = self.commit(batch, &mut moved) {

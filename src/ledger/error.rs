@@ -35,6 +35,13 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Something is in the way that is no file of ours, so that it is neither read nor written.
+    NotOurs {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// The ledger was written for another maildrop.
     Foreign {
         /// The ledger.
@@ -54,7 +61,7 @@ impl Error {
 
     /// True when the state itself is what is wrong.
     pub fn is_bad_data(&self) -> bool {
-        matches!(self, Error::Alien { .. } | Error::Future { .. } | Error::Foreign { .. })
+        matches!(self, Error::Alien { .. } | Error::Future { .. } | Error::Foreign { .. } | Error::NotOurs { .. })
     }
 
     /// What to do about it, where that is sure.
@@ -63,6 +70,7 @@ impl Error {
             Error::Alien { .. } => {
                 Some("move it away to begin a new one; every message on the server counts as new then".into())
             }
+            Error::NotOurs { .. } => Some("the state wants a folder of its own; see `--state-dir`".into()),
             Error::Future { .. } => Some("use the newer popfetch for this account".into()),
             _ => None,
         }
@@ -88,6 +96,7 @@ impl fmt::Display for Error {
                 write!(f, "`{}` was written by a newer popfetch (format {version})", path.display())
             }
             Error::Alien { path } => write!(f, "`{}` is not a ledger", path.display()),
+            Error::NotOurs { path, what } => write!(f, "`{}` is {what}", path.display()),
             Error::Foreign { path, maildrop } => {
                 let maildrop = crate::text::printable(maildrop.as_bytes());
                 write!(f, "`{}` is the ledger of `{maildrop}`, not of this account", path.display())

@@ -68,13 +68,14 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
             loaded.octets += skipped.octets;
             if !skipped.is_ended {
                 loaded.check_places();
-                return Ok(loaded);
+                return loaded.cut_off(&text, path, maildrop);
             }
             text.clear();
         }
         loaded.lines += 1;
         loaded.whole = loaded.octets;
-        if let Some(brief) = brief(&text) {
+        // The first line is the header, or this is no ledger.
+        if let Some(brief) = brief(&text).filter(|_| loaded.lines > 1) {
             if loaded.take(&brief, &text).is_none() {
                 loaded.damaged.push(loaded.lines);
             }
@@ -127,6 +128,15 @@ fn check_header(line: Option<&Line<'_>>, path: &Path, maildrop: &str) -> Result<
 }
 
 impl Loaded {
+    /// The file ends within a line. A first one is thrown away only when it is surely what a run that was stopped left
+    /// while it began this ledger: a part of its header, or blocks that a power loss left empty.
+    fn cut_off(self, text: &[u8], path: &Path, maildrop: &str) -> Result<Self, Error> {
+        let mut header = vec![];
+        Line::header(maildrop).write(&mut header);
+        let is_ours = header.starts_with(text) || text.iter().all(|octet| *octet == 0);
+        if self.lines > 0 || is_ours { Ok(self) } else { Err(Error::Alien { path: path.into() }) }
+    }
+
     /// Takes one line in; `None` when it makes no sense.
     fn apply(&mut self, line: &Line<'_>, text: &[u8]) -> Option<()> {
         if let Some(id) = line.intend.as_ref().or(line.delivered.as_ref()) {
@@ -163,7 +173,7 @@ impl Loaded {
             self.deliver(brief.id, nth, brief.again, octets, at, self.lines);
             return Some(());
         };
-        self.batch = self.batch.max(batch);
+        self.batch = self.batch.max(checked(batch)?);
         let id = append(&mut self.pending_text, brief.id);
         let text = append(&mut self.pending_text, text);
         self.pending.push(Intent { batch, nth, again: brief.again, octets, at, line: self.lines, id, text });
@@ -223,6 +233,11 @@ impl Loaded {
             deliver(&mut self.facts, id, nth, again, octets, at, line);
         }
     }
+}
+
+/// A batch number that leaves room for the next one.
+fn checked(batch: u64) -> Option<u64> {
+    Some(batch).filter(|batch| *batch < u64::MAX / 2)
 }
 
 /// A date as it is kept: until 2106.

@@ -16,11 +16,14 @@ mod load;
 mod lock;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::fs::{Access, OFlags};
 
 pub use error::Error;
 pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
@@ -42,18 +45,19 @@ const COMPACTION: u64 = 64 << 10;
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
+    maildrop: String,
     file: File,
     /// Octets of the file, all of them whole lines.
     octets: u64,
     loaded: Loaded,
     is_closed: bool,
-    _lock: lock::Lock,
+    lock: lock::Lock,
 }
 
 /// What a person should hear about a ledger that was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notices {
-    /// The account was fetched before, but its ledger is not there.
+    /// The account was fetched before, but its ledger is not there, or empty.
     pub is_missing: bool,
     /// Lines that made no sense; the rest is used.
     pub damaged: Vec<u32>,
@@ -115,19 +119,27 @@ impl Ledger {
     /// # Errors
     /// [`Error::Held`] when another run has the account.
     pub fn open(folder: &Path, name: &str, maildrop: &str) -> Result<(Ledger, Notices), Error> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io("create", folder))?;
+        create_folder(folder)?;
+        // Better known now than after the first message was fetched.
+        rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| Error::io("write into", folder)(error.into()))?;
         let lock = lock::hold(&folder.join(format!("{name}.lock")))?;
         let path = folder.join(format!("{name}.jsonl"));
-        let is_missing = lock.was_known && !path.exists();
-        let file = open_own(&path).map_err(Error::io("open", &path))?;
+        remove_compaction(&path)?;
+        let file = open_own(OpenOptions::new().append(true), &path)?;
         let loaded = load::load(BufReader::with_capacity(64 << 10, &file), &path, maildrop)?;
+        let is_missing = lock.was_known && loaded.whole == 0;
         let notices = Notices { is_missing, damaged: loaded.damaged.clone(), kept: None };
-        let mut ledger = Ledger { path, file, octets: loaded.octets, loaded, is_closed: false, _lock: lock };
+        let octets = loaded.octets;
+        let mut ledger = Ledger { path, maildrop: maildrop.into(), file, octets, loaded, is_closed: false, lock };
         ledger.repair()?;
         if ledger.octets == 0 {
-            ledger.begin(maildrop)?;
+            ledger.begin()?;
         }
-        let kept = if notices.damaged.is_empty() { None } else { Some(ledger.keep_damaged(maildrop)?) };
+        if !ledger.lock.was_known {
+            ledger.lock.sign()?;
+        }
+        let kept = if notices.damaged.is_empty() { None } else { Some(ledger.keep_damaged()?) };
         Ok((ledger, Notices { kept, ..notices }))
     }
 
@@ -140,25 +152,34 @@ impl Ledger {
         Ok(())
     }
 
-    fn begin(&mut self, maildrop: &str) -> Result<(), Error> {
+    fn begin(&mut self) -> Result<(), Error> {
         let mut text = vec![];
-        Line::header(maildrop).write(&mut text);
+        Line::header(&self.maildrop).write(&mut text);
         self.append(&text, 1)?;
         self.sync()?;
         sync_folder(&self.path)
     }
 
     /// Puts a damaged ledger aside, and goes on with what is intact, so that the complaint comes once.
-    fn keep_damaged(&mut self, maildrop: &str) -> Result<PathBuf, Error> {
+    fn keep_damaged(&mut self) -> Result<PathBuf, Error> {
         let kept = (1..)
             .map(|n| self.path.with_extension(format!("damaged-{n}")))
-            .find(|path| !path.exists())
+            .find(|path| !path.exists() || is_same(path, &self.path))
             .expect("a free number is found");
-        std::fs::hard_link(&self.path, &kept).map_err(Error::io("keep a copy of", &self.path))?;
-        if self.loaded.pending.is_empty() {
-            self.compact(maildrop, |_, _| true)?;
+        // It is there already when a run was killed before it could write the intact part.
+        if !kept.exists() {
+            std::fs::hard_link(&self.path, &kept).map_err(Error::io("keep a copy of", &self.path))?;
         }
+        self.leave_damage_behind()?;
         Ok(kept)
+    }
+
+    /// Rewrites a damaged ledger, as soon as no intent in it waits for an answer.
+    fn leave_damage_behind(&mut self) -> Result<(), Error> {
+        if self.loaded.damaged.is_empty() || !self.loaded.pending.is_empty() {
+            return Ok(());
+        }
+        self.compact(|_, _| true)
     }
 
     /// The file.
@@ -182,7 +203,7 @@ impl Ledger {
         self.append_line(&published(batch, found.len(), &but))?;
         self.sync()?;
         self.loaded.publish(batch, &but);
-        Ok(())
+        self.leave_damage_behind()
     }
 
     /// Compares a listing with what is known.
@@ -290,7 +311,7 @@ impl Ledger {
     /// Forgets what is over, as a complete listing tells: notes which messages are gone, and rewrites the file without
     /// those that were deleted, or gone for [`GONE`], when it is mostly made of them. What was delivered since the
     /// listing stays. The old file is valid until the new one is durable.
-    pub fn settle(&mut self, maildrop: &str, standings: &Standings, now: u64) -> Result<(), Error> {
+    pub fn settle(&mut self, standings: &Standings, now: u64) -> Result<(), Error> {
         let listed = standings.listed();
         self.gone(&listed, now)?;
         let is_needed = |number: u32, fact: &Fact| {
@@ -305,26 +326,28 @@ impl Ledger {
         let numbered = (0..).zip(self.loaded.facts.iter());
         let needed: u32 = numbered.filter(|(number, fact)| is_needed(*number, fact)).map(|(_, fact)| lines(fact)).sum();
         let pays = self.octets > COMPACTION && needed < self.loaded.lines / 2;
-        if pays && self.loaded.pending.is_empty() { self.compact(maildrop, is_needed) } else { Ok(()) }
+        if pays && self.loaded.pending.is_empty() { self.compact(is_needed) } else { Ok(()) }
     }
 
-    fn compact(&mut self, maildrop: &str, is_needed: impl Fn(u32, &Fact) -> bool) -> Result<(), Error> {
-        let folder = self.path.parent().expect("a ledger is in a folder");
+    fn compact(&mut self, is_needed: impl Fn(u32, &Fact) -> bool) -> Result<(), Error> {
         let io = |action| Error::io(action, &self.path);
-        let mut new = tempfile::Builder::new().prefix(".compaction-").tempfile_in(folder).map_err(io("rewrite"))?;
+        let (folder, name) = compaction(&self.path);
+        // Under the account's lock the name is ours; it has no random part, so that what a kill leaves can be found.
+        let mut new =
+            tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(folder).map_err(io("rewrite"))?;
         let numbered = (0..).zip(self.loaded.facts.iter());
         let mut needed: Vec<Fact> =
             numbered.filter(|(number, fact)| is_needed(*number, fact)).map(|(_, fact)| fact).collect();
         needed.sort_unstable_by_key(|fact| fact.line);
         let old = File::open(&self.path).map_err(io("read"))?;
-        let octets = rewrite(BufReader::new(old), new.as_file_mut(), maildrop, &needed).map_err(io("rewrite"))?;
+        let octets = rewrite(BufReader::new(old), new.as_file_mut(), &self.maildrop, &needed).map_err(io("rewrite"))?;
         new.as_file().sync_all().map_err(io("rewrite"))?;
         new.persist(&self.path).map_err(|error| error.error).map_err(io("replace"))?;
         sync_folder(&self.path)?;
-        self.file = open_own(&self.path).map_err(io("open"))?;
+        self.file = open_own(OpenOptions::new().append(true), &self.path)?;
         let reread = BufReader::with_capacity(64 << 10, &self.file);
         let batch = self.loaded.batch;
-        self.loaded = load::load(reread, &self.path, maildrop)?;
+        self.loaded = load::load(reread, &self.path, &self.maildrop)?;
         (self.loaded.batch, self.octets) = (batch, octets);
         Ok(())
     }
@@ -416,15 +439,66 @@ pub fn file_name(maildrop: &str, destination: Option<&str>) -> String {
     }
 }
 
-/// Opens a file of ours for reading and appending; created readable by nobody else, and never through a link.
-fn open_own(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-    OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(flags).open(path)
+/// Opens a file of ours for reading and for what the options say; created readable by nobody else, and never through a
+/// link. What another user put there could have mail deleted, and a FIFO would make us wait for ever.
+fn open_own(options: &mut OpenOptions, path: &Path) -> Result<File, Error> {
+    let not_ours = |what| Error::NotOurs { path: path.into(), what };
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+    let opened = options.read(true).create(true).mode(0o600).custom_flags(flags).open(path);
+    let file = opened.map_err(|source| match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => not_ours("a link, which is not followed here"),
+        Ok(metadata) if !metadata.is_file() => not_ours("not an ordinary file"),
+        _ => Error::io("open", path)(source),
+    })?;
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    let user = rustix::process::geteuid();
+    match metadata.is_file() {
+        false => Err(not_ours("not an ordinary file")),
+        true if !user.is_root() && metadata.uid() != user.as_raw() => Err(not_ours("another user's file")),
+        true => Ok(file),
+    }
 }
 
+/// Creates a folder and those above it, mode 0700, and makes their names durable: should a power loss take the state,
+/// everything would be fetched again.
+fn create_folder(path: &Path) -> Result<(), Error> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    create_folder(path.parent().unwrap_or(Path::new("/")))?;
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        // Another account of this run may do the same.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(Error::io("create", path)(error)),
+        Ok(()) => sync_folder(path),
+    }
+}
+
+/// Makes the name of a file or folder durable.
 fn sync_folder(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().expect("a ledger is in a folder");
+    let folder = path.parent().expect("what is ours is in a folder");
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| path.symlink_metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    identity(one) == identity(other)
+}
+
+/// The folder and the name of the file that a compaction writes.
+fn compaction(path: &Path) -> (&Path, OsString) {
+    let name = path.with_extension("new").file_name().expect("a ledger has a name").to_owned();
+    (path.parent().expect("a ledger is in a folder"), name)
+}
+
+/// What a compaction left when it was killed. The ledger itself is whole then.
+fn remove_compaction(path: &Path) -> Result<(), Error> {
+    let (folder, name) = compaction(path);
+    let new = folder.join(name);
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", new)(error)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -571,6 +645,8 @@ mod tests {
             home.write(&text[..cut]);
             let (mut ledger, notices) = home.open().unwrap();
             assert_eq!(notices.damaged, [0u32; 0], "cut at {cut}");
+            let header = text.iter().position(|octet| *octet == b'\n').unwrap();
+            assert_eq!(notices.is_missing, cut <= header, "cut at {cut}: less than a header knows nothing");
             assert_eq!(known(&mut ledger, &["a", "b"]), [false, false], "cut at {cut}");
             drop(ledger);
             let repaired = home.text();
@@ -654,6 +730,89 @@ mod tests {
     }
 
     #[test]
+    fn a_first_run_that_was_killed_before_it_had_a_ledger_is_no_loss() {
+        let home = Home::new();
+        home.ledger();
+        std::fs::write(home.folder.path().join("ledger.lock"), "").unwrap();
+        for left in [None, Some(""), Some("{\"popfetch\":1,\"mail"), Some("\0\0\0")] {
+            std::fs::remove_file(home.folder.path().join("ledger.jsonl")).unwrap();
+            std::fs::write(home.folder.path().join("ledger.lock"), "").unwrap();
+            left.iter().for_each(|left| home.write(left.as_bytes()));
+            assert_eq!(home.open().unwrap().1, Notices::default(), "{left:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_ledger_is_refused_and_left_alone() {
+        let home = Home::new();
+        let headless = "{\"delivered\":\"x\",\"octets\":9,\"at\":1}\n";
+        for text in [headless, "garbage", "garbage\n", "\n", "{\"popfetch\":", "{}\n", &"x".repeat(100_000)] {
+            home.write(text.as_bytes());
+            let error = home.open().err();
+            match text.starts_with("{\"pop") {
+                true => assert!(error.is_none(), "{text:?} is the beginning of a header"),
+                false => {
+                    assert!(error.expect("it is refused").is_bad_data(), "{text:?}");
+                    assert_eq!(home.text(), text.as_bytes());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_ordinary_file_is_read() {
+        let home = Home::new();
+        let [ledger, lock] = ["ledger.jsonl", "ledger.lock"].map(|name| home.folder.path().join(name));
+        let precious = home.folder.path().join("precious");
+        for path in [&ledger, &lock] {
+            let plants: [&dyn Fn(); 3] = [
+                &|| std::fs::create_dir(path).unwrap(),
+                &|| std::os::unix::fs::symlink(&precious, path).unwrap(),
+                &|| rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap(),
+            ];
+            for plant in plants {
+                let _ = std::fs::remove_file(path);
+                plant();
+                assert!(matches!(home.open(), Err(Error::NotOurs { .. })));
+                assert!(!precious.exists());
+                std::fs::remove_file(path).or_else(|_| std::fs::remove_dir(path)).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn damage_that_has_to_wait_for_recovery_is_kept_once() {
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        home.deliver(&mut ledger, &["a"], Until::Published);
+        drop(ledger);
+        home.write(&[home.text(), b"nonsense\n".to_vec()].concat());
+        let kept: Vec<_> = (0..2).map(|_| home.open().unwrap().1.kept.unwrap()).collect();
+        assert_eq!(kept[0], kept[1]);
+    }
+
+    #[test]
+    fn a_compaction_that_was_killed_leaves_nothing() {
+        let home = Home::new();
+        home.ledger();
+        let new = home.folder.path().join("ledger.new");
+        std::fs::write(&new, "half").unwrap();
+        home.ledger();
+        assert!(!new.exists());
+    }
+
+    #[test]
+    fn no_number_in_a_line_is_too_large() {
+        let home = Home::new();
+        home.ledger();
+        let line = format!("{{\"intend\":\"x\",\"batch\":{0},\"at\":{0},\"octets\":{0},\"mda\":true}}\n", u64::MAX);
+        home.write(&[home.text(), line.into_bytes()].concat());
+        let (mut ledger, notices) = home.open().unwrap();
+        assert_eq!(notices.damaged, [2]);
+        home.deliver(&mut ledger, &["a"], Until::Recorded);
+    }
+
+    #[test]
     fn deleted_and_gone_are_told_apart() {
         let home = Home::new();
         let mut ledger = home.ledger();
@@ -662,7 +821,7 @@ mod tests {
         ledger.deleted(&committed[..1], NOW).unwrap();
         let standings = ledger.locate(&listing(&["c"]));
         home.deliver(&mut ledger, &["d"], Until::Recorded);
-        ledger.settle(MAILDROP, &standings, NOW + 5).unwrap();
+        ledger.settle(&standings, NOW + 5).unwrap();
         drop(ledger);
         let ledger = home.ledger();
         let states: Vec<_> = ledger.facts().iter().map(|fact| fact.state).collect();
@@ -679,13 +838,13 @@ mod tests {
         let mut ledger = home.ledger();
         let before = ledger.locate(&listing(&ids));
         home.deliver(&mut ledger, &ids, Until::Recorded);
-        ledger.settle(MAILDROP, &before, NOW).unwrap();
+        ledger.settle(&before, NOW).unwrap();
         drop(ledger);
         let text = home.text();
         assert_eq!(text.split(|octet| *octet == b'\n').count(), 1003, "header, intents, record, and nothing behind");
         let mut ledger = home.ledger();
         let standings = ledger.locate(&listing(&ids));
-        ledger.settle(MAILDROP, &standings, NOW).unwrap();
+        ledger.settle(&standings, NOW).unwrap();
         assert!(home.text() == text);
     }
 
@@ -700,7 +859,7 @@ mod tests {
         let before = home.text().len();
         let listed = listing(&ids[394..398]);
         let standings = ledger.locate(&listed);
-        ledger.settle(MAILDROP, &standings, NOW).unwrap();
+        ledger.settle(&standings, NOW).unwrap();
         assert!(home.text().len() < before / 10);
         assert!(home.open().unwrap_err().is_transient(), "the lock survives the rename");
         home.deliver(&mut ledger, &["later"], Until::Recorded);

@@ -108,6 +108,13 @@ pub struct Verb {
     number: Option<MessageNumber>,
 }
 
+impl Verb {
+    /// The command alone.
+    pub fn word(&self) -> &'static str {
+        self.word
+    }
+}
+
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word)?;

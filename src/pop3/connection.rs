@@ -122,12 +122,24 @@ pub struct Connection<T> {
     start: usize,
     end: usize,
     queued: Vec<u8>,
+    queued_commands: usize,
+    /// Commands sent whose status line has not come.
+    in_flight: usize,
     pub limits: Limits,
 }
 
 impl<T: Transport> Connection<T> {
     pub fn new(io: T, limits: Limits) -> Self {
-        Connection { io, buffer: vec![0; BUFFER], start: 0, end: 0, queued: vec![], limits }
+        Connection {
+            io,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            queued: vec![],
+            queued_commands: 0,
+            in_flight: 0,
+            limits,
+        }
     }
 
     /// Gives the line back; `None` when octets were received that nobody has read.
@@ -137,14 +149,23 @@ impl<T: Transport> Connection<T> {
 
     pub fn queue(&mut self, command: Command<'_>) {
         command.encode(&mut self.queued);
+        self.queued_commands += 1;
         self.io.trace(Trace::Sent(command));
     }
 
     /// Sends what is queued, in one write where the line takes it.
+    ///
+    /// # Errors
+    /// [`Error::Unasked`] when no reply is outstanding and yet octets are there: they would be taken for the replies
+    /// to commands that the server has not seen, and each message for the one before it.
     pub fn flush(&mut self, awaited: Awaited) -> Result<(), Error> {
         if self.queued.is_empty() {
             return Ok(());
         }
+        if self.in_flight == 0 && self.start < self.end {
+            return Err(Error::Unasked { awaited, line: self.unread_line() });
+        }
+        self.in_flight += std::mem::take(&mut self.queued_commands);
         self.io.expect(Expected::Reply);
         let written = self.io.write_all(&self.queued).and_then(|()| self.io.flush());
         self.queued.clear();
@@ -172,6 +193,7 @@ impl<T: Transport> Connection<T> {
     /// Reads a status line of any kind.
     pub fn status(&mut self, awaited: Awaited, expected: Expected) -> Result<Status<'_>, Error> {
         self.io.expect(expected);
+        self.in_flight = self.in_flight.saturating_sub(1);
         let line = self.line(awaited)?;
         status(line).ok_or_else(|| Error::Malformed { awaited, line: kept(line), expected: "`+OK` or `-ERR`" })
     }
@@ -210,6 +232,13 @@ impl<T: Transport> Connection<T> {
     pub fn consume(&mut self, octets: usize) {
         self.start += octets;
         debug_assert!(self.start <= self.end);
+    }
+
+    /// For an error: the line that comes next, as far as it is there.
+    fn unread_line(&self) -> Vec<u8> {
+        let unread = &self.buffer[self.start..self.end];
+        let end = memchr::memchr(b'\n', unread).unwrap_or(unread.len());
+        kept(unread[..end].trim_ascii_end())
     }
 
     /// One line without its end. Outside of message text a bare LF ends a line, too: it can mean nothing else.

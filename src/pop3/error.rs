@@ -85,6 +85,13 @@ pub enum Error {
         /// What there was too much of, with the limit.
         what: String,
     },
+    /// The server sent more than it was asked for, so that its replies can no longer be told apart.
+    Unasked {
+        /// What was to be awaited next.
+        awaited: Awaited,
+        /// The line that was one too many.
+        line: Vec<u8>,
+    },
     /// Octets were waiting behind the reply to STLS: they came in clear and could be anybody's.
     InjectedBeforeTls,
     /// An octet that would end the command early stands in the user name or the password.
@@ -110,6 +117,8 @@ impl Error {
             Error::LoginRefused { code, .. } | Error::Refused { code, .. } => {
                 code.is_some_and(|code| code.is_transient())
             }
+            // Servers say goodbye like this, to a client that was idle or when they shut down.
+            Error::Unasked { line, .. } => line.starts_with(b"-ERR"),
             _ => false,
         }
     }
@@ -117,6 +126,15 @@ impl Error {
     /// True when the credentials are what was refused.
     pub fn is_login(&self) -> bool {
         matches!(self, Error::LoginRefused { .. })
+    }
+
+    /// True when STLS is what the server does not offer, or refused.
+    pub fn is_stls(&self) -> bool {
+        match self {
+            Error::NotOffered(missing) => *missing == Missing::Stls,
+            Error::Refused { verb, .. } => verb.word() == "STLS",
+            _ => false,
+        }
     }
 
     /// The server's own words, in quotes and safe to print; empty for an error that it did not word.
@@ -159,6 +177,9 @@ impl fmt::Display for Error {
                 write!(f, "{awaited} should have been {expected}, but the server sent {}", words(line))
             }
             Error::TooMuch { awaited, what } => write!(f, "{awaited} has {what}"),
+            Error::Unasked { awaited, line } => {
+                write!(f, "the server sent {} ahead of {awaited}, and nobody asked for it", words(line))
+            }
             Error::InjectedBeforeTls => {
                 f.write_str("server sent data before the TLS handshake; somebody may be tampering with the connection")
             }

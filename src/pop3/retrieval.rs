@@ -100,7 +100,8 @@ impl<'s, T: Transport> Retrieval<'s, T> {
         self.refill();
         self.transaction.connection.flush(Awaited::Reply(verb))?;
         self.answered += 1;
-        self.octets_in_flight -= octets;
+        // Announced sizes may be absurd, and their sum was capped when it was taken.
+        self.octets_in_flight = self.octets_in_flight.saturating_sub(octets);
         if let Err(refused) = self.transaction.connection.reply(verb)? {
             return Ok(Some(Incoming::Refused(Refusal { number, text: refused.text })));
         }

@@ -52,9 +52,11 @@ impl<T: Transport> Transaction<T> {
     pub fn survey(&mut self, octets: bool) -> Result<Survey, Error> {
         let commands = [Command::Stat, Command::Uidl, Command::List(None)];
         let commands = &commands[..if octets { 3 } else { 2 }];
+        let is_announced = self.capabilities.uidl;
         let mut flight = Flight::new(self, commands);
         let stat = flight.next()?.reply(Command::Stat.verb())?.ok().and_then(listing::stat);
-        let mut listing = uidl(flight.next()?)?;
+        let is_empty = stat.is_some_and(|(messages, _)| messages == 0);
+        let mut listing = uidl(flight.next()?, is_announced && !is_empty)?;
         if octets {
             list(flight.next()?, &mut listing)?;
         } else if !listing.has_unique_ids {
@@ -157,34 +159,40 @@ impl<T: Transport> Transaction<T> {
 struct Flight<'s, T> {
     connection: &'s mut Connection<T>,
     unsent: Vec<Command<'static>>,
+    /// The command whose reply comes next.
+    awaited: Verb,
 }
 
 impl<'s, T: Transport> Flight<'s, T> {
     fn new(transaction: &'s mut Transaction<T>, commands: &[Command<'static>]) -> Self {
+        let awaited = commands[0].verb();
         let mut unsent = commands.to_vec();
         if transaction.capabilities.pipelining {
             unsent.drain(..).for_each(|command| transaction.connection.queue(command));
         }
         unsent.reverse();
-        Flight { connection: &mut transaction.connection, unsent }
+        Flight { connection: &mut transaction.connection, unsent, awaited }
     }
 
     /// The connection, with the next command's reply on its way.
     fn next(&mut self) -> Result<&mut Connection<T>, Error> {
         if let Some(command) = self.unsent.pop() {
             self.connection.queue(command);
+            self.awaited = command.verb();
         }
-        self.connection.flush(Awaited::Reply(Command::Stat.verb()))?;
+        self.connection.flush(Awaited::Reply(self.awaited))?;
         Ok(self.connection)
     }
 }
 
-/// Reads the reply to UIDL. A refusal is a server without it (RFC 1939 §7: UIDL is optional).
-fn uidl<T: Transport>(connection: &mut Connection<T>) -> Result<Listing, Error> {
+/// Reads the reply to UIDL. A refusal is a server without it (RFC 1939 §7: UIDL is optional), unless it should have
+/// known: without ids, everything that is known would be fetched again.
+fn uidl<T: Transport>(connection: &mut Connection<T>, is_due: bool) -> Result<Listing, Error> {
     let verb = Command::Uidl.verb();
     let mut listing = Listing::default();
-    if connection.reply(verb)?.is_err() {
-        return Ok(listing);
+    if let Err(refused) = connection.reply(verb)?.map(drop) {
+        let will_pass = refused.code.is_some_and(|code| code.is_transient());
+        return if is_due || will_pass { Err(refused.fatal(verb)) } else { Ok(listing) };
     }
     listing.has_unique_ids = true;
     let mut guard = Guard::new(connection, verb);

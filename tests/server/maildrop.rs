@@ -59,7 +59,11 @@ pub enum Moment {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Misdeed {
     HangUp,
+    /// Hangs up with TLS's own farewell first.
+    CloseNotify,
     Stall,
+    /// From then on one octet at a time, with a pause behind each.
+    Drip(Duration),
 }
 
 /// A command that the server heard.
@@ -285,6 +289,11 @@ impl Maildrop {
         self.with_user(user, |user| user.is_locked = true);
     }
 
+    /// True when no session holds a maildrop: a slow one notices late that its client has gone.
+    pub fn is_idle(&self) -> bool {
+        self.shared.state().users.values().all(|user| !user.is_locked)
+    }
+
     fn with_user(&self, name: &str, change: impl FnOnce(&mut User)) {
         change(self.shared.state().users.get_mut(name).expect("the user is known"));
     }
@@ -351,6 +360,13 @@ impl Wire {
         matches!(self, Wire::Tls(_))
     }
 
+    fn close_notify(&mut self) {
+        if let Wire::Tls(stream) = self {
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    }
+
     /// True when something has arrived that was not read yet; in TLS that could also be a record of its own.
     fn has_unread(&self) -> bool {
         let Wire::Plain(socket) = self else { return false };
@@ -380,6 +396,7 @@ struct Session {
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     fault: Option<Fault>,
+    drip: Option<Duration>,
     commands: u64,
     traffic: Traffic,
     named: String,
@@ -402,6 +419,7 @@ impl Session {
             inbox: Vec::new(),
             outbox: Vec::new(),
             fault,
+            drip: None,
             commands: 0,
             traffic: Traffic::default(),
             named: String::new(),
@@ -689,7 +707,12 @@ impl Session {
     fn flush(&mut self) -> Step {
         self.shared.state().traffic[self.connection - 1] = self.traffic;
         let outbox = std::mem::take(&mut self.outbox);
-        self.wire.write_all(&outbox).map_err(|_| Over)
+        let Some(pause) = self.drip else { return self.wire.write_all(&outbox).map_err(|_| Over) };
+        for octet in outbox {
+            self.wire.write_all(&[octet]).map_err(|_| Over)?;
+            thread::sleep(pause);
+        }
+        Ok(())
     }
 
     // Lines in
@@ -767,9 +790,17 @@ impl Session {
 
     fn misbehave(&mut self) -> Step {
         self.flush()?;
-        match self.fault.map(|fault| fault.misdeed) {
+        match self.fault.take().map(|fault| fault.misdeed) {
             Some(Misdeed::Stall) => self.drain(),
-            _ => self.hang_up(),
+            Some(Misdeed::Drip(pause)) => {
+                self.drip = Some(pause);
+                Ok(())
+            }
+            Some(Misdeed::CloseNotify) => {
+                self.wire.close_notify();
+                self.hang_up()
+            }
+            Some(Misdeed::HangUp) | None => self.hang_up(),
         }
     }
 

@@ -1,12 +1,13 @@
 //! The servers that the tests talk to.
 //!
 //! `script`: a conversation word by word, in memory ([`script::Dialogue`]). `wire`: the same over TCP and TLS.
-//! `maildrop`: a real little POP3 server with messages, faults and a log. `certificates`: whom TLS may trust.
-//! `endpoint`: what OAuth 2.0 asks for tokens.
+//! `maildrop`: a real little POP3 server with messages, faults and a log. `responder`: replies made up on the fly.
+//! `certificates`: whom TLS may trust. `endpoint`: what OAuth 2.0 asks for tokens.
 
 pub mod certificates;
 pub mod endpoint;
 pub mod maildrop;
+pub mod responder;
 pub mod script;
 pub mod wire;
 
@@ -16,4 +17,5 @@ mod maildrop_tests;
 pub use certificates::{Authority, Identity};
 pub use endpoint::{Answer, Endpoint};
 pub use maildrop::{Builder, Fault, Mail, Maildrop, Misdeed, Moment};
+pub use responder::Responder;
 pub use wire::ScriptServer;

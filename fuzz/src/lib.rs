@@ -1,0 +1,61 @@
+//! What the targets share: a server that has said everything already, and words to log in with.
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+
+use popfetch::account::{Auth, Password, SecretKind};
+use popfetch::pop3::{Credentials, Transport};
+
+/// Plays back octets in pieces of the given sizes, then ends; hears everything.
+pub struct Scripted<'a> {
+    rest: &'a [u8],
+    piece: usize,
+    /// What the client has sent.
+    pub heard: Rc<RefCell<Vec<u8>>>,
+}
+
+impl<'a> Scripted<'a> {
+    /// Every read gives at most `piece` octets, and at least one.
+    pub fn new(octets: &'a [u8], piece: u8) -> Self {
+        Scripted { rest: octets, piece: usize::from(piece).max(1), heard: Rc::default() }
+    }
+}
+
+impl Read for Scripted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let octets = self.rest.len().min(self.piece).min(buffer.len());
+        let (now, later) = self.rest.split_at(octets);
+        buffer[..octets].copy_from_slice(now);
+        self.rest = later;
+        Ok(octets)
+    }
+}
+
+impl Write for Scripted<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.heard.borrow_mut().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport for Scripted<'_> {}
+
+/// Somebody who logs in.
+pub fn credentials(auth: Auth) -> Credentials {
+    Credentials { user: "alice".into(), password: Password::new("secret"), kind: SecretKind::Password, auth }
+}
+
+/// Panics when a text could drive a terminal.
+pub fn assert_printable(text: &str) {
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+}
+
+/// The first octet, for decisions, and the rest.
+pub fn choice(data: &[u8]) -> Option<(u8, &[u8])> {
+    data.split_first().map(|(first, rest)| (*first, rest))
+}
