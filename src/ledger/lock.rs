@@ -27,7 +27,8 @@ pub fn hold(path: &Path) -> Result<Lock, Error> {
     }
     let was_known = file.metadata().map_err(Error::io("read", path))?.len() > 0;
     // Appended files are written at their end, so the number is only ever truncated away.
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(Error::io("write", path))?;
+    let owner = format!("{}\n", std::process::id());
+    file.set_len(0).and_then(|()| file.write_all(owner.as_bytes())).map_err(Error::io("write", path))?;
     Ok(Lock { _file: file, was_known })
 }
 
