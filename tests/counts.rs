@@ -195,6 +195,18 @@ fn a_message_into_an_mbox_costs_few_system_calls_and_shares_its_flushes() {
 }
 
 #[test]
+fn a_message_for_an_mda_makes_one_file_and_waits_for_no_flush() {
+    let server = server(mails(100)).start();
+    let sandbox = Sandbox::with(Account::on(server.port).set("deliver", "\"mda:/bin/cat\""));
+    let Some(calls) = traced(&sandbox) else { return };
+    let files = calls.iter().filter(|call| call.text.contains(".spool") && call.text.contains("O_CREAT")).count();
+    // One for each message, and one for complaints as long as nobody complains.
+    assert_eq!(files, 100 + 1);
+    let flushes = count(&calls, &FLUSHES);
+    assert!(flushes <= 5, "{flushes} flushes");
+}
+
+#[test]
 fn a_run_that_finds_nothing_new_writes_nothing_but_its_locks_owner() {
     let server = server(mails(20)).start();
     let sandbox = Sandbox::with(Account::on(server.port));
