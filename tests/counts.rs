@@ -172,8 +172,8 @@ fn assert_at_most(what: &str, most: usize, counted: usize) {
 
 #[test]
 fn a_message_into_a_maildir_costs_few_system_calls_and_shares_its_flushes() {
-    // In memory: there syncfs(2) is always trusted, and quick. It is given up, and each file flushed alone, when it takes
-    // a quarter of a second, which on a busy machine may happen even there, though not three times.
+    // In memory: there syncfs(2) is always trusted, and quick. When it takes a quarter of a second it is given up, and
+    // each file is flushed alone; on a busy machine that may happen even there, though not three times.
     let Ok(memory) = tempfile::Builder::new().prefix("popfetch-test-").tempdir_in("/dev/shm") else {
         return left_out("the count of flushes", "there is no file system in memory");
     };
