@@ -96,7 +96,9 @@ fn socks5_resolves_the_name_at_the_proxy() {
         Some(asked.replace("pop.invalid", "127.0.0.1"))
     });
     let account = via(server.port, &format!("socks5://127.0.0.1:{port}"));
-    fetch(account.set("server", "\"pop.invalid\"")).exits(0).silently();
+    // Named, so that the password in clear is meant.
+    let account = account.set("server", "\"pop.invalid\"").set("auth", "\"plain\"");
+    fetch(account).exits(0).silently();
     assert_eq!(asked.recv().unwrap(), format!("pop.invalid:{}", server.port));
     assert_eq!(server.count("RETR"), 1);
 }

@@ -65,6 +65,9 @@ mod locks;
 /// SIGINT, SIGTERM and SIGHUP in the middle of things.
 mod signals;
 
+/// Round trips, system calls and flushes: counted, never timed.
+mod counts;
+
 /// A real Dovecot as the last word.
 mod interop;
 

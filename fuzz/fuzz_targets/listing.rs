@@ -24,5 +24,5 @@ fuzz_target!(|data: &[u8]| {
         assert!(!message.unique_id.contains(&b'\n'));
     }
     let unmeasured: Vec<_> = (0..survey.listing.len()).filter(|at| survey.listing.get(*at).octets.is_none()).collect();
-    let _ = transaction.list_some(&mut survey.listing, &unmeasured);
+    let _ = transaction.measure(&mut survey.listing, &unmeasured);
 });

@@ -50,6 +50,7 @@ pub(super) fn open(words: &[String], context: &Context) -> Result<(Stager, Publi
         words: words.to_vec(),
         program: found,
         spools: Spools::new("mda", context),
+        complaints: None,
         context: context.clone(),
     };
     Ok((stager, publisher))
@@ -132,6 +133,10 @@ pub(super) struct Publisher {
     words: Vec<String>,
     program: PathBuf,
     spools: Spools,
+    /// Where the next MDA may complain, when none before it wrote anything there: making a file for each message costs
+    /// more than anything else here. Should a child that was left behind write late, its words are shown with a later
+    /// refusal.
+    complaints: Option<File>,
     context: Context,
 }
 
@@ -149,7 +154,10 @@ impl Publisher {
 
     fn deliver(&mut self, message: Synced) -> Result<Outcome, Error> {
         let Held::Mda(waiting) = message.held else { unreachable!("{OF_ONE_TARGET}") };
-        let complaints = self.spools.anonymous()?;
+        let complaints = match self.complaints.take() {
+            Some(unused) => unused,
+            None => self.spools.anonymous()?,
+        };
         let failed = |source| Error::Mda { program: self.words[0].clone(), source };
         let mut child = self.start(waiting, &complaints).map_err(failed)?;
         let ended = wait(&mut child, self.context.mda_timeout, &self.context.stop);
@@ -157,12 +165,14 @@ impl Publisher {
             kill(&mut child);
             failed(error)
         })?;
+        let said = beginning(&complaints);
+        self.complaints = said.is_empty().then_some(complaints);
         Ok(match ended {
             Ended::Alone(status) if status.success() => {
                 Outcome::Delivered(Receipt { place: Place::Mda, octets: message.octets })
             }
-            Ended::Alone(status) => Outcome::Refused(Refusal::new(reason(status), &beginning(&complaints))),
-            Ended::Killed(reason) => Outcome::Refused(Refusal::new(reason, &beginning(&complaints))),
+            Ended::Alone(status) => Outcome::Refused(Refusal::new(reason(status), &said)),
+            Ended::Killed(reason) => Outcome::Refused(Refusal::new(reason, &said)),
         })
     }
 
@@ -493,6 +503,21 @@ mod tests {
         assert_eq!(refusal.said(), "", "standard output is not repeated");
         let refusal = home.refusal("{ printf '\\033[2J'; head -c 9999 /dev/zero | tr '\\0' x; } >&2; exit 1");
         assert!(refusal.said().starts_with("\\x1b[2Jxxx") && refusal.said().chars().count() == SAID_CHARACTERS);
+    }
+
+    #[test]
+    fn what_one_mda_said_is_not_told_of_the_next() {
+        let home = Home::new();
+        let script = "read line; [ $line = quiet ] || echo $line >&2; [ $line = heard ]";
+        let words = ["/bin/sh", "-c", script].map(str::to_owned);
+        let (mut stager, mut publisher) = deliver::open(&Target::Mda(words.to_vec()), &home.context).unwrap();
+        let said = ["quiet\n", "heard\n", "loud\n", "quiet\n", "angry\n"].map(|message| {
+            match deliver(&mut stager, &mut publisher, &[message.as_bytes()]).remove(0) {
+                Outcome::Delivered(_) => "delivered".to_owned(),
+                Outcome::Refused(refusal) => refusal.said().to_owned(),
+            }
+        });
+        assert_eq!(said, ["", "delivered", "loud", "", "angry"]);
     }
 
     #[test]

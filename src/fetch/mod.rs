@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::account::{Account, Auth, Identity, Keep, Password, Secret, TlsMode};
+use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, TlsMode};
 use crate::config;
 use crate::deliver;
 use crate::header;
@@ -175,7 +175,7 @@ impl<'f> Fetch<'f> {
             session.capa()?;
         }
         self.bar.phase("logging in");
-        if account.auth == Auth::Auto && !is_loopback(&account.host) && session.exposes_secret(credentials) {
+        if account.auth == Auth::Auto && crosses_a_network(account) && session.exposes_secret(credentials) {
             self.summary.notices.push(Notice::SecretInClear { host: account.host.clone() });
         }
         session.authenticate(credentials).map_err(|error| self.login_failure(error, credentials))
@@ -327,6 +327,11 @@ impl<'f> Fetch<'f> {
         }
         Ok(ledger.settle(standings, now())?)
     }
+}
+
+/// True when strangers may listen on the way, as far as we can tell: what a tunnel does is its user's choice.
+fn crosses_a_network(account: &Account) -> bool {
+    matches!(account.route, Route::Tcp { .. }) && !is_loopback(&account.host)
 }
 
 /// True for an address or a name that never leaves this machine (RFC 6761 §6.3).

@@ -60,8 +60,11 @@ fn numbers<'t>(mut rest: &'t [u8], brief: &mut Brief<'_>) -> Option<&'t [u8]> {
 /// At most eighteen digits: no overflow, and no size or time has more.
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     let digits = text.iter().take_while(|octet| octet.is_ascii_digit()).count();
+    if !(1..=18).contains(&digits) {
+        return None;
+    }
     let value = text[..digits].iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
-    (1..=18).contains(&digits).then_some((value, &text[digits..]))
+    Some((value, &text[digits..]))
 }
 
 #[cfg(test)]
@@ -102,6 +105,7 @@ mod tests {
         for line in [
             "{\"intend\":\"a\",\"octets\":1,\"at\":2,\"mda\":true}\n",
             "{\"delivered\":\"a\",\"at\":-2}\n",
+            "{\"delivered\":\"a\",\"at\":99999999999999999999999999999999}\n",
             "{\"delivered\":\"a\",\"at\":2",
             "{\"delivered\":\"a\",\"at\":2,\"new\":3}\n",
             "{\"delivered\":\"a\\u0001\",\"at\":2}\n",

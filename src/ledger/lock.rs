@@ -46,6 +46,14 @@ impl Lock {
     }
 }
 
+/// Closing the file is not enough: a child that another thread is just starting has it open as well, until it execs.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it follows, should this fail.
+        let _ = self.file.unlock();
+    }
+}
+
 fn process(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
