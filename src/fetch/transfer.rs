@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt as _;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,12 @@ use crate::progress::Bar;
 use crate::report::{Failure, Refused};
 use crate::text::{octets, printable};
 
-/// Batches that may wait for the committer: enough to hide a slow barrier, few enough to bound what a crash repeats.
-const AHEAD: usize = 4;
+/// Messages that may wait for an MDA, each of which is an open file.
+const BEFORE_MDA: usize = 64;
+
+/// How much larger than its limit a batch may grow while the committer is busy: a barrier costs the same for many
+/// messages as for few, so a slow disk gets large groups and a fast one is never waited for.
+const GROWTH: usize = 8;
 
 /// A batch is closed when it is this old, so that little is fetched again after a power cut on a slow line.
 const AGE: Duration = Duration::from_secs(5);
@@ -55,7 +59,7 @@ impl Transfer<'_, '_> {
     /// Runs until everything is home or something fails; what is complete by then is committed either way.
     pub fn run(mut self, publisher: Publisher, ledger: &mut Ledger) -> Moved {
         let limit = publisher.batch_limit();
-        let (sender, receiver) = sync_channel(if limit.messages == 1 { 16 * AHEAD } else { AHEAD });
+        let (sender, receiver) = sync_channel(if limit.messages == 1 { BEFORE_MDA } else { 1 });
         // Announced sizes may be absurd.
         let total = self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?));
         self.bar.begin(self.wanted.len() as u64, total);
@@ -181,8 +185,27 @@ impl Batches {
         }
         self.octets += staged.octets();
         self.batch.push((key, staged));
-        let is_full = self.batch.len() >= self.limit.messages || self.octets >= self.limit.octets;
-        if is_full || self.began.elapsed() >= AGE { self.send() } else { true }
+        if self.is_over(GROWTH) {
+            return self.send();
+        }
+        if self.is_over(1) || self.began.elapsed() >= AGE { self.offer() } else { true }
+    }
+
+    fn is_over(&self, times: usize) -> bool {
+        self.batch.len() >= self.limit.messages * times || self.octets >= self.limit.octets * times as u64
+    }
+
+    /// Hands the batch on if the committer takes it now; otherwise it goes on growing.
+    fn offer(&mut self) -> bool {
+        if self.limit.messages == 1 {
+            return self.send();
+        }
+        match self.sender.try_send(std::mem::take(&mut self.batch)) {
+            Ok(()) => self.octets = 0,
+            Err(TrySendError::Full(batch)) => self.batch = batch,
+            Err(TrySendError::Disconnected(_)) => return false,
+        }
+        true
     }
 
     fn send(&mut self) -> bool {

@@ -59,7 +59,7 @@ impl<T: Transport> Authorization<T> {
 
     /// Asks for the capabilities. A server that does not know CAPA has none.
     pub fn capa(&mut self) -> Result<&Capabilities, Error> {
-        let asked = capa(&mut self.connection)?;
+        let asked = Capabilities::ask(&mut self.connection)?;
         Ok(self.capabilities.insert(asked))
     }
 
@@ -147,25 +147,6 @@ impl<T: Transport> Authorization<T> {
 /// What is kept of a greeting over STLS.
 pub struct Greeting {
     timestamp: Option<Vec<u8>>,
-}
-
-/// CAPA, in either state.
-pub fn capa<T: Transport>(connection: &mut Connection<T>) -> Result<Capabilities, Error> {
-    let verb = Command::Capa.verb();
-    let mut capabilities = Capabilities::default();
-    if connection.command(Command::Capa)?.is_err() {
-        return Ok(capabilities);
-    }
-    let (mut lines, limit) = (0, connection.limits.capabilities);
-    connection.lines(verb, |line| {
-        lines += 1;
-        if lines > limit {
-            return Err(Error::TooMuch { awaited: Awaited::Lines(verb), what: format!("more than {limit} lines") });
-        }
-        capabilities.note(line);
-        Ok(())
-    })?;
-    Ok(capabilities)
 }
 
 fn login_refused(method: Method, refused: Refused) -> Error {

@@ -1,5 +1,9 @@
 //! What a server announces in its reply to CAPA (RFC 2449 §5, §6).
 
+use super::command::Command;
+use super::connection::{Awaited, Connection, Transport};
+use super::error::Error;
+
 /// The announced capabilities that popfetch acts upon.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -16,6 +20,25 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Asks, in either state. A server that does not know CAPA has none.
+    pub(super) fn ask<T: Transport>(connection: &mut Connection<T>) -> Result<Self, Error> {
+        let verb = Command::Capa.verb();
+        let mut capabilities = Capabilities::default();
+        if connection.command(Command::Capa)?.is_err() {
+            return Ok(capabilities);
+        }
+        let (mut lines, limit) = (0, connection.limits.capabilities);
+        connection.lines(verb, |line| {
+            lines += 1;
+            if lines > limit {
+                return Err(Error::TooMuch { awaited: Awaited::Lines(verb), what: format!("more than {limit} lines") });
+            }
+            capabilities.note(line);
+            Ok(())
+        })?;
+        Ok(capabilities)
+    }
+
     /// Notes one line of the reply. Keywords are case-insensitive; unknown ones are nobody's business.
     pub fn note(&mut self, line: &[u8]) {
         let mut words = line.split(|octet| octet.is_ascii_whitespace()).filter(|word| !word.is_empty());

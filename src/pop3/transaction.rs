@@ -1,6 +1,5 @@
 //! The TRANSACTION state (RFC 1939 §5): STAT, LIST, UIDL, RETR, DELE, and QUIT into UPDATE.
 
-use super::authorization::capa;
 use super::capabilities::Capabilities;
 use super::command::{Command, Verb};
 use super::connection::{Awaited, Connection, Refused, Transport};
@@ -37,7 +36,7 @@ impl<T: Transport> Transaction<T> {
         // Gmail and others announce UIDL and PIPELINING only behind the login (RFC 2449 §5 allows it).
         let capabilities = match before {
             Some(known) if known.uidl && known.pipelining => known,
-            _ => capa(&mut connection)?,
+            _ => Capabilities::ask(&mut connection)?,
         };
         Ok(Transaction { connection, capabilities, quit_is_sent: false })
     }
@@ -116,27 +115,30 @@ impl<T: Transport> Transaction<T> {
     pub fn update(mut self, durable: &[impl Durable]) -> Result<Update, Error> {
         let window = if self.capabilities.pipelining { Window::default().messages } else { 1 };
         let mut refused = vec![];
-        let mut chunks = durable.chunks(window).peekable();
-        while let Some(chunk) = chunks.next() {
-            let verbs: Vec<Verb> = chunk.iter().map(|message| self.queue_dele(message.number())).collect();
-            // In lock-step QUIT goes alone; else it rides with the last DELEs.
-            if window > 1 && chunks.peek().is_none() {
-                self.queue_quit();
+        let mut sent = 0;
+        for (answered, number) in durable.iter().map(Durable::number).enumerate() {
+            if sent - answered <= window / 2 {
+                sent = self.queue_deletions(durable, sent, answered + window);
             }
-            self.connection.flush(Awaited::Reply(verbs[0]))?;
-            for (verb, message) in verbs.into_iter().zip(chunk) {
-                if let Err(Refused { text, .. }) = self.connection.reply(verb)? {
-                    refused.push(Refusal { number: message.number(), text });
-                }
+            let verb = Command::Dele(number).verb();
+            self.connection.flush(Awaited::Reply(verb))?;
+            if let Err(Refused { text, .. }) = self.connection.reply(verb)? {
+                refused.push(Refusal { number, text });
             }
         }
         self.quit()?;
         Ok(Update { refused })
     }
 
-    fn queue_dele(&mut self, number: MessageNumber) -> Verb {
-        self.connection.queue(Command::Dele(number));
-        Command::Dele(number).verb()
+    /// Queues DELE from a position on, up to another one, and returns how far it came. QUIT rides with the last of them,
+    /// but in lock-step.
+    fn queue_deletions(&mut self, durable: &[impl Durable], from: usize, to: usize) -> usize {
+        let to = to.min(durable.len());
+        durable[from..to].iter().for_each(|message| self.connection.queue(Command::Dele(message.number())));
+        if to == durable.len() && self.capabilities.pipelining && !self.quit_is_sent {
+            self.queue_quit();
+        }
+        to
     }
 
     pub(super) fn queue_quit(&mut self) {
