@@ -82,44 +82,42 @@ impl Transfer<'_, '_> {
         })
     }
 
+    /// Stages what arrives and hands it on in batches, the last of which goes out whatever ends the session.
     fn receive(
         &mut self,
         sender: SyncSender<Batch>,
         limit: BatchLimit,
         refused: &mut Vec<Refused>,
     ) -> Result<(), Failure> {
+        let mut batches = Batches { sender, limit, batch: vec![], octets: 0, began: Instant::now() };
+        let received = self.receive_into(&mut batches, refused);
+        batches.close();
+        received
+    }
+
+    fn receive_into(&mut self, batches: &mut Batches, refused: &mut Vec<Refused>) -> Result<(), Failure> {
         let wanted: Vec<Wanted> =
             self.wanted.iter().map(|key| Wanted { number: key.number, octets: key.octets.unwrap_or(0) }).collect();
-        let mut keys = std::mem::take(&mut self.wanted).into_iter();
-        let mut batches = Batches { sender, limit, batch: vec![], octets: 0, began: Instant::now() };
         let mut retrieval = self.transaction.retrieve(&wanted, Window::default());
         if self.deletes_nothing {
             retrieval = retrieval.then_quit();
         }
-        let result = loop {
-            let incoming = match retrieval.receive() {
-                Ok(Some(incoming)) => incoming,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(Failure::from(error)),
-            };
-            let key = keys.next().expect("one reply for each message that is wanted");
-            match incoming {
+        for key in std::mem::take(&mut self.wanted) {
+            match retrieval.receive()?.expect("there is a reply for each message that is wanted") {
                 Incoming::Refused(refusal) => {
                     self.bar.message();
                     refused.push(Refused::by_server(&key, &refusal.text));
                 }
-                Incoming::Message(body) => match stage(&mut self.stager, self.bar, &key, body) {
-                    Ok(staged) => {
-                        if !batches.add(key, staged) {
-                            break Ok(());
-                        }
+                Incoming::Message(body) => {
+                    let staged = stage(&mut self.stager, self.bar, &key, body)?;
+                    if !batches.add(key, staged) {
+                        // The committer is gone, and says why.
+                        return Ok(());
                     }
-                    Err(failure) => break Err(failure),
-                },
+                }
             }
-        };
-        batches.close();
-        result
+        }
+        Ok(())
     }
 
     /// While the committer still works, the server hears from us now and then.
