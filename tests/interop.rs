@@ -410,3 +410,46 @@ fn every_way_to_log_in_to_a_real_server_with_a_wrong_secret() {
         }
     }
 }
+
+// A client certificate in place of a password
+
+/// Whoever shows a certificate of this authority is the one that it names, and needs no password.
+fn external(folder: &Path, clients: &Authority) -> String {
+    write(folder, "clients.pem", &clients.pem);
+    format!(
+        "auth_mechanisms = plain external\n\
+         ssl_ca = <{}/clients.pem\n\
+         ssl_require_crl = no\n\
+         ssl_verify_client_cert = yes\n\
+         auth_ssl_require_client_cert = yes\n\
+         auth_ssl_username_from_cert = yes\n\
+         passdb {{\n  driver = static\n  mechanisms = external\n  args = nopassword=y\n}}\n",
+        folder.display()
+    )
+}
+
+#[test]
+fn a_client_certificate_is_all_that_external_needs_of_a_real_server() {
+    let settings = tempfile::Builder::new().prefix("popfetch-dovecot-").tempdir().unwrap();
+    fs::set_permissions(settings.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (clients, strangers) = (Authority::new("clients"), Authority::new("strangers"));
+    let external = external(settings.path(), &clients) + UNHURT;
+    let users = ["petar", "alice"].map(str::to_owned);
+    let Some(dovecot) = Dovecot::start_with(&users, &mails(), &external) else { return };
+    let sandbox_of = |mode, user: &str, client: &Authority| {
+        let account = dovecot.account(mode, user).without("password").set("auth", "\"external\"");
+        let sandbox = Sandbox::with(account.set("tls_client_identity", "\"~/me\""));
+        let identity = client.client();
+        sandbox.file("ca.pem", &dovecot.authority.pem);
+        sandbox.file("me", identity.key_pem + &identity.certificate_pem);
+        sandbox
+    };
+    for mode in [Mode::Starttls, Mode::Implicit] {
+        let sandbox = sandbox_of(mode, "petar", &clients);
+        sandbox.popfetch(["-vv"]).exits(0).says(&["AUTH EXTERNAL"]);
+        assert!(sandbox.maildir().messages() == mails(), "{mode:?}: octets differ");
+        for (user, client) in [("alice", &clients), ("petar", &strangers)] {
+            sandbox_of(mode, user, client).popfetch(["-q"]).exits(77).says(&["refused the login", "certificate"]);
+        }
+    }
+}

@@ -59,9 +59,10 @@ impl Authority {
         self.sign(params)
     }
 
-    /// A certificate for a client.
+    /// A certificate for the client `petar`.
     pub fn client(&self) -> Identity {
         let mut params = params(&["petar"]);
+        params.distinguished_name.push(DnType::CommonName, "petar");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params)
     }
