@@ -302,7 +302,8 @@ fn session_hint(error: &pop3::Error) -> Option<String> {
             Some("leave `auth` out, or use `auth = \"user\"`".into())
         }
         pop3::Error::NoMechanism { offered, .. } if takes_only_tokens(offered) => Some(
-            "the server takes only OAuth 2.0 tokens: let `password_command` print one, with `auth = \"xoauth2\"`"
+            "the server takes only OAuth 2.0 tokens: write `oauth2` in place of the password and run `popfetch \
+             login ACCOUNT`, or let a `token_command` print one"
                 .into(),
         ),
         pop3::Error::NoMechanism { .. } => {

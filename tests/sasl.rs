@@ -129,7 +129,8 @@ fn a_mechanism_that_is_not_announced_is_not_tried() {
 
 #[test]
 fn a_password_is_not_sent_to_a_server_that_takes_only_tokens() {
-    login(|account| account, "XOAUTH2", "").exits(69).says(&["XOAUTH2", "no secret was sent", "tokens"]);
+    let run = login(|account| account, "XOAUTH2", "").exits(69);
+    run.says(&["XOAUTH2", "no secret was sent", "`oauth2`", "`popfetch login ACCOUNT`", "`token_command`"]);
 }
 
 #[test]

@@ -24,9 +24,11 @@ const MAIL_RU: &[&str] = &["mail.ru"];
 const ANYBODY: &[&str] = &[""];
 
 const APP_PASSWORD_GOOGLE: &str = "Google wants an app password here, made at https://myaccount.google.com/apppasswords \
-     (2-step verification has to be on), or an OAuth 2.0 token with `auth = \"xoauth2\"`";
-const TOKEN_MICROSOFT: &str = "Microsoft takes no passwords for POP3, only OAuth 2.0 tokens with `auth = \"xoauth2\"`; POP \
-     has to be switched on for the mailbox, too";
+     (2-step verification has to be on), or OAuth 2.0: write `oauth2 = { provider = \"google\", client_id = \"…\", \
+     client_secret = \"…\" }` in place of the password, and run `popfetch login ACCOUNT`";
+const TOKEN_MICROSOFT: &str = "Microsoft takes no passwords for POP3, only OAuth 2.0: write `oauth2 = { provider = \
+     \"microsoft\", client_id = \"…\" }` in place of the password, and run `popfetch login ACCOUNT`; POP has to be \
+     switched on for the mailbox, too";
 
 const REFUSALS: [Refusal; 15] = [
     Refusal {
@@ -40,7 +42,7 @@ const REFUSALS: [Refusal; 15] = [
         hosts: GOOGLE,
         words: "web login required",
         hint: "Google wants to see the owner first: log in to the account with a browser, confirm that it was you, and \
-               try again; an app password or an OAuth 2.0 token avoids it",
+               try again; an app password or `oauth2` avoids it",
     },
     Refusal { hosts: GOOGLE, words: "username and password not accepted", hint: APP_PASSWORD_GOOGLE },
     Refusal {
@@ -132,10 +134,14 @@ mod tests {
         for (host, words, told) in [
             ("pop.gmail.com", "[AUTH] Application-specific password required: https://…", "app password"),
             ("POP.GMAIL.COM.", "[AUTH] Web login required: https://…", "browser"),
-            ("pop.gmail.com", "[AUTH] Username and password not accepted.", "app password"),
+            ("pop.gmail.com", "[AUTH] Username and password not accepted.", "provider = \"google\""),
             ("pop.gmail.com", "[SYS/PERM] Your account is not enabled for POP access.", "Forwarding and POP/IMAP"),
-            ("outlook.office365.com", "Logon failure: unknown user name or bad password.", "OAuth 2.0"),
-            ("pop-mail.outlook.com", "Authentication failure: unknown user name or bad password.", "OAuth 2.0"),
+            ("outlook.office365.com", "Logon failure: unknown user name or bad password.", "popfetch login"),
+            (
+                "pop-mail.outlook.com",
+                "Authentication failure: unknown user name or bad password.",
+                "provider = \"microsoft\"",
+            ),
             ("pop.mail.yahoo.com", "[AUTH] Incorrect username or password", "app passwords only"),
             ("pop.gmx.net", "[AUTH] invalid", "POP3 switched on"),
             ("pop3.web.de", "[AUTH] invalid", "POP3 switched on"),
