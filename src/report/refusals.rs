@@ -96,11 +96,19 @@ const REFUSALS: [Refusal; 15] = [
 /// What to do about a login that `host` refused with these words.
 pub fn hint(host: &str, method: Method, words: &str) -> String {
     let words = words.to_ascii_lowercase();
-    let known = REFUSALS.iter().find(|refusal| refusal.is_of(host) && words.contains(refusal.words));
+    let known = REFUSALS
+        .iter()
+        .find(|refusal| refusal.is_of(host) && words.contains(refusal.words) && refusal.is_about(method));
     known.map_or_else(|| usual_hint(method), |refusal| refusal.hint).to_owned()
 }
 
 impl Refusal {
+    /// False for what to have instead of a password when a token was refused. Microsoft answers a bad token with
+    /// "bad password", too ("Authenticate an IMAP, POP or SMTP connection using OAuth", learn.microsoft.com).
+    fn is_about(&self, method: Method) -> bool {
+        !(method.is_for_tokens() && [APP_PASSWORD_GOOGLE, TOKEN_MICROSOFT].contains(&self.hint))
+    }
+
     fn is_of(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         self.hosts.iter().any(|end| {
@@ -150,6 +158,19 @@ mod tests {
         ] {
             assert!(hint(host, PLAIN, words).contains(told), "{host}: {words}: {}", hint(host, PLAIN, words));
         }
+    }
+
+    #[test]
+    fn who_has_shown_a_token_is_not_told_to_get_one_instead_of_a_password() {
+        const TOKEN: Method = Method::Sasl(Mechanism::XOAuth2);
+        for (host, words) in [
+            ("pop.gmail.com", "[AUTH] Username and password not accepted."),
+            ("outlook.office365.com", "Authentication failure: unknown user name or bad password."),
+        ] {
+            assert_eq!(hint(host, TOKEN, words), usual_hint(TOKEN), "{host}");
+        }
+        let words = "[SYS/PERM] Your account is not enabled for POP access.";
+        assert!(hint("pop.gmail.com", TOKEN, words).contains("Forwarding and POP/IMAP"));
     }
 
     #[test]
