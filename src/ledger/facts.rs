@@ -1,6 +1,6 @@
 //! What a ledger knows, in memory: per message its unique-id, since when, and what became of it.
 //!
-//! Compact (twenty octets and the id), because accounts with hundreds of thousands of messages exist. Both the ledger
+//! Compact (twenty-one octets and the id), because accounts with hundreds of thousands of messages exist. Both the ledger
 //! and the server list messages in the order of their arrival, so two cursors find nearly all of them; a hash index is
 //! built only for what they miss.
 
@@ -35,6 +35,15 @@ pub struct Fact {
     pub state: State,
     /// The line of the file that says so.
     pub line: u32,
+}
+
+/// A [`Fact`] as it is stored: twenty octets, and one for its state beside them.
+#[derive(Debug)]
+struct Record {
+    at: u32,
+    octets: u32,
+    nth: u32,
+    line: u32,
     /// Where the id ends in the arena.
     end: u32,
 }
@@ -43,7 +52,8 @@ pub struct Fact {
 #[derive(Debug, Default)]
 pub struct Facts {
     ids: Vec<u8>,
-    facts: Vec<Fact>,
+    records: Vec<Record>,
+    states: Vec<State>,
     /// Where the next one is expected when lines refer back in order.
     cursor: usize,
     index: Option<HashTable<u32>>,
@@ -107,37 +117,39 @@ pub fn comparable(octets: Option<u64>) -> u32 {
 impl Facts {
     /// How many messages are known, deleted and gone ones included.
     pub fn len(&self) -> usize {
-        self.facts.len()
+        self.records.len()
     }
 
     /// True when nothing is known.
     pub fn is_empty(&self) -> bool {
-        self.facts.is_empty()
+        self.records.is_empty()
     }
 
     /// One message.
     pub fn get(&self, fact: u32) -> Fact {
-        self.facts[fact as usize]
+        let Record { at, octets, nth, line, .. } = self.records[fact as usize];
+        Fact { at, octets, nth, state: self.states[fact as usize], line }
     }
 
     /// Its id.
     pub fn id(&self, fact: u32) -> &[u8] {
         let fact = fact as usize;
-        let start = if fact == 0 { 0 } else { self.facts[fact - 1].end };
-        &self.ids[start as usize..self.facts[fact].end as usize]
+        let start = if fact == 0 { 0 } else { self.records[fact - 1].end };
+        &self.ids[start as usize..self.records[fact].end as usize]
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = Fact> {
-        self.facts.iter().copied()
+        (0..self.len() as u32).map(|fact| self.get(fact))
     }
 
     /// Adds a message that no other fact speaks of.
     pub fn push(&mut self, id: &[u8], at: u32, octets: u32, nth: u32, line: u32) -> u32 {
         self.ids.extend_from_slice(id);
         let end = u32::try_from(self.ids.len()).expect("a ledger of 4 GiB of ids is refused when it is loaded");
-        self.facts.push(Fact { at, octets, nth, state: State::Delivered, line, end });
-        let fact = (self.facts.len() - 1) as u32;
+        self.records.push(Record { at, octets, nth, line, end });
+        self.states.push(State::Delivered);
+        let fact = (self.len() - 1) as u32;
         if let Some(mut index) = self.index.take() {
             index.insert_unique(self.hash(id), fact, |fact| self.hash(self.id(*fact)));
             self.index = Some(index);
@@ -152,7 +164,12 @@ impl Facts {
 
     /// Changes a fact.
     pub fn set(&mut self, fact: u32, change: impl FnOnce(&mut Fact)) {
-        change(&mut self.facts[fact as usize]);
+        let mut changed = self.get(fact);
+        change(&mut changed);
+        let Fact { at, octets, nth, state, line } = changed;
+        let record = &mut self.records[fact as usize];
+        (record.at, record.octets, record.nth, record.line) = (at, octets, nth, line);
+        self.states[fact as usize] = state;
     }
 
     /// The fact about the `nth` message with this id.
