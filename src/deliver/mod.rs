@@ -81,11 +81,15 @@ pub struct BatchLimit {
     pub messages: usize,
     /// Octets of all of them together.
     pub octets: u64,
+    /// How many times the limits a batch may grow to while an earlier one is being committed.
+    pub growth: usize,
+    /// Closed batches that may wait for that.
+    pub ahead: usize,
 }
 
-/// A barrier costs about as much as writing some hundred small messages; beyond 256 little more is gained, and
-/// this much is what a crash may cost in transfer time.
-const GROUP: BatchLimit = BatchLimit { messages: 256, octets: 16 << 20 };
+/// A barrier costs about as much as writing some hundred small messages; beyond 256 little more is gained on a fast
+/// disk, and this much is what a crash may cost in transfer time.
+const GROUP: BatchLimit = BatchLimit { messages: 256, octets: 16 << 20, growth: 1, ahead: 4 };
 
 /// Makes the target ready and opens both ends of it. The target is checked as far as can be without mail: what
 /// is missing is created, what is not fit is refused.
@@ -242,9 +246,14 @@ impl Publisher {
     /// How large a batch should become.
     pub fn batch_limit(&self) -> BatchLimit {
         match self.0 {
-            PublisherOf::Maildir(_) | PublisherOf::Mbox(_) => GROUP,
-            // A crash repeats what an MDA took without a record, so that is never more than one message.
-            PublisherOf::Mda(_) => BatchLimit { messages: 1, ..GROUP },
+            // Its barriers cost the same for many files as for few: a slow disk gets large groups, and a fast one is
+            // never waited for.
+            PublisherOf::Maildir(_) => BatchLimit { growth: 8, ahead: 1, ..GROUP },
+            // Its barriers cost what there is to write, which is better done while more arrives.
+            PublisherOf::Mbox(_) => GROUP,
+            // A crash repeats what an MDA took without a record, so that is never more than one message. Each one that
+            // waits is an open file.
+            PublisherOf::Mda(_) => BatchLimit { messages: 1, ahead: 64, ..GROUP },
         }
     }
 

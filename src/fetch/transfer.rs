@@ -18,13 +18,6 @@ use crate::progress::Bar;
 use crate::report::{Failure, Refused};
 use crate::text::{octets, printable};
 
-/// Messages that may wait for an MDA, each of which is an open file.
-const BEFORE_MDA: usize = 64;
-
-/// How much larger than its limit a batch may grow while the committer is busy: a barrier costs the same for many
-/// messages as for few, so a slow disk gets large groups and a fast one is never waited for.
-const GROWTH: usize = 8;
-
 /// A batch is closed when it is this old, so that little is fetched again after a power cut on a slow line.
 const AGE: Duration = Duration::from_secs(5);
 
@@ -59,7 +52,7 @@ impl Transfer<'_, '_> {
     /// Runs until everything is home or something fails; what is complete by then is committed either way.
     pub fn run(mut self, publisher: Publisher, ledger: &mut Ledger) -> Moved {
         let limit = publisher.batch_limit();
-        let (sender, receiver) = sync_channel(if limit.messages == 1 { BEFORE_MDA } else { 1 });
+        let (sender, receiver) = sync_channel(limit.ahead);
         // Announced sizes may be absurd.
         let total = self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?));
         self.bar.begin(self.wanted.len() as u64, total);
@@ -183,7 +176,7 @@ impl Batches {
         }
         self.octets += staged.octets();
         self.batch.push((key, staged));
-        if self.is_over(GROWTH) {
+        if self.is_over(self.limit.growth) {
             return self.send();
         }
         if self.is_over(1) || self.began.elapsed() >= AGE { self.offer() } else { true }
@@ -195,9 +188,6 @@ impl Batches {
 
     /// Hands the batch on if the committer takes it now; otherwise it goes on growing.
     fn offer(&mut self) -> bool {
-        if self.limit.messages == 1 {
-            return self.send();
-        }
         match self.sender.try_send(std::mem::take(&mut self.batch)) {
             Ok(()) => self.octets = 0,
             Err(TrySendError::Full(batch)) => self.batch = batch,
