@@ -18,7 +18,8 @@ fn recover(scenario: Scenario, sandbox: &Sandbox, server: &Maildrop, when: &str)
     scenario.assert_done(sandbox, server, when);
 }
 
-fn fill_the_disk_everywhere(destination: Destination) {
+/// `error` is what the disk says at each call: `ENOSPC`, or `EROFS` for one that has turned read-only.
+fn fail_everywhere(destination: Destination, error: &str) {
     if !can_trace() {
         return;
     }
@@ -35,8 +36,8 @@ fn fill_the_disk_everywhere(destination: Destination) {
         tried += 1;
         let server = scenario.server();
         let sandbox = scenario.sandbox(server.port);
-        let when = format!("no space at {call}{}", if stays_full { " and later" } else { "" });
-        let run = fail_at(&sandbox, call, "ENOSPC", stays_full);
+        let when = format!("{error} at {call}{}", if stays_full { " and later" } else { "" });
+        let run = fail_at(&sandbox, call, error, stays_full);
         assert!(matches!(run.code(), 0 | 73 | 74 | 75), "{scenario:?}, {when}: {run:#?}");
         failed += usize::from(run.code() != 0);
         scenario.assert_nothing_lost(&sandbox, &server, &when);
@@ -47,17 +48,22 @@ fn fill_the_disk_everywhere(destination: Destination) {
 
 #[test]
 fn a_maildir_survives_a_full_disk_at_every_call() {
-    fill_the_disk_everywhere(Destination::Maildir);
+    fail_everywhere(Destination::Maildir, "ENOSPC");
+}
+
+#[test]
+fn a_maildir_survives_a_disk_that_turns_read_only_at_any_call() {
+    fail_everywhere(Destination::Maildir, "EROFS");
 }
 
 #[test]
 fn an_mbox_survives_a_full_disk_at_every_call() {
-    fill_the_disk_everywhere(Destination::Mbox);
+    fail_everywhere(Destination::Mbox, "ENOSPC");
 }
 
 #[test]
 fn an_mda_survives_a_full_disk_at_every_call() {
-    fill_the_disk_everywhere(Destination::Mda);
+    fail_everywhere(Destination::Mda, "ENOSPC");
 }
 
 #[test]

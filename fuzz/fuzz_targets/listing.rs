@@ -12,7 +12,7 @@ const LOGIN: &[u8] = b"+OK ready\r\n+OK\r\n+OK\r\n+OK\r\nUIDL\r\nPIPELINING\r\n.
 fuzz_target!(|data: &[u8]| {
     let Some((first, replies)) = choice(data) else { return };
     let wire = [LOGIN, replies].concat();
-    let session = Authorization::greet(Scripted::new(&wire, first / 2), Limits::default()).expect("it greets");
+    let session = Authorization::greet(Scripted::by_line(&wire, first / 2), Limits::default()).expect("it greets");
     let mut transaction = session.authenticate(&credentials(Auth::User)).expect("the login is good");
     let mut survey = match transaction.survey(first % 2 == 0) {
         Ok(survey) => survey,

@@ -14,6 +14,6 @@ fuzz_target!(|data: &[u8]| {
 
 fn log_in(wire: &[u8], first: u8) -> Result<(), Error> {
     let auth = [Auth::Auto, Auth::User, Auth::Plain, Auth::Apop][usize::from(first % 4)];
-    let session = Authorization::greet(Scripted::new(wire, first / 4), Limits::default())?;
+    let session = Authorization::greet(Scripted::either(wire, first / 4), Limits::default())?;
     session.authenticate(&credentials(auth)).map(drop)
 }

@@ -11,7 +11,7 @@ use popfetch_fuzz::{Scripted, assert_printable, choice, credentials};
 fuzz_target!(|data: &[u8]| {
     let Some((first, wire)) = choice(data) else { return };
     let mut arrived = 0;
-    let line = Scripted::new(wire, first / 8);
+    let line = Scripted::either(wire, first / 8);
     let heard = line.heard.clone();
     if let Err(error) = run(line, first, &mut arrived) {
         assert_printable(&error.to_string());

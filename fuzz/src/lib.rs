@@ -11,6 +11,9 @@ use popfetch::pop3::{Credentials, Transport};
 pub struct Scripted<'a> {
     rest: &'a [u8],
     piece: usize,
+    /// No piece crosses the end of a line, as if the server had waited for the client: octets that are there before
+    /// their command end the session.
+    by_line: bool,
     /// What the client has sent.
     pub heard: Rc<RefCell<Vec<u8>>>,
 }
@@ -18,13 +21,25 @@ pub struct Scripted<'a> {
 impl<'a> Scripted<'a> {
     /// Every read gives at most `piece` octets, and at least one.
     pub fn new(octets: &'a [u8], piece: u8) -> Self {
-        Scripted { rest: octets, piece: usize::from(piece).max(1), heard: Rc::default() }
+        Scripted { rest: octets, piece: usize::from(piece).max(1), by_line: false, heard: Rc::default() }
+    }
+
+    /// Every read gives a line, or `piece` octets of it.
+    pub fn by_line(octets: &'a [u8], piece: u8) -> Self {
+        Scripted { by_line: true, ..Scripted::new(octets, piece) }
+    }
+
+    /// By line or not, as the piece's lowest bit says.
+    pub fn either(octets: &'a [u8], piece: u8) -> Self {
+        Scripted { by_line: piece % 2 == 1, ..Scripted::new(octets, piece) }
     }
 }
 
 impl Read for Scripted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let octets = self.rest.len().min(self.piece).min(buffer.len());
+        let line = self.rest.iter().position(|octet| *octet == b'\n').map_or(self.rest.len(), |end| end + 1);
+        let most = if self.by_line { line } else { self.rest.len() };
+        let octets = most.min(self.piece).min(buffer.len());
         let (now, later) = self.rest.split_at(octets);
         buffer[..octets].copy_from_slice(now);
         self.rest = later;
