@@ -77,13 +77,13 @@ impl Allowance {
         &mut self,
         events: impl IntoIterator<Item = PollFd<'a>>,
         nap: Duration,
-        stop: Option<&'a Stop>,
+        stop: &'a Stop,
     ) -> Result<(), Error> {
         if self.left.is_zero() {
             return Err(Error::TimedOut { deadline: self.deadline, length: self.length, octets: self.octets });
         }
-        let wake = stop.map(|stop| PollFd::from_borrowed_fd(stop.wakes(), PollFlags::IN));
-        let mut events: Vec<_> = wake.into_iter().chain(events).collect();
+        let wake = PollFd::from_borrowed_fd(stop.wakes(), PollFlags::IN);
+        let mut events: Vec<_> = [wake].into_iter().chain(events).collect();
         let began = Instant::now();
         sleep(&mut events, nap.min(self.left))?;
         self.left = self.left.saturating_sub(began.elapsed());
@@ -92,8 +92,8 @@ impl Allowance {
 }
 
 /// An error once a stop is requested.
-pub(super) fn obey(stop: Option<&Stop>) -> Result<(), Error> {
-    match stop.and_then(Stop::signal) {
+pub(super) fn obey(stop: &Stop) -> Result<(), Error> {
+    match stop.signal() {
         Some(signal) => Err(Error::Stopped { signal }),
         None => Ok(()),
     }

@@ -47,7 +47,7 @@ pub(super) fn dial(
     let mut attempts = Attempts::default();
     let mut due = Instant::now();
     loop {
-        obey(Some(stop)).map_err(Failure::Ended)?;
+        obey(stop).map_err(Failure::Ended)?;
         if let Some(connected) = attempts.connected() {
             return Ok(connected);
         }
@@ -62,7 +62,7 @@ pub(super) fn dial(
             }
         }
         let nap = if waiting.len() > 0 { due.saturating_duration_since(Instant::now()) } else { Duration::MAX };
-        match allowance.wait(attempts.events(), nap, Some(stop)) {
+        match allowance.wait(attempts.events(), nap, stop) {
             Err(Error::TimedOut { .. }) => return Err(Failure::Everywhere(attempts.abandoned())),
             Err(error) => return Err(Failure::Ended(error)),
             Ok(()) => {}

@@ -16,7 +16,6 @@ mod tunnel;
 
 pub use deadline::Deadline;
 pub use error::{Error, Kind, ProxyFailure, TlsFailure};
-pub use tls::{Preparation, prepare};
 
 use crate::account::{Identity, Proxy, Route, Tls};
 use crate::stop::Stop;
@@ -143,12 +142,6 @@ impl Stream {
             Wait::Reply => Deadline::Reply,
             Wait::Body => Deadline::Body,
         });
-    }
-
-    /// Turns a blind eye to the stop from now on, so that QUIT can still be said, and makes `timeout` the
-    /// length of every deadline that follows.
-    pub fn farewell(&mut self, timeout: Duration) {
-        self.socket_mut().farewell(timeout);
     }
 
     /// True once TLS is on, with the certificate checked as the account asks for.

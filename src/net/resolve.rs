@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Every address of `host` once, in the order in which they should be tried.
 pub(super) fn resolve(host: &str, port: u16, allowance: Allowance, stop: &Stop) -> Result<Vec<SocketAddr>, Error> {
-    obey(Some(stop))?;
+    obey(stop)?;
     if let Some(address) = literal(host) {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -60,7 +60,7 @@ fn on_a_thread(
         match answer.try_recv() {
             Ok(answer) => return Ok(answer),
             Err(mpsc::TryRecvError::Empty) => {
-                allowance.wait([PollFd::new(&done, PollFlags::IN)], Duration::MAX, Some(stop))?;
+                allowance.wait([PollFd::new(&done, PollFlags::IN)], Duration::MAX, stop)?;
             }
             Err(mpsc::TryRecvError::Disconnected) => return Ok(Err(io::Error::other("the resolver gave up"))),
         }

@@ -21,8 +21,7 @@ pub(super) struct Socket {
     tunnel: Option<Box<Tunnel>>,
     peer: Option<SocketAddr>,
     timeout: Duration,
-    /// None once the stop no longer counts.
-    stop: Option<Stop>,
+    stop: Stop,
     reading: Allowance,
     writing: Allowance,
 }
@@ -32,7 +31,7 @@ impl Socket {
     pub(super) fn new(line: OwnedFd, peer: Option<SocketAddr>, timeout: Duration, stop: Stop) -> Self {
         let reading = Allowance::new(Deadline::Greeting, timeout);
         let writing = Allowance::new(Deadline::Write, timeout);
-        Socket { line, tunnel: None, peer, timeout, stop: Some(stop), reading, writing }
+        Socket { line, tunnel: None, peer, timeout, stop, reading, writing }
     }
 
     /// The other end of the line is the input and output of this program.
@@ -50,13 +49,6 @@ impl Socket {
         self.writing = Allowance::new(Deadline::Write, self.timeout);
     }
 
-    /// See [`super::Stream::farewell`].
-    pub(super) fn farewell(&mut self, timeout: Duration) {
-        self.stop = None;
-        self.timeout = timeout;
-        self.expect(Deadline::Reply);
-    }
-
     /// Notes octets that reached the caller. Not counted in [`Socket::read`], because under TLS a drip of one
     /// octet is a record of two dozen.
     pub(super) fn arrived(&mut self, octets: usize) {
@@ -71,7 +63,7 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        obey(self.stop.as_ref())?;
+        obey(&self.stop)?;
         loop {
             match rustix::io::read(&self.line, &mut *buf) {
                 Ok(0) if self.tunnel.is_some() && !buf.is_empty() => return Err(self.broken(Errno::PIPE).into()),
@@ -79,21 +71,21 @@ impl Read for Socket {
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {}
                 Err(errno) => return Err(self.broken(errno).into()),
             }
-            self.reading.wait([PollFd::new(&self.line, PollFlags::IN)], Duration::MAX, self.stop.as_ref())?;
+            self.reading.wait([PollFd::new(&self.line, PollFlags::IN)], Duration::MAX, &self.stop)?;
         }
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        obey(self.stop.as_ref())?;
+        obey(&self.stop)?;
         loop {
             match rustix::io::write(&self.line, buf) {
                 Ok(octets) => return Ok(octets),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {}
                 Err(errno) => return Err(self.broken(errno).into()),
             }
-            self.writing.wait([PollFd::new(&self.line, PollFlags::OUT)], Duration::MAX, self.stop.as_ref())?;
+            self.writing.wait([PollFd::new(&self.line, PollFlags::OUT)], Duration::MAX, &self.stop)?;
         }
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::account::{Tls, TlsMode};
-use crate::net::{Kind, TlsFailure, Wait, prepare};
+use crate::net::{Kind, TlsFailure, Wait};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -279,14 +279,4 @@ fn garbage_in_a_session_is_an_error_of_tls() {
     let mut stream = encrypted(port, &tls).unwrap();
     let error = promptly(|| stream.read(&mut [0; 99]).unwrap_err());
     assert_eq!(Error::of(&error).unwrap().kind(), Kind::Tls);
-}
-
-#[test]
-fn preparing_is_optional_and_harmless() {
-    drop(prepare(&Tls { ca_file: Some("/does/not/exist".into()), ..Tls::new(TlsMode::Starttls) }));
-    drop(prepare(&Tls::new(TlsMode::None)));
-    let preparation = prepare(&SYSTEM);
-    let error = encrypted(Identity::self_signed().0.serve(|_| {}), &SYSTEM).unwrap_err();
-    assert_eq!(failure(error), TlsFailure::SelfSigned { ca_file: None });
-    drop(preparation);
 }

@@ -134,10 +134,9 @@ fn a_server_that_reads_nothing_meets_the_deadline() {
 }
 
 #[test]
-fn a_stop_ends_a_read_and_a_farewell_can_still_be_said() {
+fn a_stop_ends_a_read_and_whatever_follows() {
     let port = serve(|mut tcp| {
-        tcp.read_exact(&mut [0; 6]).unwrap();
-        tcp.write_all(b"+OK\r\n").unwrap();
+        let _ = tcp.read_exact(&mut [0; 6]);
     });
     let stop = Stop::new().unwrap();
     let mut stream = connect("127.0.0.1", port, Duration::from_secs(60), &stop).unwrap();
@@ -145,10 +144,6 @@ fn a_stop_ends_a_read_and_a_farewell_can_still_be_said() {
     let error = promptly(|| stream.read(&mut [0; 99]).unwrap_err());
     assert_eq!(cause(&error), "stopped by signal 15");
     assert_eq!(cause(&stream.write(b"NOOP\r\n").unwrap_err()), "stopped by signal 15");
-
-    stream.farewell(SHORT);
-    stream.write_all(b"QUIT\r\n").unwrap();
-    assert_eq!(stream.read(&mut [0; 99]).unwrap(), 5);
 }
 
 #[test]

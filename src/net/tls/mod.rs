@@ -24,7 +24,6 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 
 /// Room for several records (16 KiB each), so that a busy line is read in few system calls.
 const RECORDS: usize = 128 * 1024;
@@ -236,35 +235,8 @@ fn certificate_name(host: &str) -> &str {
     bare.unwrap_or_else(|| host.strip_suffix('.').unwrap_or(host))
 }
 
-/// Loads what a handshake will need, while the caller resolves and connects.
-///
-/// It is a favour to the user, not a duty: where a library reads all of the system's authorities it takes some 70 ms.
-/// Without TLS, and with a client's identity, this does nothing.
-pub fn prepare(tls: &Tls) -> Preparation {
-    if tls.mode == TlsMode::None || tls.client_identity.is_some() {
-        return Preparation(None);
-    }
-    let tls = tls.clone();
-    // An error is for the handshake to find.
-    Preparation(thread::Builder::new().name("tls".to_owned()).spawn(move || drop(connector(&tls, None))).ok())
-}
-
-/// Loading in progress; to be held until the handshake. Its drop waits for the end of it, because OpenSSL must
-/// not be at work while the process exits and cleans it up.
-#[derive(Debug)]
-#[must_use = "dropping it at once waits for the loading"]
-pub struct Preparation(Option<JoinHandle<()>>);
-
-impl Drop for Preparation {
-    fn drop(&mut self) {
-        if let Some(loading) = self.0.take() {
-            // A panic there is found again by the handshake.
-            let _ = loading.join();
-        }
-    }
-}
-
-/// The connectors of this run: accounts share them, for the cost of loading one see [`prepare`].
+/// The connectors of this run: accounts share them, because a library that reads all of the system's authorities takes
+/// some 70 ms for one.
 static CONNECTORS: Mutex<BTreeMap<Key, Arc<dyn Connector>>> = Mutex::new(BTreeMap::new());
 
 /// Whether anybody has to vouch for the certificate, and the file that says who may.

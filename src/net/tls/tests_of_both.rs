@@ -7,6 +7,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection};
 use std::net::{TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 /// A server for one handshake with a certificate that nobody vouches for: its PEM, and a socket to it.
