@@ -3,7 +3,8 @@
 //! A flag says which signal came; a pipe that becomes readable wakes whoever sleeps in `poll`. Nobody reads
 //! the pipe, so it wakes all of them and stays awake.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -123,7 +124,9 @@ fn poll_until(sources: &mut [PollFd<'_>], limit: Option<Duration>) -> io::Result
 /// Which signals whoever started us wants to be ignored: nohup(1) SIGHUP, a shell without job control SIGINT for what it
 /// runs in the background. sigaction(2) would tell on any Unix, but there is no safe way to call it.
 fn ignored_signals() -> impl Fn(i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut status = String::with_capacity(4096);
+    // The kernel writes all of it anew for each read, so there should be one.
+    let _ = File::open("/proc/self/status").and_then(|mut file| file.read_to_string(&mut status));
     let mask = ignored_mask(&status);
     move |signal| mask >> (signal - 1) & 1 == 1
 }

@@ -35,6 +35,9 @@ impl fmt::Display for Exposure {
     }
 }
 
+/// Room for most files, so that they are read at once.
+const TYPICAL: usize = 4096;
+
 /// Reads a file of at most `limit` octets. Fails for a directory, and for more than the limit.
 pub(super) fn read(path: &Path, limit: u64) -> io::Result<Contents> {
     let file = File::open(path)?;
@@ -48,7 +51,7 @@ pub(super) fn read(path: &Path, limit: u64) -> io::Result<Contents> {
 
 /// Reads to the end, which must come within the limit.
 pub(super) fn read_within(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut octets = Vec::new();
+    let mut octets = Vec::with_capacity(TYPICAL);
     reader.take(limit + 1).read_to_end(&mut octets)?;
     if octets.len() as u64 > limit {
         return Err(io::ErrorKind::FileTooLarge.into());

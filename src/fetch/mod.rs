@@ -73,6 +73,7 @@ struct Fetch<'f> {
 
 impl<'f> Fetch<'f> {
     fn run(&mut self) -> Result<(), Failure> {
+        let _tls = net::prepare(&self.account.tls);
         let mut ledger = self.open_ledger()?;
         let credentials = self.credentials()?;
         self.summary.secret = Some(credentials.password.clone());

@@ -16,6 +16,7 @@ mod tunnel;
 
 pub use deadline::Deadline;
 pub use error::{Error, Kind, ProxyFailure, TlsFailure};
+pub use tls::Preparation;
 
 use crate::account::{Identity, Proxy, Route, Tls};
 use crate::stop::Stop;
@@ -48,6 +49,12 @@ pub fn connect_by(route: &Route, host: &str, port: u16, timeout: Duration, stop:
         Route::Socket(path) => over_socket(path, timeout, stop)?,
     };
     Ok(Stream { line: Line::Plain(socket) })
+}
+
+/// Begins what a handshake will need while there is no connection yet: a library takes milliseconds for its tables, and
+/// many times that to read all of a system's authorities. The handshake takes what is ready when it comes to it.
+pub fn prepare(tls: &Tls) -> Option<Preparation> {
+    tls::prepare(tls)
 }
 
 fn over_tcp(source: Option<IpAddr>, host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Socket, Error> {

@@ -24,6 +24,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 /// Room for several records (16 KiB each), so that a busy line is read in few system calls.
 const RECORDS: usize = 128 * 1024;
@@ -242,13 +243,45 @@ static CONNECTORS: Mutex<BTreeMap<Key, Arc<dyn Connector>>> = Mutex::new(BTreeMa
 /// Whether anybody has to vouch for the certificate, and the file that says who may.
 type Key = (bool, Option<PathBuf>);
 
+fn key(tls: &Tls) -> Key {
+    (verifies(tls), tls.ca_file.clone())
+}
+
+/// A library that is beginning on a thread of its own. Dropped, it is waited for: it must not run while the program
+/// ends.
+#[derive(Debug)]
+pub struct Preparation(Option<JoinHandle<()>>);
+
+impl Drop for Preparation {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // The handshake finds out for itself what is missing.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Makes the connector that a handshake of this account will want, if there is none yet and nobody is at it. What goes
+/// wrong is left to the handshake, which will try again and say so.
+pub(super) fn prepare(tls: &Tls) -> Option<Preparation> {
+    if tls.mode == TlsMode::None || tls.client_identity.is_some() {
+        return None;
+    }
+    if CONNECTORS.try_lock().map_or(true, |connectors| connectors.contains_key(&key(tls))) {
+        return None;
+    }
+    let tls = tls.clone();
+    let thread = thread::Builder::new().name("tls".to_owned()).spawn(move || drop(connector(&tls, None)));
+    Some(Preparation(thread.ok()))
+}
+
 fn connector(tls: &Tls, identity: Option<&Identity>) -> Result<Arc<dyn Connector>, Error> {
     if identity.is_some() {
         return build(tls, identity);
     }
     // Held while one is built, so that nobody else builds the same.
     let mut connectors = CONNECTORS.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (verifies(tls), tls.ca_file.clone());
+    let key = key(tls);
     if let Some(known) = connectors.get(&key) {
         return Ok(known.clone());
     }
