@@ -20,7 +20,7 @@ pub enum Error {
     Held {
         /// The lock file.
         path: PathBuf,
-        /// Who holds it, where the lock file says so.
+        /// Who holds it, where the kernel says so.
         process: Option<u32>,
     },
     /// A newer popfetch wrote the ledger.

@@ -137,7 +137,7 @@ impl Ledger {
             ledger.begin()?;
         }
         if !ledger.lock.was_known {
-            ledger.lock.sign()?;
+            ledger.lock.mark()?;
         }
         let kept = if notices.damaged.is_empty() { None } else { Some(ledger.keep_damaged()?) };
         Ok((ledger, Notices { kept, ..notices }))
