@@ -110,8 +110,8 @@ impl fmt::Display for Awaited {
     }
 }
 
-/// One read of this size holds sixty small messages; larger ones save nothing more.
-const BUFFER: usize = 256 << 10;
+/// One read of this size holds thirty small messages; larger ones save nothing more.
+const BUFFER: usize = 128 << 10;
 
 /// A server's own words are kept this far for an error.
 const KEPT: usize = 512;

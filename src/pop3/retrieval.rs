@@ -150,7 +150,7 @@ pub enum CopyError {
 }
 
 /// Decoded octets are handed on in pieces of at least this, or the whole message where it is smaller.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 128 << 10;
 
 impl<T: Transport> Body<'_, T> {
     /// Which message this is.
