@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::account::{Auth, Keep, Target, TlsMode};
 use crate::config::{Overrides, Source, forms};
+use crate::net;
 
 /// Brings mail home from POP3 servers: to a Maildir, an mbox or a local MDA, exactly once
 ///
@@ -21,7 +23,7 @@ use crate::config::{Overrides, Source, forms};
 /// `pop3s://USER@HOST[:PORT]` has TLS from the beginning, `pop3://USER@HOST[:PORT]` demands STARTTLS.
 /// Messages stay on the server unless --no-keep or `keep` says otherwise.
 #[derive(Debug, Parser)]
-#[command(name = "popfetch", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "popfetch", version, long_version = LONG_VERSION.as_str(), max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "Use --help for examples and the exit status.", after_long_help = AFTER_LONG_HELP)]
 pub struct Cli {
     #[command(flatten)]
@@ -34,6 +36,10 @@ pub struct Cli {
     #[command(flatten)]
     pub options: Options,
 }
+
+/// Whoever follows the security advisories wants to know which TLS library this is.
+static LONG_VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} ({})", env!("CARGO_PKG_VERSION"), net::tls_library()));
 
 const AFTER_LONG_HELP: &str = "\
 Examples:

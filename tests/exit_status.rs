@@ -22,6 +22,14 @@ fn exit_0_when_done_also_without_mail() {
 }
 
 #[test]
+fn the_long_version_names_the_tls_library() {
+    let version = |question| Sandbox::new().popfetch([question]).exits(0).stdout;
+    assert_eq!(version("-V"), concat!("popfetch ", env!("CARGO_PKG_VERSION"), "\n"));
+    let library = openssl::version::version();
+    assert_eq!(version("--version"), format!("popfetch {} ({library})\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn exit_64_for_usage() {
     Sandbox::new().popfetch(["--no-such-option"]).exits(64).says(&["--no-such-option"]);
     Sandbox::new().popfetch(["--keep", "--no-keep"]).exits(64);

@@ -57,6 +57,11 @@ pub fn prepare(tls: &Tls) -> Option<Preparation> {
     tls::prepare(tls)
 }
 
+/// The library that encrypts, with its version where it tells one.
+pub fn tls_library() -> &'static str {
+    tls::library()
+}
+
 fn over_tcp(source: Option<IpAddr>, host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Socket, Error> {
     let mut addresses = resolve::resolve(host, port, Allowance::new(Deadline::Resolve, timeout), stop)?;
     if let Some(source) = source {

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// Room for several records (16 KiB each), so that a busy line is read in few system calls.
-const RECORDS: usize = 128 * 1024;
+const RECORDS: usize = 64 << 10;
 
 /// How every block of a PEM file begins (RFC 7468 §2).
 const PEM: &[u8] = b"-----BEGIN ";
@@ -309,6 +309,14 @@ fn build(tls: &Tls, identity: Option<&Identity>) -> Result<Arc<dyn Connector>, E
         (Unusable::Trust(text) | Unusable::Identity(text), ..) => Error::Library { reason: essence(&text) },
     })?;
     Ok(built.into())
+}
+
+/// Whose sessions these are.
+pub(super) fn library() -> &'static str {
+    #[cfg(not(any(windows, target_vendor = "apple")))]
+    return openssl::version();
+    #[cfg(any(windows, target_vendor = "apple"))]
+    "the system's TLS"
 }
 
 /// By the library that needs the least time for it.

@@ -23,6 +23,11 @@ use std::{env, fs};
 /// What openssl's own connector allows up to TLS 1.2: no anonymous peers, no broken ciphers.
 const CIPHERS: &str = "DEFAULT:!aNULL:!eNULL:!MD5:!3DES:!DES:!RC4:!IDEA:!SEED:!aDSS:!SRP:!PSK";
 
+/// `OpenSSL 3.0.17 1 Jul 2025`: of the library that is used, not of the one that was built against.
+pub(super) fn version() -> &'static str {
+    openssl::version::version()
+}
+
 /// A connector with this trust that can show this identity; nothing when only `native` can serve.
 pub(super) fn connector(trust: &Trust, identity: Option<&Identity>) -> Option<Result<Box<dyn Connector>, Unusable>> {
     let places = match trust {
