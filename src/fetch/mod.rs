@@ -73,7 +73,6 @@ struct Fetch<'f> {
 
 impl<'f> Fetch<'f> {
     fn run(&mut self) -> Result<(), Failure> {
-        let _tls = net::prepare(&self.account.tls);
         let mut ledger = self.open_ledger()?;
         let credentials = self.credentials()?;
         self.summary.secret = Some(credentials.password.clone());
@@ -161,7 +160,8 @@ impl<'f> Fetch<'f> {
         let account = self.account;
         let identity = config::client_identity(account).map_err(Failure::Secret)?;
         self.bar.phase("connecting");
-        let stream = net::connect_by(&account.route, &account.host, account.port, account.timeout, &self.run.stop)?;
+        let Account { route, host, port, tls, timeout, .. } = account;
+        let stream = net::connect(route, host, *port, tls, *timeout, &self.run.stop)?;
         let stream = match account.tls.mode {
             TlsMode::Implicit => self.handshake(stream, identity.as_ref())?,
             TlsMode::Starttls | TlsMode::None => stream,

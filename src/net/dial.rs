@@ -36,13 +36,15 @@ impl Failure {
 }
 
 /// Connects to whichever of the addresses answers first; earlier ones have a head start. All come
-/// from `source`, if there is one.
+/// from `source`, if there is one. `meanwhile` is done once the first attempt is under way.
 pub(super) fn dial(
     addresses: Vec<SocketAddr>,
     source: Option<IpAddr>,
     mut allowance: Allowance,
     stop: &Stop,
+    meanwhile: impl FnOnce(),
 ) -> Result<(TcpStream, SocketAddr), Failure> {
+    let mut meanwhile = Some(meanwhile);
     let mut waiting = addresses.into_iter();
     let mut attempts = Attempts::default();
     let mut due = Instant::now();
@@ -55,6 +57,9 @@ pub(super) fn dial(
             if let Some(address) = waiting.next() {
                 attempts.start(address, source);
                 due = Instant::now() + HEAD_START;
+                if let Some(meanwhile) = meanwhile.take() {
+                    meanwhile();
+                }
                 continue;
             }
             if attempts.pending.is_empty() {

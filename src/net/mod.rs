@@ -16,7 +16,6 @@ mod tunnel;
 
 pub use deadline::Deadline;
 pub use error::{Error, Kind, ProxyFailure, TlsFailure};
-pub use tls::Preparation;
 
 use crate::account::{Identity, Proxy, Route, Tls};
 use crate::stop::Stop;
@@ -29,21 +28,30 @@ use std::path::Path;
 use std::time::Duration;
 use tunnel::Tunnel;
 
-/// Connects to `host`, a name or an address literal, trying all of its addresses (RFC 8305).
+/// Connects to `host`, a name or an address literal, by this route, trying all of its addresses (RFC 8305). A tunnel or a
+/// socket is the server, whatever its host and port.
 ///
-/// `timeout` is the length of every deadline of the stream. A stop that is requested later ends whatever the
-/// stream is doing.
-pub fn connect(host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Stream, Error> {
-    connect_by(&Route::default(), host, port, timeout, stop)
-}
-
-/// Connects to `host` by this route. A tunnel or a socket is the server, whatever its host and port.
-pub fn connect_by(route: &Route, host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Stream, Error> {
+/// `timeout` is the length of every deadline of the stream. A stop that is requested later ends whatever the stream is
+/// doing. `tls` is not begun yet, but while the server is on its way to answer the library gets ready: that takes it
+/// milliseconds, and many times as long where it has to read all of a system's authorities.
+pub fn connect(
+    route: &Route,
+    host: &str,
+    port: u16,
+    tls: &Tls,
+    timeout: Duration,
+    stop: &Stop,
+) -> Result<Stream, Error> {
+    let meanwhile = || tls::prepare(tls);
     let socket = match route {
-        Route::Tcp { source, proxy: None } => over_tcp(*source, host, port, timeout, stop)?,
-        Route::Tcp { source, proxy: Some(proxy) } => over_proxy(proxy, *source, host, port, timeout, stop)?,
+        Route::Tcp { source, proxy: None } => over_tcp(*source, host, port, timeout, stop, meanwhile)?,
+        Route::Tcp { source, proxy: Some(proxy) } => {
+            let line = over_tcp(*source, &proxy.host, proxy.port, timeout, stop, meanwhile);
+            over_proxy(line, proxy, host, port)?
+        }
         Route::Tunnel(words) => {
             let (line, tunnel) = Tunnel::open(words)?;
+            meanwhile();
             Socket::new(line, None, timeout, stop.clone()).with_tunnel(tunnel)
         }
         Route::Socket(path) => over_socket(path, timeout, stop)?,
@@ -51,18 +59,19 @@ pub fn connect_by(route: &Route, host: &str, port: u16, timeout: Duration, stop:
     Ok(Stream { line: Line::Plain(socket) })
 }
 
-/// Begins what a handshake will need while there is no connection yet: a library takes milliseconds for its tables, and
-/// many times that to read all of a system's authorities. The handshake takes what is ready when it comes to it.
-pub fn prepare(tls: &Tls) -> Option<Preparation> {
-    tls::prepare(tls)
-}
-
 /// The library that encrypts, with its version where it tells one.
 pub fn tls_library() -> &'static str {
     tls::library()
 }
 
-fn over_tcp(source: Option<IpAddr>, host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Socket, Error> {
+fn over_tcp(
+    source: Option<IpAddr>,
+    host: &str,
+    port: u16,
+    timeout: Duration,
+    stop: &Stop,
+    meanwhile: impl FnOnce(),
+) -> Result<Socket, Error> {
     let mut addresses = resolve::resolve(host, port, Allowance::new(Deadline::Resolve, timeout), stop)?;
     if let Some(source) = source {
         addresses.retain(|address| address.is_ipv6() == source.is_ipv6());
@@ -70,24 +79,18 @@ fn over_tcp(source: Option<IpAddr>, host: &str, port: u16, timeout: Duration, st
             return Err(Error::Family { host: host.to_owned(), source });
         }
     }
-    let (tcp, peer) = dial::dial(addresses, source, Allowance::new(Deadline::Connect, timeout), stop)
+    let (tcp, peer) = dial::dial(addresses, source, Allowance::new(Deadline::Connect, timeout), stop, meanwhile)
         .map_err(|failure| failure.named(host, port, source))?;
     Ok(Socket::new(tcp.into(), Some(peer), timeout, stop.clone()))
 }
 
-fn over_proxy(
-    proxy: &Proxy,
-    source: Option<IpAddr>,
-    host: &str,
-    port: u16,
-    timeout: Duration,
-    stop: &Stop,
-) -> Result<Socket, Error> {
-    let socket = over_tcp(source, &proxy.host, proxy.port, timeout, stop).map_err(|error| match error {
+/// `line` leads to the proxy.
+fn over_proxy(line: Result<Socket, Error>, proxy: &Proxy, host: &str, port: u16) -> Result<Socket, Error> {
+    let line = line.map_err(|error| match error {
         Error::Stopped { .. } => error,
         error => proxy::failed(proxy, ProxyFailure::Line(Box::new(error))),
     })?;
-    let mut socket = proxy::connect(socket, proxy, host, port)?;
+    let mut socket = proxy::connect(line, proxy, host, port)?;
     socket.expect(Deadline::Greeting);
     Ok(socket)
 }

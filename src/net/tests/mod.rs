@@ -3,7 +3,8 @@
 mod encrypted;
 mod plain;
 
-use super::{Error, Stream, connect};
+use super::{Error, Stream};
+use crate::account::{Route, Tls, TlsMode};
 use crate::stop::Stop;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -22,6 +23,11 @@ fn serve(script: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || script(listener.accept().unwrap().0));
     port
+}
+
+/// In clear, and by no detour.
+fn connect(host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Stream, Error> {
+    super::connect(&Route::default(), host, port, &Tls::new(TlsMode::None), timeout, stop)
 }
 
 fn dialled(port: u16) -> Stream {

@@ -24,7 +24,6 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 
 /// Room for several records (16 KiB each), so that a busy line is read in few system calls.
 const RECORDS: usize = 64 << 10;
@@ -247,32 +246,12 @@ fn key(tls: &Tls) -> Key {
     (verifies(tls), tls.ca_file.clone())
 }
 
-/// A library that is beginning on a thread of its own. Dropped, it is waited for: it must not run while the program
-/// ends.
-#[derive(Debug)]
-pub struct Preparation(Option<JoinHandle<()>>);
-
-impl Drop for Preparation {
-    fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            // The handshake finds out for itself what is missing.
-            let _ = thread.join();
-        }
+/// Makes the connector that a handshake of this account will want. What goes wrong is left to the handshake, which will
+/// try again and say so.
+pub(super) fn prepare(tls: &Tls) {
+    if tls.mode != TlsMode::None && tls.client_identity.is_none() {
+        let _ = connector(tls, None);
     }
-}
-
-/// Makes the connector that a handshake of this account will want, if there is none yet and nobody is at it. What goes
-/// wrong is left to the handshake, which will try again and say so.
-pub(super) fn prepare(tls: &Tls) -> Option<Preparation> {
-    if tls.mode == TlsMode::None || tls.client_identity.is_some() {
-        return None;
-    }
-    if CONNECTORS.try_lock().map_or(true, |connectors| connectors.contains_key(&key(tls))) {
-        return None;
-    }
-    let tls = tls.clone();
-    let thread = thread::Builder::new().name("tls".to_owned()).spawn(move || drop(connector(&tls, None)));
-    Some(Preparation(thread.ok()))
 }
 
 fn connector(tls: &Tls, identity: Option<&Identity>) -> Result<Arc<dyn Connector>, Error> {
