@@ -23,7 +23,8 @@ use crate::net;
 /// `pop3s://USER@HOST[:PORT]` has TLS from the beginning, `pop3://USER@HOST[:PORT]` demands STARTTLS.
 /// Messages stay on the server unless --no-keep or `keep` says otherwise.
 #[derive(Debug, Parser)]
-#[command(name = "popfetch", version, long_version = LONG_VERSION.as_str(), max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "popfetch", version, long_version = LONG_VERSION.as_str())]
+#[command(max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "Use --help for examples and the exit status.", after_long_help = AFTER_LONG_HELP)]
 pub struct Cli {
     #[command(flatten)]
