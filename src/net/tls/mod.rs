@@ -242,10 +242,6 @@ static CONNECTORS: Mutex<BTreeMap<Key, Arc<dyn Connector>>> = Mutex::new(BTreeMa
 /// Whether anybody has to vouch for the certificate, and the file that says who may.
 type Key = (bool, Option<PathBuf>);
 
-fn key(tls: &Tls) -> Key {
-    (verifies(tls), tls.ca_file.clone())
-}
-
 /// Makes the connector that a handshake of this account will want. What goes wrong is left to the handshake, which will
 /// try again and say so.
 pub(super) fn prepare(tls: &Tls) {
@@ -260,7 +256,7 @@ fn connector(tls: &Tls, identity: Option<&Identity>) -> Result<Arc<dyn Connector
     }
     // Held while one is built, so that nobody else builds the same.
     let mut connectors = CONNECTORS.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = key(tls);
+    let key = (verifies(tls), tls.ca_file.clone());
     if let Some(known) = connectors.get(&key) {
         return Ok(known.clone());
     }
