@@ -196,15 +196,16 @@ fn a_message_into_an_mbox_costs_few_system_calls_and_shares_its_flushes() {
 }
 
 #[test]
-fn a_message_for_an_mda_makes_one_file_and_waits_for_no_flush() {
+fn a_message_for_an_mda_makes_one_file_and_waits_for_one_flush() {
     let server = server(mails(100)).start();
     let sandbox = Sandbox::with(Account::on(server.port).set("deliver", "\"mda:/bin/cat\""));
     let Some(calls) = traced(&sandbox) else { return };
     let files = calls.iter().filter(|call| call.text.contains(".spool") && call.text.contains("O_CREAT")).count();
     // One for each message, and one for complaints as long as nobody complains.
     assert_eq!(files, 100 + 1);
+    // Its record is durable before the next one is handed over, so that a machine that stops repeats one at most.
     let flushes = count(&calls, &FLUSHES);
-    assert!(flushes <= 10, "{flushes} flushes");
+    assert!((100..=110).contains(&flushes), "{flushes} flushes");
 }
 
 #[test]

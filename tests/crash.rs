@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::faults::{Call, Scenario, calls_of, can_trace, kill_before};
@@ -222,6 +223,66 @@ fn an_mbox_or_a_spool_cut_off_at_any_octet_gets_each_message_once() {
         fs::write(spool, &spooled[..cut]).unwrap();
         fs::write(sandbox.path("mbox"), "").unwrap();
         assert_once(Destination::Mbox, &sandbox, &format!("the spool cut off at {cut}"));
+    }
+}
+
+// An MDA, and a machine that stops: what its page cache held is lost, and what the MDA has is not.
+
+/// How much of the ledger was durable each time that an MDA started, as strace(1) has seen it.
+fn durable_at_each_start(log: &str) -> Vec<usize> {
+    let (mut written, mut durable, mut starts) = (0, 0, vec![]);
+    for line in log.lines() {
+        let call = line.split_once(' ').map_or("", |(_, call)| call.trim_start());
+        let is_of_the_ledger = call.contains(".jsonl>");
+        if call.starts_with("write(") && is_of_the_ledger {
+            let octets = call.rsplit_once(", ").map(|(_, end)| end.split([')', ' ']).next().unwrap_or_default());
+            written += octets.and_then(|octets| octets.parse::<usize>().ok()).expect("strace prints the length");
+        } else if call.starts_with("fdatasync(") && is_of_the_ledger && call.contains(") = 0")
+            || call.contains("fdatasync resumed") && call.ends_with(" = 0")
+        {
+            durable = written;
+        } else if call.starts_with("execve(\"/bin/sh\"") {
+            starts.push(durable);
+        }
+    }
+    starts
+}
+
+/// Keeps each message in a file that is named by its turn.
+const IN_ORDER: &str = "n=$(ls ~/mda | wc -l); cat >~/mda/$(printf %03d $n).done";
+
+#[test]
+fn an_mda_gets_at_most_one_message_twice_when_the_machine_stops() {
+    if !can_trace() {
+        return;
+    }
+    const MESSAGES: usize = 12;
+    let server = server(mails(MESSAGES)).start();
+    let sandbox = Sandbox::new();
+    let (_, deliver) = (sandbox.mda(), sandbox.mda_script(IN_ORDER));
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).to_string());
+    let log = sandbox.path("strace.log");
+    let mut strace = Command::new("strace");
+    sandbox.adopt(&mut strace);
+    strace.args(["-f", "-y", "-s", "0", "-b", "execve", "-e", "trace=write,fdatasync,execve", "-o"]);
+    strace.arg(&log).args([env!("CARGO_BIN_EXE_popfetch"), "-q"]);
+    sandbox.run(strace).exits(0).silently();
+    let durable = durable_at_each_start(&fs::read_to_string(log).expect("strace writes its log"));
+    let ledger = sandbox.ledger(USER, server.port);
+    let (whole, taken) = (read(&ledger), files_of(sandbox.path("mda")));
+    assert_eq!((durable.len(), taken.len()), (MESSAGES, MESSAGES), "{durable:?}");
+    for (turn, durable) in durable.into_iter().enumerate() {
+        // The last one to start may have taken its message or not.
+        for had in [turn, turn + 1] {
+            fs::write(&ledger, &whole[..durable]).unwrap();
+            put_back(sandbox.path("mda"), &taken[..had]);
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            let mut messages = Destination::Mda.messages(&sandbox);
+            let when = format!("the machine stopped while MDA {turn} ran: {} came", messages.len());
+            assert!(messages.len() <= MESSAGES + usize::from(had > turn), "{when}");
+            messages.dedup();
+            assert!(messages == all_at_home(&mails(MESSAGES)), "{when}: each message at least once");
+        }
     }
 }
 

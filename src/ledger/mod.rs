@@ -245,7 +245,7 @@ impl Ledger {
     /// Writes down what became of a batch, and gives the proof for each message that was delivered.
     ///
     /// Not synced: the next intent, or [`Ledger::sync`] before QUIT, takes it along. Until then the intents and the
-    /// places tell the same.
+    /// places tell the same. Only the record of an MDA is durable at once: no place tells what it took.
     pub fn record(&mut self, batch: Batch, outcomes: &[Outcome]) -> Result<Vec<Option<Committed>>, Error> {
         let but = absent(outcomes.iter().map(|outcome| matches!(outcome, Outcome::Delivered(_))));
         self.append_line(&published(batch.number, outcomes.len(), &but))?;
@@ -253,6 +253,9 @@ impl Ledger {
         for ((key, outcome), line) in batch.keys.iter().zip(outcomes).zip(batch.first_line..) {
             let is_delivered = matches!(outcome, Outcome::Delivered(_));
             committed.push(is_delivered.then(|| self.note_delivered(key, batch.at, line)));
+        }
+        if outcomes.iter().any(is_taken_by_an_mda) {
+            self.sync()?;
         }
         Ok(committed)
     }
@@ -392,6 +395,10 @@ fn published(batch: u64, of: usize, but: &[u32]) -> Line<'static> {
     let is_partial = !but.is_empty();
     let (of, but) = (is_partial.then_some(of as u32), is_partial.then(|| but.to_vec()));
     Line { published: Some(batch), of, but, ..Line::default() }
+}
+
+fn is_taken_by_an_mda(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Delivered(receipt) if *receipt.place() == Place::Mda)
 }
 
 fn absent(is_delivered: impl Iterator<Item = bool>) -> Vec<u32> {
