@@ -27,6 +27,9 @@ mod tls;
 /// What arrives in a Maildir, an mbox or an MDA: octets, names, modes, locks.
 mod delivery;
 
+/// The programs that popfetch runs: an MDA, a tunnel, a password command; and what they may do to it.
+mod programs;
+
 /// Interrupted at every line, killed at any moment, and carried on.
 mod resume;
 

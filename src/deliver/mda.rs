@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal};
 use super::mboxrd::NOBODY;
 use super::spool::Spools;
 use super::{Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Staged, Synced};
-use crate::{stop::Stop, text};
+use crate::{child, stop::Stop, text};
 
 /// The envelope sender is looked for in this much of a message.
 const HEAD: usize = 64 * 1024;
@@ -173,6 +173,7 @@ impl Publisher {
             }
             Ended::Alone(status) => Outcome::Refused(Refusal::new(reason(status), &said)),
             Ended::Killed(reason) => Outcome::Refused(Refusal::new(reason, &said)),
+            Ended::Left(reason) => Outcome::Refused(Refusal { is_left: true, ..Refusal::new(reason, &said) }),
         })
     }
 
@@ -239,6 +240,8 @@ fn expanded(word: &str, sender: &str) -> String {
 enum Ended {
     Alone(ExitStatus),
     Killed(Reason),
+    /// It could not be killed, and goes on.
+    Left(Reason),
 }
 
 fn wait(child: &mut Child, timeout: Duration, stop: &Stop) -> io::Result<Ended> {
@@ -256,7 +259,8 @@ fn wait(child: &mut Child, timeout: Duration, stop: &Stop) -> io::Result<Ended> 
     // It may have ended just now: what it did then counts.
     match kill(child) {
         Some(status) if status.code().is_some() => Ok(Ended::Alone(status)),
-        _ => Ok(Ended::Killed(reason)),
+        Some(_) => Ok(Ended::Killed(reason)),
+        None => Ok(Ended::Left(reason)),
     }
 }
 
@@ -302,12 +306,11 @@ fn exit_event(child: &Child) -> io::Result<Option<OwnedFd>> {
     Ok(None)
 }
 
-/// Kills the MDA and the children that stayed in its group, and collects it.
+/// Kills the MDA and the children that stayed in its group, and collects it; `None` when it goes on.
 fn kill(child: &mut Child) -> Option<ExitStatus> {
-    // It has no other way to end but these two, and the second is for a program that left the group.
+    // Some of the group may be ours to kill when the MDA is not; and the MDA may have left the group.
     let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
-    let _ = child.kill();
-    child.wait().ok()
+    child::kill(child)
 }
 
 fn beginning(complaints: &File) -> Vec<u8> {
@@ -337,6 +340,8 @@ fn reason(status: ExitStatus) -> Reason {
 pub struct Refusal {
     reason: Reason,
     said: String,
+    /// The MDA could not be killed.
+    is_left: bool,
 }
 
 /// The reason of a [`Refusal`].
@@ -358,7 +363,7 @@ impl Refusal {
     pub(super) fn new(reason: Reason, said: &[u8]) -> Self {
         let lines = said.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
         let said = lines.take(SAID_LINES).collect::<Vec<_>>().join(&b"; "[..]);
-        Refusal { reason, said: text::printable_within(&said, SAID_CHARACTERS) }
+        Refusal { reason, said: text::printable_within(&said, SAID_CHARACTERS), is_left: false }
     }
 
     /// What happened.
@@ -395,6 +400,9 @@ impl fmt::Display for Refusal {
             Reason::TimedOut(timeout) => write!(f, "the MDA did not end within {} s", timeout.as_secs_f64())?,
             Reason::Stopped => write!(f, "stopped before the MDA ended")?,
             Reason::Vanished => write!(f, "another program removed the message from `tmp`")?,
+        }
+        if self.is_left {
+            f.write_str("; it could not be killed, goes on, and may still deliver the message")?;
         }
         if self.said.is_empty() { Ok(()) } else { write!(f, ": {}", self.said) }
     }

@@ -2,10 +2,10 @@
 //!
 //! Its standard input and output are one end of a socket pair, so that the other end can be polled like any other
 //! connection. Its standard error is listened to for the message of its failure. Closing the connection asks it to
-//! end; soon after that it is killed, and it is always waited for.
+//! end; soon after that it is killed, where it can be.
 
 use super::error::{Error, reason};
-use crate::text;
+use crate::{child, text};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -95,15 +95,8 @@ fn listen(mut stderr: ChildStderr, complaint: Arc<Mutex<Vec<u8>>>) -> Option<Joi
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        let began = Instant::now();
-        while began.elapsed() < FAREWELL {
-            if let Ok(Some(_)) = self.child.try_wait() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(2));
+        if child::wait(&mut self.child, FAREWELL).is_none() {
+            child::kill(&mut self.child);
         }
-        // One that has ended meanwhile is none the worse.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{LIMIT, SecretError};
 use crate::account::SecretKind;
+use crate::child;
 use crate::stop::{Stop, Woken};
 
 /// How often an open output is looked over for a program that has ended: one that leaves an agent behind does not
@@ -51,9 +52,7 @@ struct Running<'w> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        // Both do nothing to a program that has been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        child::kill(&mut self.child);
     }
 }
 

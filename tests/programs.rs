@@ -1,0 +1,152 @@
+//! Programs that popfetch runs (an MDA, a tunnel, a password command) and that do not behave.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal};
+
+use crate::sandbox::{Account, Running, Sandbox, USER, left_out, mails, server, wait_until};
+
+/// Neither root nor the user of the tests.
+const NOBODY: u32 = 65534;
+
+/// A sandbox that is another user's, with a program that becomes root: that user cannot kill it.
+struct Unkillable {
+    sandbox: Sandbox,
+}
+
+impl Unkillable {
+    /// `None`, and said so, where this cannot be arranged.
+    fn new() -> Option<Self> {
+        let why = "it takes root, setpriv(1), and set-user-id files in the folder for temporary files";
+        let unkillable = Unkillable { sandbox: Sandbox::new() };
+        let helper = unkillable.sandbox.path("setpriv");
+        let is_root = rustix::process::geteuid().is_root();
+        let is_ready = is_root && program("setpriv").is_some_and(|setpriv| fs::copy(setpriv, &helper).is_ok());
+        if is_ready {
+            fs::set_permissions(&helper, fs::Permissions::from_mode(0o4755)).expect("a mode can be set");
+            give_away(unkillable.sandbox.path("").as_path());
+            let mut test = unkillable.as_nobody(&helper);
+            let is_able = test.args(["--reuid", "0", "true"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            if is_able.is_ok_and(|status| status.success()) {
+                return Some(unkillable);
+            }
+        }
+        left_out("programs that cannot be killed", why);
+        None
+    }
+
+    /// A command, as an array of TOML, that becomes root, says who it is in `~/pid`, and hangs.
+    fn hanging(&self) -> String {
+        let script = self.sandbox.file("hang.sh", "echo $$ >~/pid.new; mv ~/pid.new ~/pid; exec sleep 600 2>/dev/null");
+        let helper = self.sandbox.path("setpriv");
+        format!("[\"{}\", \"--reuid\", \"0\", \"/bin/sh\", \"{}\"]", helper.display(), script.display())
+    }
+
+    fn as_nobody(&self, program: &Path) -> Command {
+        let mut command = Command::new("setpriv");
+        self.sandbox.adopt(&mut command);
+        let who = NOBODY.to_string();
+        command.args(["--reuid", &who, "--regid", &who, "--clear-groups", "env", "--default-signal=TERM"]).arg(program);
+        command
+    }
+
+    fn start(&self, account: Account) -> Running<'_> {
+        self.sandbox.config(&account.to_string());
+        let popfetch = self.sandbox.path("popfetch");
+        fs::copy(env!("CARGO_BIN_EXE_popfetch"), &popfetch).expect("the binary can be copied");
+        give_away(self.sandbox.path("").as_path());
+        self.sandbox.start(self.as_nobody(&popfetch).arg("-q"))
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(fs::read_to_string(self.sandbox.path("pid")).ok()?.trim().parse().ok()?)
+    }
+
+    /// Asserts that the program still runs.
+    #[track_caller]
+    fn assert_left(&self) {
+        let pid = self.pid().expect("the program has started");
+        rustix::process::test_kill_process(pid).expect("the program was left running");
+    }
+}
+
+impl Drop for Unkillable {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid() {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+fn program(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Makes everything below a folder, and the folder, `NOBODY`'s; the helper stays root's.
+fn give_away(path: &Path) {
+    if path.ends_with("setpriv") {
+        return;
+    }
+    chown(path, Some(NOBODY), Some(NOBODY)).expect("root gives away");
+    let entries = if path.is_dir() { fs::read_dir(path).ok() } else { None };
+    entries.into_iter().flatten().flatten().for_each(|entry| give_away(&entry.path()));
+}
+
+// Whoever cannot be killed is given up: each of these would wait for ten minutes.
+
+#[test]
+fn an_mda_that_cannot_be_killed_is_given_up_after_its_timeout() {
+    let Some(unkillable) = Unkillable::new() else { return };
+    let server = server(mails(1)).start();
+    let deliver = format!("{{ mda = {} }}", unkillable.hanging());
+    let account = Account::on(server.port).set("deliver", deliver).set("mda_timeout", 1).set("keep", false);
+    let run = unkillable.start(account).finish().exits(75);
+    run.says(&["did not end within 1 s; it could not be killed, goes on, and may still deliver the message"]);
+    unkillable.assert_left();
+    assert_eq!(server.unique_ids(USER).len(), 1);
+}
+
+#[test]
+fn an_mda_that_cannot_be_killed_is_given_up_after_the_first_signal() {
+    let Some(unkillable) = Unkillable::new() else { return };
+    let server = server(mails(1)).start();
+    let account = Account::on(server.port).set("deliver", format!("{{ mda = {} }}", unkillable.hanging()));
+    stop_with_a_signal(&unkillable, account);
+    assert_eq!(server.unique_ids(USER).len(), 1);
+}
+
+#[test]
+fn a_password_command_that_cannot_be_killed_is_given_up_after_the_first_signal() {
+    let Some(unkillable) = Unkillable::new() else { return };
+    let server = server(mails(1)).start();
+    let account = Account::on(server.port).without("password").set("password_command", unkillable.hanging());
+    stop_with_a_signal(&unkillable, account);
+}
+
+#[test]
+fn a_tunnel_that_cannot_be_killed_is_given_up_after_the_first_signal() {
+    let Some(unkillable) = Unkillable::new() else { return };
+    let server = server(mails(1)).start();
+    stop_with_a_signal(&unkillable, Account::on(server.port).set("tunnel", unkillable.hanging()));
+}
+
+#[test]
+fn a_tunnel_that_cannot_be_killed_is_given_up_after_its_timeout() {
+    let Some(unkillable) = Unkillable::new() else { return };
+    let server = server(mails(1)).start();
+    let account = Account::on(server.port).set("tunnel", unkillable.hanging()).set("timeout", 1);
+    unkillable.start(account).finish().exits(75).says(&["within 1 s"]);
+    unkillable.assert_left();
+}
+
+fn stop_with_a_signal(unkillable: &Unkillable, account: Account) {
+    let running = unkillable.start(account.set("timeout", 600));
+    wait_until(|| unkillable.pid().is_some());
+    running.signal(Signal::TERM);
+    running.finish().exits(143);
+    unkillable.assert_left();
+}
