@@ -44,6 +44,8 @@ fn kill_everywhere(destination: Destination, keep: bool) {
         killed += usize::from(code == 137);
         scenario.assert_nothing_lost(&sandbox, &server, &when);
         carry_on(scenario, &sandbox, &server, &when);
+        let repeated = scenario.destination.messages(&sandbox).len() - Scenario::mails().len();
+        assert!(repeated <= 1, "{scenario:?}, {when}: {repeated} messages more than once");
     }
     println!("{scenario:?}: {} calls, {killed} kills", calls.len());
     assert!(killed > 20, "only {killed} of {} kills happened", calls.len());

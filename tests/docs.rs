@@ -5,6 +5,7 @@
 //! generated: `POPFETCH_UPDATE=1 cargo test docs` writes them anew.
 
 mod blocks;
+mod claims;
 
 use std::collections::BTreeSet;
 use std::fs;

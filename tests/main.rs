@@ -36,6 +36,9 @@ mod resume;
 /// Killed before every call, cut off at every octet.
 mod crash;
 
+/// The steps of a commit, each after the one before.
+mod order;
+
 /// Disks that are full, broken or forbidden.
 mod disk;
 

@@ -253,6 +253,22 @@ fn what_was_delivered_but_not_deleted_is_deleted_without_being_fetched_again() {
 }
 
 #[test]
+fn without_unique_ids_what_could_not_be_deleted_is_fetched_again() {
+    let builder = || server(mails(2)).capabilities(&["USER"]).answer("UIDL", "-ERR unknown command");
+    let whole = builder().start();
+    let account = |port| Account::on(port).set("keep", false);
+    Sandbox::with(account(whole.port)).popfetch(["-q"]).exits(0);
+    let quit = whole.commands(1).len() as u64;
+    let server = builder().faults([Fault { moment: Moment::BeforeCommand(quit), misdeed: Misdeed::HangUp }]).start();
+    let sandbox = Sandbox::with(account(server.port));
+    sandbox.popfetch(["-q"]).exits(75);
+    assert_eq!((server.unique_ids(USER).len(), server.count("RETR")), (2, 2));
+    sandbox.popfetch(["-q"]).exits(0);
+    assert_eq!((server.unique_ids(USER).len(), server.count("RETR")), (0, 4));
+    assert_eq!(sandbox.maildir().messages().len(), 4);
+}
+
+#[test]
 fn a_ledger_whose_last_line_was_cut_off_is_carried_on() {
     let setting = Setting { destination: Destination::Maildir, keep: true, pipelining: true };
     let server = setting.server(MESSAGES, &[]);

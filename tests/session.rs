@@ -286,6 +286,29 @@ fn two_messages_under_one_unique_id_are_both_fetched_once() {
 }
 
 #[test]
+fn an_id_that_is_listed_twice_is_deleted_only_in_the_session_that_delivered_it() {
+    let mails = [Mail::new("same", message(1)), Mail::new("same", message(22))];
+    let kept = server(mails.clone()).start();
+    let sandbox = Sandbox::with(Account::on(kept.port));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    sandbox.popfetch(["-q", "--no-keep"]).exits(0).says(&["2 messages", "not deleted", "the same unique-id"]);
+    assert_eq!((kept.count("DELE"), kept.count("RETR")), (0, 2));
+    let emptied = server(mails).start();
+    Sandbox::with(Account::on(emptied.port).set("keep", false)).popfetch(["-q"]).exits(0).silently();
+    assert!(emptied.unique_ids(USER).is_empty());
+}
+
+#[test]
+fn what_was_deleted_and_is_still_listed_is_left_alone() {
+    let server = server(mails(2)).answer("DELE 1", "+OK deleted, or so it says").start();
+    let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let said = sandbox.popfetch(["-v"]).exits(0).stderr;
+    assert!(said.contains("1 message still listed"), "{said}");
+    assert_eq!((server.count("RETR"), server.count("DELE"), server.unique_ids(USER).len()), (2, 2, 1));
+}
+
+#[test]
 fn an_announced_size_is_only_a_promise() {
     let mut mails = mails(3);
     mails[0].announced = Some(1);

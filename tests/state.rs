@@ -42,6 +42,20 @@ fn a_ledger_that_is_gone_or_empty_is_said_loudly() {
 }
 
 #[test]
+fn an_old_copy_of_the_ledger_makes_new_what_it_does_not_know() {
+    let (server, sandbox) = delivered();
+    let ledger = sandbox.ledger(USER, server.port);
+    let old = read(&ledger);
+    mails(5).into_iter().skip(3).for_each(|mail| server.arrive(USER, mail));
+    let (_, fetched) = run_again(&server, &sandbox);
+    assert_eq!(fetched, 2);
+    fs::write(&ledger, old).unwrap();
+    let (run, fetched) = run_again(&server, &sandbox);
+    run.exits(0).silently();
+    assert_eq!(fetched, 2, "what came after the copy, and nothing else");
+}
+
+#[test]
 fn what_is_no_ledger_is_refused_and_nothing_is_fetched() {
     let future = "{\"popfetch\":2,\"maildrop\":\"alice@127.0.0.1\"}\n";
     let foreign = "{\"popfetch\":1,\"maildrop\":\"eve@example.org\"}\n";
