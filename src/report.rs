@@ -413,6 +413,8 @@ pub enum Notice {
     Unverified,
     /// Messages without unique-id, which cannot be kept and remembered.
     Nameless(usize),
+    /// Messages to be fetched whose size the server does not tell.
+    Sizeless(usize),
     /// Messages that are due to be deleted, but share their unique-id.
     Repeated(usize),
     /// Messages that the server had confirmed as deleted.
@@ -464,6 +466,11 @@ impl fmt::Display for Notice {
             Notice::Nameless(messages) => write!(
                 f,
                 "{} without unique-id left on the server: kept messages are remembered by it",
+                counted(*messages, "message")
+            ),
+            Notice::Sizeless(messages) => write!(
+                f,
+                "the server announces no readable size for {}; the size counts as unknown",
                 counted(*messages, "message")
             ),
             Notice::Repeated(messages) => write!(

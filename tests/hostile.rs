@@ -75,7 +75,8 @@ fn a_login_is_accepted_with_a_status_only() {
 
 #[test]
 fn stat_may_say_what_it_likes() {
-    let replies = ["+OK", "+OK 0 0", "+OK 99999999999999999999999 1", "+OK 2", "+OK -1 -1", "+OK two", "-ERR"];
+    let replies =
+        ["+OK", "+OK 0 0", "+OK 99999999999999999999999 1", "+OK 2", "+OK -1 -1", "+OK two", "-ERR", "+OK 2 -5"];
     replies.iter().for_each(|reply| fetch_all_despite("STAT", reply));
     fetch_despite("STAT", "2 320", 76, &["STAT", "`2 320`"]);
 }
@@ -148,7 +149,29 @@ fn sizes_that_overflow_are_only_sizes() {
     for size in [u64::MAX, u64::MAX - 1, u64::MAX / 2 + 1, 1 << 32, 0] {
         fetch_all_despite("LIST", &format!("+OK\r\n1 {size}\r\n2 {size}\r\n."));
     }
-    fetch_despite("LIST", "+OK\r\n1 18446744073709551616\r\n2 1\r\n.", 76, &["LIST"]);
+}
+
+#[test]
+fn a_size_that_is_none_is_unknown_and_its_message_is_fetched() {
+    for size in ["18446744073709551616", "-5", "x", "1.5", "\0", "\x1b[2J", ""] {
+        let words = &["no readable size for 1 message"];
+        for reply in [format!("+OK\r\n1 {size}\r\n2 5\r\n."), format!("+OK\r\n2 5\r\n1 {size}\r\n.")] {
+            let (sandbox, server) = fetch_despite("LIST", &reply, 0, words);
+            assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(2)), "{size:?}");
+            assert!(server.unique_ids(USER).is_empty(), "{size:?}");
+        }
+    }
+}
+
+#[test]
+fn a_size_that_is_none_in_the_reply_to_one_list_is_unknown_too() {
+    let server = server(mails(1200)).answer("LIST 1201", "+OK 1201 -5").answer("LIST 1202", "+OK 1202").start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    (1201..=1202).for_each(|number| server.arrive(USER, Mail::new(format!("m{number}"), message(number))));
+    sandbox.popfetch(["-q"]).exits(0).says(&["no readable size for 2 messages"]);
+    assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(1202)));
+    sandbox.popfetch(["-q"]).exits(0).silently();
 }
 
 // The text of a message

@@ -253,6 +253,10 @@ impl<'f> Fetch<'f> {
 
     fn note_skipped(&mut self, plan: &Plan) {
         let skipped = &plan.skipped;
+        let sizeless = plan.retrieve.iter().filter(|key| key.octets.is_none()).count();
+        if sizeless > 0 {
+            self.summary.notices.push(Notice::Sizeless(sizeless));
+        }
         self.summary.known = skipped.known;
         self.summary.later = skipped.later;
         self.summary.too_large = skipped.too_large.clone();
@@ -355,7 +359,7 @@ fn update_failure(error: pop3::Error, messages: usize) -> Failure {
 fn is_complete(survey: &Survey) -> bool {
     let Survey { stat, listing } = survey;
     let is_named = |listing: &Listing| listing.iter().all(|message| !message.unique_id.is_empty());
-    stat.is_some_and(|(messages, _)| messages == listing.len() as u64) && listing.has_unique_ids && is_named(listing)
+    *stat == Some(listing.len() as u64) && listing.has_unique_ids && is_named(listing)
 }
 
 /// Seconds since 1970.

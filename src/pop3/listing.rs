@@ -7,18 +7,19 @@ use crate::maildrop::MessageNumber;
 /// The longest unique-id taken: RFC 1939 §7 allows 70 octets, and servers exist that send more.
 const UNIQUE_ID_OCTETS: usize = 1000;
 
-/// `+OK nn mm …`: messages and octets of the maildrop (the text behind `+OK`).
-pub fn stat(text: &[u8]) -> Option<(u64, u64)> {
-    let mut words = words(text);
-    Some((number(words.next()?)?, number(words.next()?)?))
+/// `+OK nn mm …`: how many messages the maildrop has (the text behind `+OK`). Their octets decide nothing.
+pub fn stat(text: &[u8]) -> Option<u64> {
+    number(words(text).next()?)
 }
 
 /// A line of LIST: message-number and octets. What follows is a server's own extension (RFC 1939 §5).
-pub fn list(line: &[u8]) -> Option<(MessageNumber, u64)> {
+///
+/// A size that is no number (`-5`: a counter that wrapped around) is unknown: the message is there nevertheless.
+pub fn list(line: &[u8]) -> Option<(MessageNumber, Option<u64>)> {
     // Blanks before and between: Maillennium V05.00c++ and others put more than one.
     let mut words = words(line);
     let message = message_number(words.next()?)?;
-    Some((message, number(words.next()?)?))
+    Some((message, words.next().and_then(number)))
 }
 
 /// A line of UIDL: message-number and unique-id.
@@ -61,19 +62,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stat_takes_two_numbers_and_ignores_the_rest() {
-        assert_eq!(stat(b"2 320"), Some((2, 320)));
-        assert_eq!(stat(b"2  320 octets"), Some((2, 320)));
-        assert_eq!(stat(b"2 messages"), None);
-        assert_eq!(stat(b"2"), None);
+    fn stat_is_a_number_of_messages() {
+        for good in ["2 320", "2  320 octets", "2 -5", "2 18446744073709551616", "2"] {
+            assert_eq!(stat(good.as_bytes()), Some(2), "{good:?}");
+        }
+        for bad in ["", "two", "-1 5", "18446744073709551616 1"] {
+            assert_eq!(stat(bad.as_bytes()), None, "{bad:?}");
+        }
     }
 
     #[test]
-    fn list_lines_may_have_more_blanks_but_no_nonsense() {
-        assert_eq!(list(b"1 120"), Some((MessageNumber(1), 120)));
-        assert_eq!(list(b" 1  120 extra"), Some((MessageNumber(1), 120)));
-        for bad in ["0 1", "-1 1", "1", "1 x", "4294967296 1", "1 18446744073709551616", "", "+1 1"] {
+    fn list_lines_may_have_more_blanks_but_need_a_message_number() {
+        assert_eq!(list(b"1 120"), Some((MessageNumber(1), Some(120))));
+        assert_eq!(list(b" 1  120 extra"), Some((MessageNumber(1), Some(120))));
+        for bad in ["0 1", "-1 1", "4294967296 1", "", "+1 1", "x 1"] {
             assert_eq!(list(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_size_that_is_no_number_is_unknown() {
+        for line in ["1", "1 ", "1 x", "1 -5", "1 1.5", "1 18446744073709551616", "1 \x1b[2J"] {
+            assert_eq!(list(line.as_bytes()), Some((MessageNumber(1), None)), "{line:?}");
         }
     }
 

@@ -18,8 +18,8 @@ pub struct Transaction<T> {
 /// What the maildrop holds, and what the server says of it in sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
-    /// Messages and octets by STAT; `None` when its reply made no sense.
-    pub stat: Option<(u64, u64)>,
+    /// Messages by STAT; `None` when its reply made no sense.
+    pub stat: Option<u64>,
     /// Every message.
     pub listing: Listing,
 }
@@ -54,7 +54,7 @@ impl<T: Transport> Transaction<T> {
         let is_announced = self.capabilities.uidl;
         let mut flight = Flight::new(self, commands);
         let stat = flight.next()?.reply(Command::Stat.verb())?.ok().and_then(listing::stat);
-        let is_empty = stat.is_some_and(|(messages, _)| messages == 0);
+        let is_empty = stat == Some(0);
         let mut listing = uidl(flight.next()?, is_announced && !is_empty)?;
         if octets {
             list(flight.next()?, &mut listing)?;
@@ -86,7 +86,9 @@ impl<T: Transport> Transaction<T> {
             let mut flight = Flight::new(self, &commands);
             for (position, command) in chunk.iter().zip(&commands) {
                 let sized = flight.next()?.reply(command.verb())?.ok().and_then(listing::list);
-                if let Some((_, octets)) = sized.filter(|(number, _)| *number == listing.get(*position).number) {
+                if let Some((number, Some(octets))) = sized
+                    && number == listing.get(*position).number
+                {
                     listing.set_octets(*position, octets);
                 }
             }
@@ -216,7 +218,7 @@ fn list<T: Transport>(connection: &mut Connection<T>, listing: &mut Listing) -> 
     let verb = Command::List(None).verb();
     connection.reply(verb)?.map_err(|refused| refused.fatal(verb))?;
     let mut guard = Guard::new(connection, verb);
-    let mut sizes: Vec<(MessageNumber, u64)> = vec![];
+    let mut sizes: Vec<(MessageNumber, Option<u64>)> = vec![];
     let mut next = 0;
     connection.lines(verb, |line| {
         let (number, octets) =
@@ -224,7 +226,7 @@ fn list<T: Transport>(connection: &mut Connection<T>, listing: &mut Listing) -> 
         guard.admit(number, 0)?;
         // Both listings are in the same order, as a rule; what is not waits for the slow way.
         if next < listing.len() && listing.get(next).number == number {
-            listing.set_octets(next, octets);
+            set_size(listing, next, octets);
             next += 1;
         } else {
             sizes.push((number, octets));
@@ -235,7 +237,14 @@ fn list<T: Transport>(connection: &mut Connection<T>, listing: &mut Listing) -> 
     guard.finish(listing)
 }
 
-fn set_out_of_order(listing: &mut Listing, sizes: Vec<(MessageNumber, u64)>) {
+/// A size that the server did not give stays unknown.
+fn set_size(listing: &mut Listing, position: usize, octets: Option<u64>) {
+    if let Some(octets) = octets {
+        listing.set_octets(position, octets);
+    }
+}
+
+fn set_out_of_order(listing: &mut Listing, sizes: Vec<(MessageNumber, Option<u64>)>) {
     if sizes.is_empty() {
         return;
     }
@@ -244,11 +253,11 @@ fn set_out_of_order(listing: &mut Listing, sizes: Vec<(MessageNumber, u64)>) {
     let (mut known, unknown): (Vec<_>, Vec<_>) =
         sizes.into_iter().partition(|(number, _)| positions.contains_key(number));
     known.sort_unstable_by_key(|(number, _)| positions[number]);
-    known.into_iter().for_each(|(number, octets)| listing.set_octets(positions[&number], octets));
+    known.into_iter().for_each(|(number, octets)| set_size(listing, positions[&number], octets));
     for (number, octets) in unknown {
         // An empty id always fits.
         if listing.push(number, b"") {
-            listing.set_octets(listing.len() - 1, octets);
+            set_size(listing, listing.len() - 1, octets);
         }
     }
 }
