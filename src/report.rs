@@ -350,7 +350,9 @@ impl fmt::Display for Failure {
             Failure::Net(error) => error.fmt(f),
             Failure::Session(error) | Failure::Ungreeted(error) => error.fmt(f),
             Failure::Login { server, user, error } => {
-                write!(f, "`{server}` refused the login of `{}`: {}", printable(user.as_bytes()), error.words())
+                write!(f, "`{server}` refused the login of `{}`", printable(user.as_bytes()))?;
+                error.refused_method().map_or(Ok(()), |method| write!(f, " by {}", method.name()))?;
+                write!(f, ": {}", error.words())
             }
             Failure::Update { error, messages } => {
                 write!(f, "{error}; whether the server deleted {} is not known", counted(*messages, "message"))

@@ -268,7 +268,7 @@ fn an_absurd_count_of_iterations_is_neither_calculated_nor_answered() {
 fn a_servers_reason_is_told_with_its_refusal() {
     let server = scram("SCRAM-SHA-256", good, "+ ZT1pbnZhbGlkLXByb29m");
     let run = Sandbox::with(Account::on(server.port)).popfetch(["-q"]);
-    run.exits(77).says(&["[AUTH] refused", "`invalid-proof`", "`plain` under TLS"]);
+    run.exits(77).says(&["[AUTH] refused", "by SCRAM-SHA-256", "`invalid-proof`", "`auth = \"user\"`"]);
     server.heard();
 }
 

@@ -76,6 +76,38 @@ fn apop_without_a_timestamp_sends_nothing_secret() {
 }
 
 #[test]
+fn an_apop_challenge_that_is_no_message_id_or_too_long_is_not_answered() {
+    for challenge in ["<1896.697170952>", "<18 96@b>", "<\u{7f}@b>", "<a@b@c>", &format!("<{}@b>", "a".repeat(600))] {
+        let server = server(mails(1)).greeting(&format!("ready {challenge}")).capabilities(&["USER"]).start();
+        let run = fetch(Account::on(server.port).set("auth", "\"apop\"")).exits(69);
+        run.says(&["APOP", "msg-id", "nothing secret was sent", "`auth = \"user\"`"]);
+        assert_no_login(&server);
+        // Left to itself popfetch takes another way.
+        fetch(Account::on(server.port)).exits(0).silently();
+        assert_eq!((server.count("APOP"), server.count("PASS")), (0, 1), "{challenge:?}");
+    }
+}
+
+#[test]
+fn a_timestamp_in_clear_is_used_only_where_capa_offers_nothing_better() {
+    let timestamp = "ready <1896.697170952@dbc.mtview.ca.us>";
+    let apop = server(mails(1)).greeting(timestamp).capabilities(&["USER", "SASL PLAIN"]).start();
+    fetch(Account::on(apop.port)).exits(0).silently();
+    assert_eq!((apop.count("APOP"), apop.count("PASS"), apop.count("AUTH")), (1, 0, 0));
+    let cram = server(mails(1)).greeting(timestamp).capabilities(&["USER", "SASL CRAM-MD5"]).start();
+    fetch(Account::on(cram.port)).exits(77).says(&["by CRAM-MD5"]);
+    assert_eq!((cram.count("APOP"), cram.count("PASS"), cram.count("AUTH")), (0, 0, 1));
+}
+
+#[test]
+fn a_refused_login_names_what_was_tried_and_what_to_write() {
+    let server = server(mails(1)).greeting("ready <1@b>").answer("APOP", "-ERR no").start();
+    let run = fetch(Account::on(server.port)).exits(77);
+    run.says(&["refused the login of", "by APOP: `no`", "`auth = \"user\"`"]);
+    assert_eq!((server.count("PASS"), server.count("AUTH"), server.connections()), (0, 0, 1));
+}
+
+#[test]
 fn response_codes_tell_a_wrong_password_from_a_busy_server() {
     let cases = [
         ("-ERR no", 77),

@@ -123,6 +123,14 @@ impl Error {
         }
     }
 
+    /// The way to log in that was refused.
+    pub fn refused_method(&self) -> Option<Method> {
+        match self {
+            Error::LoginRefused { method, .. } => Some(*method),
+            _ => None,
+        }
+    }
+
     /// True when the credentials are what was refused.
     pub fn is_login(&self) -> bool {
         matches!(self, Error::LoginRefused { .. })
@@ -171,7 +179,7 @@ impl fmt::Display for Error {
             Error::Refused { verb, text, .. } => write!(f, "the server refused {verb}: {}", words(text)),
             Error::NotOffered(Missing::Stls) => f.write_str("the server does not offer STLS; no password was sent"),
             Error::NotOffered(Missing::ApopTimestamp) => {
-                f.write_str("the server's greeting has no timestamp, which APOP needs; no password was sent")
+                f.write_str("the server's greeting has no timestamp that is a msg-id (RFC 1939 §7), which APOP needs; nothing secret was sent")
             }
             Error::Malformed { awaited, line, expected } => {
                 write!(f, "{awaited} should have been {expected}, but the server sent {}", words(line))

@@ -21,14 +21,13 @@ pub enum Method {
 }
 
 /// The ways for a password, strongest first, over a line that anybody may read. Whatever keeps the password to itself
-/// comes before what sends it. APOP and CRAM-MD5 are equals here: who listens can try passwords on either, and who can
-/// change the line need not break bare MD5 (CVE-2007-1558), since he may announce PLAIN alone. APOP takes one round
-/// trip and CRAM-MD5 two.
+/// comes before what sends it. CRAM-MD5 comes before APOP because it is announced: a timestamp in the greeting does
+/// not prove that the server has APOP passwords (many servers show one always).
 const IN_CLEAR: [Method; 7] = [
     Method::Sasl(Mechanism::ScramSha256),
     Method::Sasl(Mechanism::ScramSha1),
-    Method::Apop,
     Method::Sasl(Mechanism::CramMd5),
+    Method::Apop,
     Method::Sasl(Mechanism::Plain),
     Method::User,
     Method::Sasl(Mechanism::Login),
@@ -159,11 +158,11 @@ mod tests {
         for (lines, in_clear, under_tls) in [
             (&[all, "USER"][..], "SCRAM-SHA-256", "SCRAM-SHA-256"),
             (&["SASL PLAIN SCRAM-SHA-1"], "SCRAM-SHA-1", "SCRAM-SHA-1"),
-            (&["SASL PLAIN LOGIN CRAM-MD5", "USER"], "APOP", "PLAIN"),
+            (&["SASL PLAIN LOGIN CRAM-MD5", "USER"], "CRAM-MD5", "PLAIN"),
             (&["SASL PLAIN", "USER"], "APOP", "PLAIN"),
             (&["SASL LOGIN", "USER"], "APOP", "USER"),
             (&["SASL LOGIN"], "APOP", "LOGIN"),
-            (&["SASL CRAM-MD5"], "APOP", "CRAM-MD5"),
+            (&["SASL CRAM-MD5"], "CRAM-MD5", "CRAM-MD5"),
             (&["SASL XOAUTH2"], "APOP", "APOP"),
             (&[], "APOP", "USER"),
         ] {

@@ -99,7 +99,7 @@ pub fn hint(host: &str, method: Method, words: &str) -> String {
     let known = REFUSALS
         .iter()
         .find(|refusal| refusal.is_of(host) && words.contains(refusal.words) && refusal.is_about(method));
-    known.map_or_else(|| usual_hint(method), |refusal| refusal.hint).to_owned()
+    known.map_or_else(|| usual_hint(method), |refusal| refusal.hint.to_owned())
 }
 
 impl Refusal {
@@ -117,18 +117,23 @@ impl Refusal {
     }
 }
 
-fn usual_hint(method: Method) -> &'static str {
-    match method {
+fn usual_hint(method: Method) -> String {
+    let hint = match method {
         Method::Sasl(Mechanism::External) => "the server has to know the client certificate, and to allow it `user`",
         _ if method.is_for_tokens() => "get a fresh token for `user` and for POP3: access tokens last about an hour",
         _ if method.reveals_secret() => {
             "check `user` and the password; some providers want an app password, or POP3 switched on first"
         }
         _ => {
-            "check `user` and the password; when both are right, the server may store the password in a form that does \
-             not do for this: name another way with `auth`, such as `plain` under TLS"
+            return format!(
+                "check `user` and the password; when both are right, the server may not store the password in the form \
+                 that {} needs: write `auth = \"user\"` or `auth = \"plain\"`, which send the password itself, so use \
+                 them under TLS",
+                method.name()
+            );
         }
-    }
+    };
+    hint.to_owned()
 }
 
 #[cfg(test)]
@@ -184,7 +189,7 @@ mod tests {
         for (mechanism, told) in [
             (Mechanism::External, "certificate"),
             (Mechanism::XOAuth2, "token"),
-            (Mechanism::ScramSha256, "`plain` under TLS"),
+            (Mechanism::ScramSha256, "that SCRAM-SHA-256 needs: write `auth = \"user\"`"),
         ] {
             assert!(hint("pop.example.org", Method::Sasl(mechanism), "no").contains(told), "{mechanism:?}");
         }
