@@ -208,6 +208,22 @@ fn a_message_for_an_mda_makes_one_file_and_waits_for_one_flush() {
     assert!((100..=110).contains(&flushes), "{flushes} flushes");
 }
 
+/// How often a run for thirty messages asks for quick acknowledgements.
+fn quick_acknowledgements(server: Builder) -> Option<usize> {
+    let server = server.start();
+    let calls = traced(&Sandbox::with(Account::on(server.port)))?;
+    Some(calls.iter().filter(|call| call.name == "setsockopt" && call.text.contains("TCP_QUICKACK, [1]")).count())
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn lock_step_acknowledges_before_each_wait_and_a_pipelined_session_never_does() {
+    let Some(in_lock_step) = quick_acknowledgements(server(mails(30)).without_pipelining()) else { return };
+    // The server may answer before the wait begins, though hardly every time.
+    assert!((1..=100).contains(&in_lock_step), "{in_lock_step} times");
+    assert_eq!(quick_acknowledgements(server(mails(30))), Some(0));
+}
+
 #[test]
 fn a_run_that_finds_nothing_new_writes_nothing() {
     let server = server(mails(20)).start();

@@ -159,6 +159,14 @@ impl Stream {
         });
     }
 
+    /// From now on, acknowledges what has come before each wait instead of some 40 ms later.
+    ///
+    /// For an owner that sends nothing until a reply is complete: a server that writes a reply in two pieces without
+    /// TCP_NODELAY (popa3d, Twisted) keeps the second one back until the first is acknowledged (RFC 896).
+    pub fn acknowledge_at_once(&mut self) {
+        self.socket_mut().acknowledge_at_once();
+    }
+
     /// True once TLS is on, with the certificate checked as the account asks for.
     pub fn is_encrypted(&self) -> bool {
         matches!(self.line, Line::Encrypted(_))

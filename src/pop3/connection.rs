@@ -17,6 +17,9 @@ pub trait Transport: Read + Write {
     /// Called whenever the session begins to wait for something, so that a deadline can begin.
     fn expect(&mut self, _expected: Expected) {}
 
+    /// Called once when from here on each command waits for the reply before it.
+    fn lock_step(&mut self) {}
+
     /// Called for each command and each line of a reply, message text aside.
     fn trace(&mut self, _trace: Trace<'_>) {}
 
@@ -34,6 +37,10 @@ pub trait Transport: Read + Write {
 impl Transport for Box<dyn Transport + '_> {
     fn expect(&mut self, expected: Expected) {
         (**self).expect(expected);
+    }
+
+    fn lock_step(&mut self) {
+        (**self).lock_step();
     }
 
     fn trace(&mut self, trace: Trace<'_>) {

@@ -38,6 +38,9 @@ impl<T: Transport> Transaction<T> {
             Some(known) if known.uidl && known.pipelining => known,
             _ => Capabilities::ask(&mut connection)?,
         };
+        if !capabilities.pipelining {
+            connection.io().lock_step();
+        }
         Ok(Transaction { connection, capabilities, quit_is_sent: false })
     }
 
