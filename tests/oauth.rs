@@ -1,11 +1,12 @@
 //! OAuth 2.0: what `popfetch login` does, what fetch does with the tokens, and what is said when there are none.
 //!
-//! First an endpoint with a script, for everything that goes wrong; then a real authorization server (`oauth-server/`).
+//! First an endpoint with a script, for everything that goes wrong; then a real authorization server
+//! (`authorization_server.py`).
 //! The mail server takes tokens as passwords here: how a token is sent is the sessions' matter.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,9 +16,8 @@ use popfetch::config::{self, Overrides, Source};
 use popfetch::stop::Stop;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::sandbox::{Account, Run, Sandbox, USER, left_out, mails, server, wait_until};
+use crate::sandbox::{Account, PYTHON, Run, Sandbox, USER, left_out, mails, python_has, server, wait_until};
 use crate::server::{Answer, Endpoint, Maildrop};
 
 /// Secrets of these tests; none may be seen in what a run prints.
@@ -463,9 +463,8 @@ impl Drop for Login {
 
 // A real authorization server.
 
-/// oidc-provider, which `tests/run` installs, in node.
+/// Authlib's, in Debian's Python, where `tests/run` installs it.
 struct Provider {
-    folder: TempDir,
     child: Child,
     /// Held open: a server that cannot print any more ends.
     _stdout: BufReader<ChildStdout>,
@@ -474,27 +473,19 @@ struct Provider {
 
 impl Provider {
     fn start() -> Option<Self> {
-        let installed = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("oauth-server");
-        if !installed.join("node_modules/oidc-provider").is_dir() {
-            left_out("the real OAuth 2.0 server", "oidc-provider is not installed; tests/run installs it");
+        if let Err(why) = python_has("authlib.integrations.flask_oauth2") {
+            left_out("the real OAuth 2.0 server", &why);
             return None;
         }
-        // Where node finds the packages: in a folder above.
-        let folder = tempfile::tempdir_in(&installed).unwrap();
-        for (name, text) in [
-            ("server.mjs", include_str!("oauth-server/server.mjs")),
-            ("browser.mjs", include_str!("oauth-server/browser.mjs")),
-        ] {
-            fs::write(folder.path().join(name), text).unwrap();
-        }
-        let mut command = Command::new("node");
-        command.arg(folder.path().join("server.mjs")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let program = include_str!("authorization_server.py");
+        let mut command = Command::new(PYTHON);
+        command.args(["-c", program]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         let port = line.trim().parse().expect("the server prints its port");
-        Some(Provider { folder, child, _stdout: stdout, port })
+        Some(Provider { child, _stdout: stdout, port })
     }
 
     fn url(&self) -> String {
@@ -504,20 +495,20 @@ impl Provider {
     fn account(&self, port: u16, client: &str, flow: &str) -> Account {
         let url = self.url();
         let oauth2 = format!(
-            "{{ {client}, flow = {flow:?}, scope = \"openid offline_access mail\", token_endpoint = \"{url}/token\", \
-             device_endpoint = \"{url}/device/auth\", authorization_endpoint = \"{url}/auth?prompt=consent\" }}"
+            "{{ {client}, flow = {flow:?}, scope = \"mail offline_access\", token_endpoint = \"{url}/token\", \
+             device_endpoint = \"{url}/device_authorization\", \
+             authorization_endpoint = \"{url}/authorize?prompt=consent\" }}"
         );
         Account::on(port).without("password").set("oauth2", oauth2).set("auth", "\"user\"")
     }
 
-    /// What a user does with an address.
+    /// What a user does in a browser: opens the address, and presses one of the two buttons of the page. The last page.
     fn browse(&self, address: &str, refuse: bool) -> String {
-        let mut command = Command::new("node");
-        command.arg(self.folder.path().join("browser.mjs")).arg(address).args(refuse.then_some("--refuse"));
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let page = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{page}{}", String::from_utf8_lossy(&output.stderr));
-        page
+        let page = ureq::get(address).call().unwrap().body_mut().read_to_string().unwrap();
+        assert!(page.contains("name=\"decision\""), "{page}");
+        let decision = if refuse { "no" } else { "yes" };
+        let mut reply = ureq::post(address).send_form([("decision", decision)]).unwrap();
+        reply.body_mut().read_to_string().unwrap()
     }
 
     /// Signs in with a user who agrees, or not.
@@ -573,7 +564,7 @@ fn a_real_server_signs_in_refreshes_rotates_and_withdraws() {
     let tokens = passwords(&mail);
     assert_eq!(tokens.len(), 2);
     for token in &tokens {
-        assert_eq!(provider.post("/token/introspection", &[("token", token)])["active"], true);
+        assert_eq!(provider.post("/introspect", &[("token", token)])["active"], true);
     }
 
     // A refresh token that is used again is a stolen one: the server ends the grant.
@@ -603,7 +594,7 @@ fn a_real_server_sends_the_browser_back_to_a_public_client() {
     sandbox.popfetch(["-q"]).exits(0).silently();
     let tokens = passwords(&mail);
     assert!(tokens.len() == 2 && tokens[0] == tokens[1], "one token for its hour");
-    let active = provider.post("/token/introspection", &[("token", &tokens[0])]);
+    let active = provider.post("/introspect", &[("token", &tokens[0])]);
     assert_eq!((&active["active"], &active["sub"]), (&json!(true), &json!("alice")));
 }
 
@@ -613,9 +604,10 @@ fn a_real_server_brings_the_users_no() {
     let device = Sandbox::with(provider.account(1, PUBLIC, "device"));
     let (status, said) = provider.sign_in(&device, true);
     assert!(status == Some(77) && said.contains("access_denied"), "{said}");
-    let redirect = Sandbox::with(provider.account(1, PUBLIC, "redirect").set("user", "\"mallory\""));
-    let (status, said) = provider.sign_in(&redirect, false);
-    assert!(status == Some(77) && said.contains("the user said no"), "{said}");
+    let redirect = Sandbox::with(provider.account(1, PUBLIC, "redirect"));
+    let (status, said) = provider.sign_in(&redirect, true);
+    let words = "The resource owner or authorization server denied the request";
+    assert!(status == Some(77) && said.contains("access_denied") && said.contains(words), "{said}");
 }
 
 #[test]

@@ -535,6 +535,20 @@ pub fn wait_until(is_so: impl Fn() -> bool) {
     }
 }
 
+/// The Python of Debian's packages. Another one, earlier in the PATH, has none of their modules.
+pub const PYTHON: &str = "/usr/bin/python3";
+
+/// Whether [`PYTHON`] has a module, or why the tests cannot use it.
+pub fn python_has(module: &str) -> Result<(), String> {
+    let mut command = Command::new(PYTHON);
+    command.args(["-c", &format!("import {module}")]).stdin(Stdio::null()).stderr(Stdio::null());
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("{PYTHON} has no {module}; tests/run installs it")),
+        Err(error) => Err(format!("{PYTHON}: {error}")),
+    }
+}
+
 /// Tells whoever runs the tests what was not tested; `POPFETCH_REQUIRE_ALL=1` makes it a failure.
 ///
 /// Written past the test harness, which shows nothing of what a passing test prints.
