@@ -40,6 +40,9 @@ pub struct Account {
     pub timeout: Duration,
     /// The longest that one run of the MDA may take.
     pub mda_timeout: Duration,
+    /// The longest that a command may take that prints the password or a token; where it is not set, a person at the
+    /// terminal may take any time.
+    pub password_timeout: Option<Duration>,
     /// False: fetched only when named on the command line.
     pub enabled: bool,
     /// True for a URL on the command line: its ledger belongs to the account *and* the destination.

@@ -128,6 +128,15 @@ fn a_password_command_that_cannot_be_killed_is_given_up_after_the_first_signal()
 }
 
 #[test]
+fn a_password_command_that_cannot_be_killed_is_given_up_after_its_timeout() {
+    let Some(unkillable) = Unkillable::new() else { return };
+    let server = server(mails(1)).start();
+    let account = Account::on(server.port).without("password").set("password_command", unkillable.hanging());
+    unkillable.start(account.set("password_timeout", 1)).finish().exits(75).says(&["within 1 s"]);
+    unkillable.assert_left();
+}
+
+#[test]
 fn a_tunnel_that_cannot_be_killed_is_given_up_after_the_first_signal() {
     let Some(unkillable) = Unkillable::new() else { return };
     let server = server(mails(1)).start();

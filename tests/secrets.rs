@@ -60,6 +60,36 @@ fn a_commands_output_is_never_shown_even_when_it_fails() {
 }
 
 #[test]
+fn a_command_that_hangs_holds_no_account_and_is_given_up() {
+    for key in ["password_command", "token_command"] {
+        let server = server(mails(1)).start();
+        let command = "[\"/bin/sh\", \"-c\", \"echo >~/asked; exec sleep 600\"]";
+        let sandbox = Sandbox::with(without_password(server.port).set(key, command).set("password_timeout", "\"3s\""));
+        let running = sandbox.start(&mut sandbox.command(["-q"]));
+        wait_until(|| sandbox.path("asked").exists());
+        let other = sandbox.file("other.toml", Account::on(server.port).to_string());
+        sandbox.popfetch(["-q", "--config", &other.display().to_string()]).exits(0).silently();
+        running.finish().exits(75).says(&["did not end within 3 s", "`password_timeout`"]);
+        assert_eq!(server.connections(), 1, "without a password there is nothing to say to a server");
+    }
+}
+
+#[test]
+fn nobody_is_asked_for_an_account_that_another_run_has() {
+    let stall = Fault { moment: Moment::BeforeCommand(3), misdeed: Misdeed::Stall };
+    let server = server(mails(1)).faults([stall]).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    let first = sandbox.start(&mut sandbox.command(["-q"]));
+    wait_until(|| server.count("AUTH") > 0);
+    let command = "[\"/bin/sh\", \"-c\", \"echo >~/asked\"]";
+    sandbox.config(&without_password(server.port).set("password_command", command).to_string());
+    sandbox.popfetch(["-q"]).exits(75).says(&[&first.pid().to_string()]);
+    assert!(!sandbox.path("asked").exists());
+    first.signal(Signal::KILL);
+    first.finish();
+}
+
+#[test]
 fn a_private_file_whose_first_line_is_the_password() {
     let server = server(mails(1)).start();
     let sandbox = Sandbox::with(without_password(server.port).set("password_file", "\"~/secret\""));

@@ -351,6 +351,7 @@ mod tests {
             max_messages: None,
             timeout: Duration::from_secs(60),
             mda_timeout: Duration::from_secs(300),
+            password_timeout: None,
             enabled: true,
             one_off: false,
         };
@@ -361,7 +362,7 @@ mod tests {
     fn every_key_has_its_place_in_the_account() {
         let home = Home::with(work(
             "port = 1110\ntls = \"none\"\nauth = \"apop\"\nkeep = \"14d\"\nall = true\nmax_size = \"20M\"\n\
-             max_messages = 100\ntimeout = 30\nmda_timeout = \"2m\"\ntls_ca_file = \"~/ca.pem\"\nenabled = false\n\
+             max_messages = 100\ntimeout = 30\nmda_timeout = \"2m\"\npassword_timeout = 3\ntls_ca_file = \"~/ca.pem\"\nenabled = false\n\
              password_command = [\"pass\", \"show\", \"mail\"]",
         ));
         let account = home.account("work");
@@ -370,6 +371,7 @@ mod tests {
         assert_eq!((account.keep, account.all), (Keep::For(Duration::from_secs(14 * 86400)), true));
         assert_eq!((account.max_size, account.max_messages), (Some(20 << 20), Some(100)));
         assert_eq!((account.timeout.as_secs(), account.mda_timeout.as_secs()), (30, 120));
+        assert_eq!(account.password_timeout, Some(Duration::from_secs(3)));
         assert_eq!(account.secret, Secret::Command(["pass", "show", "mail"].map(String::from).to_vec()));
         assert!(!account.enabled);
     }

@@ -22,7 +22,7 @@ const IDENTITY: [&str; 9] =
     ["url", "server", "port", "user", "password", "password_command", "password_file", "token_command", "oauth2"];
 
 /// Keys of accounts and of `[defaults]`.
-const POLICY: [&str; 20] = [
+const POLICY: [&str; 21] = [
     "tls",
     "auth",
     "deliver",
@@ -32,6 +32,7 @@ const POLICY: [&str; 20] = [
     "max_messages",
     "timeout",
     "mda_timeout",
+    "password_timeout",
     "source_address",
     "proxy",
     "tunnel",
@@ -100,6 +101,7 @@ pub(super) struct Settings {
     max_messages: Option<u64>,
     timeout: Option<Duration>,
     mda_timeout: Option<Duration>,
+    password_timeout: Option<Duration>,
     source: Option<IpAddr>,
     proxy: Option<Proxy>,
     tunnel: Option<Vec<String>>,
@@ -168,6 +170,7 @@ impl Settings {
             "max_messages" => self.max_messages = entry.read(count)?,
             "timeout" => self.timeout = entry.read(timeout)?,
             "mda_timeout" => self.mda_timeout = entry.read(timeout)?,
+            "password_timeout" => self.password_timeout = entry.read(timeout)?,
             "tls_ca_file" => self.ca_file = entry.read(|value| path(value, paths))?,
             "source_address" => self.source = entry.read(|value| text(value).parse().map_err(|_| ADDRESS))?,
             "proxy" => self.proxy = entry.read(|value| proxy::parse(text(value)))?,
@@ -233,6 +236,7 @@ impl Settings {
             max_messages: overrides.max_messages.or(self.max_messages),
             timeout: overrides.timeout.or(self.timeout).unwrap_or(Duration::from_secs(60)),
             mda_timeout: self.mda_timeout.unwrap_or(Duration::from_secs(300)),
+            password_timeout: self.password_timeout,
             enabled: self.enabled.unwrap_or(true),
             one_off,
         })

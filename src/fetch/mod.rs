@@ -73,9 +73,12 @@ struct Fetch<'f> {
 
 impl<'f> Fetch<'f> {
     fn run(&mut self) -> Result<(), Failure> {
-        let mut ledger = self.open_ledger()?;
+        // A password may take its time, and the account should not be held meanwhile. But nobody should be asked for one
+        // in vain.
+        Ledger::check_free(&self.run.state_dir, &self.ledger_name())?;
         let credentials = self.credentials()?;
         self.summary.secret = Some(credentials.password.clone());
+        let mut ledger = self.open_ledger()?;
         self.note_unverified();
         let mut transaction = self.log_in(&credentials)?;
         self.bar.phase("listing");

@@ -114,6 +114,15 @@ impl Durable for Committed {
 }
 
 impl Ledger {
+    /// Fails when another run has the account at this moment.
+    ///
+    /// # Errors
+    /// [`Error::Held`], as [`Ledger::open`] would.
+    pub fn check_free(folder: &Path, name: &str) -> Result<(), Error> {
+        let path = lock_path(folder, name);
+        if path.exists() { lock::hold(&path).map(drop) } else { Ok(()) }
+    }
+
     /// Locks, reads and repairs the ledger `NAME.jsonl` in a folder, creating both when they are not there.
     ///
     /// # Errors
@@ -123,7 +132,7 @@ impl Ledger {
         // Better known now than after the first message was fetched.
         rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| Error::io("write into", folder)(error.into()))?;
-        let lock = lock::hold(&folder.join(format!("{name}.lock")))?;
+        let lock = lock::hold(&lock_path(folder, name))?;
         let path = folder.join(format!("{name}.jsonl"));
         remove_compaction(&path)?;
         let file = open_own(OpenOptions::new().append(true), &path)?;
@@ -444,6 +453,10 @@ pub fn file_name(maildrop: &str, destination: Option<&str>) -> String {
         Some(destination) => format!("{name},{}", fingerprint(destination)),
         None => name,
     }
+}
+
+fn lock_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.lock"))
 }
 
 /// Opens a file of ours for reading and for what the options say; created readable by nobody else, and never through a

@@ -1,12 +1,12 @@
 //! The program that prints a password or a token.
 //!
-//! It keeps the terminal, for it may ask for a passphrase; only its standard output is ours. It may take as long as
-//! whoever types it needs, but it ends with a stop.
+//! It keeps the terminal, for it may ask for a passphrase; only its standard output is ours. It ends with a stop, and
+//! with its time-out, where it has one.
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{LIMIT, SecretError};
 use crate::account::SecretKind;
@@ -21,9 +21,14 @@ const LOOK: Duration = Duration::from_millis(100);
 const END: Duration = Duration::from_millis(5);
 
 /// Runs the command and gives what it printed; fails when it fails.
-pub(super) fn run(words: &[String], kind: SecretKind, stop: &Stop) -> Result<Vec<u8>, SecretError> {
+pub(super) fn run(
+    words: &[String],
+    kind: SecretKind,
+    limit: Option<Duration>,
+    stop: &Stop,
+) -> Result<Vec<u8>, SecretError> {
     let failed = |ending: String| SecretError::Failed { kind, program: words[0].clone(), ending };
-    let mut running = Running::start(words, kind)?;
+    let mut running = Running::start(words, kind, limit)?;
     let output = running.output(stop)?.ok_or_else(|| failed("printed more than 64 KiB".to_owned()))?;
     let status = running.wait(stop)?;
     match status.success() {
@@ -48,6 +53,8 @@ struct Running<'w> {
     stdout: ChildStdout,
     program: &'w str,
     kind: SecretKind,
+    began: Instant,
+    limit: Option<Duration>,
 }
 
 impl Drop for Running<'_> {
@@ -57,19 +64,20 @@ impl Drop for Running<'_> {
 }
 
 impl<'w> Running<'w> {
-    fn start(words: &'w [String], kind: SecretKind) -> Result<Self, SecretError> {
+    fn start(words: &'w [String], kind: SecretKind, limit: Option<Duration>) -> Result<Self, SecretError> {
         let (program, arguments) = words.split_first().expect("the configuration has no empty command");
         let spawned = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
         let mut child = spawned.map_err(|source| SecretError::Start { kind, program: program.clone(), source })?;
         let stdout = child.stdout.take().expect("standard output is a pipe");
-        Ok(Running { child, stdout, program, kind })
+        Ok(Running { child, stdout, program, kind, began: Instant::now(), limit })
     }
 
     /// What it prints until it closes its output or ends; `None` when that is beyond the limit.
     fn output(&mut self, stop: &Stop) -> Result<Option<Vec<u8>>, SecretError> {
         let mut output = Vec::new();
         while output.len() as u64 <= LIMIT {
-            match self.told(stop.readable(&self.stdout, Some(LOOK)))? {
+            let pause = self.left()?.map_or(LOOK, |left| left.min(LOOK));
+            match self.told(stop.readable(&self.stdout, Some(pause)))? {
                 Woken::Stopped => return Err(SecretError::Stopped),
                 Woken::Readable => match self.read()? {
                     chunk if chunk.is_empty() => return Ok(Some(output)),
@@ -80,6 +88,15 @@ impl<'w> Running<'w> {
             }
         }
         Ok(None)
+    }
+
+    /// How much longer it may take; `None` without a limit.
+    fn left(&self) -> Result<Option<Duration>, SecretError> {
+        let Some(limit) = self.limit else { return Ok(None) };
+        match limit.checked_sub(self.began.elapsed()) {
+            Some(left) => Ok(Some(left)),
+            None => Err(SecretError::TimedOut { kind: self.kind, program: self.program.to_owned(), limit }),
+        }
     }
 
     fn read(&mut self) -> Result<Vec<u8>, SecretError> {
@@ -100,6 +117,7 @@ impl<'w> Running<'w> {
             if let Some(status) = self.told(status)? {
                 return Ok(status);
             }
+            self.left()?;
             if self.told(stop.pause(END))? == Woken::Stopped {
                 return Err(SecretError::Stopped);
             }
@@ -119,8 +137,12 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, stop: &Stop) -> Result<String, String> {
+        sh_within(None, script, stop)
+    }
+
+    fn sh_within(limit: Option<Duration>, script: &str, stop: &Stop) -> Result<String, String> {
         let words = ["sh", "-c", script].map(String::from);
-        match run(&words, SecretKind::Password, stop) {
+        match run(&words, SecretKind::Password, limit, stop) {
             Ok(output) => Ok(String::from_utf8(output).unwrap()),
             Err(error) => Err(error.to_string()),
         }
@@ -146,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_the_configurations_fault() {
-        let error = run(&["/no such program".to_owned()], SecretKind::Password, &never()).unwrap_err();
+        let error = run(&["/no such program".to_owned()], SecretKind::Password, None, &never()).unwrap_err();
         let expected = "cannot run the password command `/no such program`: no such file or directory";
         assert_eq!(error.to_string(), expected);
         assert!(!error.is_transient());
@@ -157,6 +179,15 @@ mod tests {
         let before = Instant::now();
         assert_eq!(sh("sleep 5 & echo secret", &never()), Ok("secret\n".to_owned()));
         assert!(before.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_time_out_ends_the_wait() {
+        for script in ["exec sleep 60", "exec sleep 60 >&-", "while :; do echo; sleep 0.01; done"] {
+            let outcome = sh_within(Some(Duration::from_millis(200)), script, &never());
+            assert_eq!(outcome, Err("the password command `sh` did not end within 0.2 s".into()), "{script}");
+        }
+        assert_eq!(sh_within(Some(Duration::from_secs(60)), "echo secret", &never()), Ok("secret\n".to_owned()));
     }
 
     #[test]

@@ -9,8 +9,9 @@ mod netrc;
 mod prompt;
 
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::{exposed, reason};
 use super::file::{self, Exposure};
@@ -21,6 +22,9 @@ use crate::text;
 
 /// No secret is longer. It bounds what a wrong file or command can make popfetch read.
 const LIMIT: u64 = 64 << 10;
+
+/// How long a command may take when nobody is there to answer it.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why there is no password.
 #[derive(Debug)]
@@ -42,6 +46,15 @@ pub enum SecretError {
         program: String,
         /// How it ended.
         ending: String,
+    },
+    /// The command took too long, and was ended.
+    TimedOut {
+        /// What it was to print.
+        kind: SecretKind,
+        /// The program.
+        program: String,
+        /// How long it was waited for.
+        limit: Duration,
     },
     /// The file cannot be read.
     Unreadable {
@@ -94,7 +107,8 @@ impl SecretError {
     /// configuration has to change.
     pub fn is_transient(&self) -> bool {
         match self {
-            SecretError::Failed { .. } | SecretError::Terminal(_) | SecretError::Stopped => true,
+            SecretError::Failed { .. } | SecretError::TimedOut { .. } => true,
+            SecretError::Terminal(_) | SecretError::Stopped => true,
             SecretError::Start { source, .. }
             | SecretError::Unreadable { source, .. }
             | SecretError::UnreadableIdentity { source, .. } => {
@@ -113,6 +127,10 @@ impl SecretError {
                 "give `password_command`, `password_file` or `password` in its configuration, a line in `~/.netrc`, \
                  or the credential `{account}` of the service; or run it on a terminal"
             )),
+            SecretError::TimedOut { .. } => Some(
+                "it may have asked for something that nobody could answer; `password_timeout` gives it more time"
+                    .into(),
+            ),
             _ => None,
         }
     }
@@ -138,6 +156,9 @@ impl fmt::Display for SecretError {
             }
             SecretError::Failed { kind, program, ending } => {
                 write!(f, "the {kind} command `{}` {ending}", shown(program))
+            }
+            SecretError::TimedOut { kind, program, limit } => {
+                write!(f, "the {kind} command `{}` did not end within {} s", shown(program), limit.as_secs_f64())
             }
             SecretError::Unreadable { path, source } => {
                 write!(f, "cannot read the password from `{}`: {}", path.display(), reason(source))
@@ -167,7 +188,9 @@ pub fn password(account: &Account, stop: &Stop) -> Result<Password, SecretError>
 fn password_within(account: &Account, environment: &Environment, stop: &Stop) -> Result<Password, SecretError> {
     match &account.secret {
         Secret::Literal(password) => Ok(password.clone()),
-        Secret::Command(words) | Secret::TokenCommand(words) => from_command(words, account.secret.kind(), stop),
+        Secret::Command(words) | Secret::TokenCommand(words) => {
+            from_command(words, account.secret.kind(), command_timeout(account, io::stderr().is_terminal()), stop)
+        }
         Secret::File(path) => from_file(path, environment),
         // Its tokens are the state's business, not the configuration's.
         Secret::OAuth2(_) => Err(SecretError::Nowhere { account: account.name.clone() }),
@@ -190,8 +213,18 @@ pub fn client_identity(account: &Account) -> Result<Option<Identity>, SecretErro
     }
 }
 
-fn from_command(words: &[String], kind: SecretKind, stop: &Stop) -> Result<Password, SecretError> {
-    let output = command::run(words, kind, stop)?;
+/// A command may ask for a passphrase, which takes a person as long as it takes; without a person it would wait for ever.
+fn command_timeout(account: &Account, is_terminal: bool) -> Option<Duration> {
+    account.password_timeout.or((!is_terminal).then_some(COMMAND_TIMEOUT))
+}
+
+fn from_command(
+    words: &[String],
+    kind: SecretKind,
+    limit: Option<Duration>,
+    stop: &Stop,
+) -> Result<Password, SecretError> {
+    let output = command::run(words, kind, limit, stop)?;
     match first_line(&output) {
         // Some programs do not tell by their exit status that they have found nothing.
         Err(EMPTY) => {
@@ -292,6 +325,7 @@ mod tests {
             max_messages: None,
             timeout: std::time::Duration::from_secs(1),
             mda_timeout: std::time::Duration::from_secs(1),
+            password_timeout: None,
             enabled: true,
             one_off: false,
         }
@@ -391,6 +425,15 @@ mod tests {
         let path = file(home.path(), ".netrc", "machine ftp.example.com password guest", 0o644);
         assert_eq!(from_netrc(&account(Secret::Ambient), &path).unwrap(), None);
         assert_eq!(from_netrc(&account(Secret::Ambient), &home.path().join("absent")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_command_may_take_a_minute_and_any_time_where_somebody_watches() {
+        let mut account = account(Secret::Ambient);
+        let timeouts = |account: &Account| [false, true].map(|is_terminal| command_timeout(account, is_terminal));
+        assert_eq!(timeouts(&account), [Some(Duration::from_secs(60)), None]);
+        account.password_timeout = Some(Duration::from_secs(5));
+        assert_eq!(timeouts(&account), [account.password_timeout; 2]);
     }
 
     #[test]
