@@ -173,7 +173,7 @@ mod ledger {
                 (folder, ledger, standings)
             })
             .bench_local_values(|(folder, mut ledger, standings)| {
-                ledger.settle(&standings, 3).expect("it can be rewritten");
+                ledger.settle(&listing, &standings, 1_795_423_680).expect("it can be rewritten");
                 assert_eq!(ledger.facts().len(), listing.len());
                 (folder, ledger)
             });
@@ -230,7 +230,7 @@ mod decision {
 }
 
 const MAILDROP: &str = "user@pop.example.com";
-const HEADER: &str = "{\"popfetch\":1,\"maildrop\":\"user@pop.example.com\"}\n";
+const HEADER: &str = "{\"popfetch\":2,\"maildrop\":\"user@pop.example.com\"}\n";
 
 fn unique_id(position: usize) -> String {
     format!("{position:08x}5f3c2a10")

@@ -114,6 +114,26 @@ impl Listing {
     }
 }
 
+/// A short fingerprint of a message's identity: what its header says, without what servers change in it.
+///
+/// 64 bits, because it only has to tell messages of one unique-id apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub u64);
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for Fingerprint {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Fingerprint)
+    }
+}
+
 /// Proof that a message is durable at home, so that DELE may be sent (DESIGN promise 1).
 ///
 /// Only the ledger's records implement it: what it has not recorded cannot be deleted.

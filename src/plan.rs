@@ -160,7 +160,8 @@ impl Planner<'_> {
             Standing::New { nth } => (nth, false),
             Standing::Known(fact) => (self.ledger.facts().get(fact).nth, true),
         };
-        Key { number: message.number, unique_id: message.unique_id.to_vec(), nth, octets: message.octets, again }
+        let (unique_id, octets) = (message.unique_id.to_vec(), message.octets);
+        Key { number: message.number, unique_id, nth, octets, again, reused: false, head: None }
     }
 }
 
@@ -179,7 +180,7 @@ mod tests {
     /// A ledger with these lines below its header.
     fn ledger(lines: &[String]) -> Ledger {
         let folder = tempfile::tempdir().unwrap();
-        let header = "{\"popfetch\":1,\"maildrop\":\"u@h\"}".to_owned();
+        let header = "{\"popfetch\":2,\"maildrop\":\"u@h\"}".to_owned();
         let text = [&[header], lines].concat().join("\n") + "\n";
         std::fs::write(folder.path().join("l.jsonl"), text).unwrap();
         Ledger::open(folder.path(), "l", "u@h").unwrap().0

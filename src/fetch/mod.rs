@@ -333,7 +333,7 @@ impl<'f> Fetch<'f> {
         if !is_complete(survey) {
             return Ok(());
         }
-        Ok(ledger.settle(standings, now())?)
+        Ok(ledger.settle(&survey.listing, standings, now())?)
     }
 }
 

@@ -11,6 +11,7 @@ pub struct Brief<'t> {
     pub id: &'t [u8],
     pub nth: Option<u32>,
     pub again: bool,
+    pub reused: bool,
     pub octets: Option<u64>,
     pub at: Option<u64>,
 }
@@ -26,9 +27,9 @@ pub fn brief(line: &[u8]) -> Option<Brief<'_>> {
     if rest[0] == b'\\' || !id.is_ascii() || !line.ends_with(b"}\n") {
         return None;
     }
-    let mut brief = Brief { batch: None, id, nth: None, again: false, octets: None, at: None };
+    let mut brief = Brief { batch: None, id, nth: None, again: false, reused: false, octets: None, at: None };
     let place = numbers(&rest[1..], &mut brief)?;
-    let is_known = [&b"}\n"[..], b",\"maildir\":\"", b",\"mbox\":\"", b",\"mda\":true"];
+    let is_known = [&b"}\n"[..], b",\"maildir\":\"", b",\"mbox\":\"", b",\"mda\":true", b",\"head\":\""];
     let is_whole = is_known.iter().any(|start| place.starts_with(start)) && brief.batch.is_some() == is_intent;
     is_whole.then_some(brief)
 }
@@ -51,6 +52,8 @@ fn numbers<'t>(mut rest: &'t [u8], brief: &mut Brief<'_>) -> Option<&'t [u8]> {
             brief.nth = Some(u32::try_from(value).ok()?);
         } else if let Some(behind) = rest.strip_prefix(b",\"again\":true") {
             (brief.again, rest) = (true, behind);
+        } else if let Some(behind) = rest.strip_prefix(b",\"reused\":true") {
+            (brief.reused, rest) = (true, behind);
         } else {
             return Some(rest);
         }
@@ -72,6 +75,7 @@ mod tests {
     use super::*;
     use crate::deliver::Place;
     use crate::ledger::line::{Line, id_text};
+    use crate::maildrop::Fingerprint;
     use proptest::prelude::*;
 
     proptest! {
@@ -81,17 +85,25 @@ mod tests {
             batch in prop::option::of(any::<u64>()),
             nth in prop::option::of(any::<u32>()),
             again: bool,
+            reused: bool,
             octets in prop::option::of(any::<u64>()),
             at in prop::option::of(0..=u64::from(u32::MAX)),
-            mbox: bool,
+            mda in prop::option::of(any::<bool>()),
+            head in prop::option::of(any::<u64>()),
         ) {
-            let place = if mbox { Place::Mda } else { Place::Maildir { maildir: "/m".into(), name: "1.x,S=4".into() } };
+            let maildir = Place::Maildir { maildir: "/m".into(), name: "1.x,S=4".into() };
+            let place = mda.map(|mda| if mda { Place::Mda } else { maildir });
+            let head = head.map(|head| Fingerprint(head).to_string().into());
             let name = Some(id_text(&id));
             let (intend, delivered) = if batch.is_some() { (name, None) } else { (None, name) };
             let mut text = vec![];
-            Line { intend, delivered, batch, nth, again, octets, at, ..Line::default() }.to(&place).write(&mut text);
+            let line = Line { intend, delivered, batch, nth, again, reused, octets, at, head, ..Line::default() };
+            match &place {
+                Some(place) => line.to(place).write(&mut text),
+                None => line.write(&mut text),
+            }
             if let Some(brief) = brief(&text) {
-                prop_assert_eq!(brief, Brief { batch, id: &id, nth, again, octets, at });
+                prop_assert_eq!(brief, Brief { batch, id: &id, nth, again, reused, octets, at });
             } else {
                 let is_odd = !id.is_ascii() || id.iter().any(|octet| matches!(octet, b'"' | b'\\' | 0..32 | 127));
                 let is_huge = [batch, octets].into_iter().flatten().any(|value| value >= 10u64.pow(18));

@@ -54,6 +54,8 @@ pub struct Facts {
     ids: Vec<u8>,
     records: Vec<Record>,
     states: Vec<State>,
+    /// Since when a message is gone, by its number.
+    gone_since: HashMap<u32, u32>,
     /// Where the next one is expected when lines refer back in order.
     cursor: usize,
     index: Option<HashTable<u32>>,
@@ -170,6 +172,33 @@ impl Facts {
         let record = &mut self.records[fact as usize];
         (record.at, record.octets, record.nth, record.line) = (at, octets, nth, line);
         self.states[fact as usize] = state;
+    }
+
+    /// Since when a message is gone: seconds since 1970.
+    pub fn gone_since(&self, fact: u32) -> Option<u32> {
+        self.gone_since.get(&fact).copied()
+    }
+
+    /// The server does not list the message any more. When it was first seen stays known.
+    pub fn set_gone(&mut self, fact: u32, since: u32) {
+        self.set(fact, |fact| fact.state = State::Gone);
+        self.gone_since.insert(fact, since);
+    }
+
+    /// The server lists a gone message again: it is delivered, as before.
+    pub fn set_listed(&mut self, fact: u32) {
+        self.gone_since.remove(&fact);
+        self.set(fact, |fact| {
+            if fact.state == State::Gone {
+                fact.state = State::Delivered;
+            }
+        });
+    }
+
+    /// Every date: when messages were first seen, and since when they are gone.
+    pub fn dates(&self) -> impl Iterator<Item = u64> {
+        let first_seen = self.records.iter().map(|record| record.at);
+        first_seen.chain(self.gone_since.values().copied()).map(u64::from)
     }
 
     /// The fact about the `nth` message with this id.

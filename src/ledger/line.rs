@@ -1,24 +1,39 @@
 //! One line of a ledger: JSON, one fact a line, readable with `cat` and `jq`.
 //!
 //! ```text
-//! {"popfetch":1,"maildrop":"petar@pop.example.com"}
-//! {"intend":"ID","batch":3,"octets":4100,"at":1795423680,"maildir":"/home/petar/Mail","name":"1795423680.M1P2…"}
+//! {"popfetch":2,"maildrop":"petar@pop.example.com"}
+//! {"intend":"ID","batch":3,"octets":4100,"at":1795423680,"maildir":"/home/petar/Mail","name":"1795423680.M1P2…","head":"…"}
 //! {"published":3}                          every intent of batch 3 was delivered …
 //! {"published":4,"but":[2],"of":5}         … except the third one of the five of batch 4
 //! {"delivered":"ID","octets":4100,"at":…}  the same fact in one line: after compaction
 //! {"deleted":"ID","at":…}                  the server confirmed it
 //! {"gone":"ID","at":…}                     no longer listed, and not because of us
+//! {"listed":"ID"}                          listed again after that
+//! {"listed":"ID","octets":4125}            listed with another size
+//! {"listed":"ID","at":…}                   listed when the clock was right again: its time counts from here
+//! {"note":"WORD","id":"ID","at":…}         something to remember about a message, or, with an empty id, the maildrop
+//! {"x-…":…}                                of others: skipped, and kept
 //! ```
+//!
+//! Unknown keys are skipped, and kept by compaction, so that later releases can add facts without losing them to an
+//! earlier one.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::deliver::Place;
 
 /// The format that this program writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// True for a line that other programs, or later releases, may add to a ledger.
+pub fn is_foreign(line: &[u8]) -> bool {
+    line.starts_with(b"{\"x-") || line.starts_with(b"x-")
+}
 
 /// Every key that a line may have; which ones are there says what the line is.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -35,6 +50,13 @@ pub struct Line<'a> {
     pub deleted: Option<Cow<'a, str>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Cow<'a, str>>,
+    /// The message that a note is about.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +72,9 @@ pub struct Line<'a> {
     /// True when an earlier line speaks of the same message, so that readers need not look for one otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
+    /// True when this is another message under a used unique-id: what was known of the old one is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
     /// The size that LIST announced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub octets: Option<u64>,
@@ -72,6 +97,47 @@ pub struct Line<'a> {
     pub spool_offset: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mda: bool,
+    /// The [`crate::maildrop::Fingerprint`] of the message. Last, because most readers have no use for it.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Cow<'a, str>>,
+}
+
+/// The keys of [`Line`].
+const KEYS: [&str; 27] = [
+    "popfetch",
+    "maildrop",
+    "intend",
+    "delivered",
+    "deleted",
+    "gone",
+    "listed",
+    "note",
+    "id",
+    "published",
+    "but",
+    "of",
+    "batch",
+    "nth",
+    "again",
+    "reused",
+    "octets",
+    "at",
+    "maildir",
+    "name",
+    "mbox",
+    "offset",
+    "length",
+    "spool",
+    "spool_offset",
+    "mda",
+    "head",
+];
+
+/// Keys that only a later release knows, and their values, as text to go in front of a closing brace.
+pub fn unknown_keys(line: &[u8]) -> String {
+    let Ok(all) = serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(line) else { return String::new() };
+    let unknown = all.iter().filter(|(key, _)| !KEYS.contains(&&***key));
+    unknown.map(|(key, value)| format!(",{}:{}", serde_json::json!(key), value.get())).collect()
 }
 
 impl<'a> Line<'a> {

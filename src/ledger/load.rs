@@ -7,7 +7,8 @@ use std::path::Path;
 use super::brief::{Brief, brief};
 use super::error::Error;
 use super::facts::{Facts, State, comparable};
-use super::line::{Line, VERSION, id_octets};
+use super::line::{Line, VERSION, id_octets, is_foreign};
+use super::notes::Notes;
 use crate::deliver::Place;
 
 /// A line longer than this is nobody's fact.
@@ -22,6 +23,7 @@ pub struct Intent {
     pub batch: u64,
     nth: u32,
     again: bool,
+    reused: bool,
     octets: u32,
     at: u32,
     line: u32,
@@ -48,6 +50,12 @@ pub struct Loaded {
     pub octets: u64,
     /// Numbers of lines that make no sense.
     pub damaged: Vec<u32>,
+    /// The format of the file.
+    pub version: u32,
+    /// Words to remember about messages.
+    pub notes: Notes,
+    /// Lines that are neither facts nor batches: notes, and what others have added.
+    pub others: u32,
 }
 
 /// Reads everything. Only a file that is no ledger, or one of a newer format or of another maildrop, is an error; a
@@ -83,7 +91,11 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
         }
         let line = serde_json::from_slice::<Line<'_>>(&text).ok();
         if loaded.lines == 1 {
-            check_header(line.as_ref(), path, maildrop)?;
+            loaded.version = check_header(line.as_ref(), path, maildrop)?;
+            continue;
+        }
+        if is_foreign(&text) {
+            loaded.others += 1;
             continue;
         }
         if line.and_then(|line| loaded.apply(&line, &text)).is_none() {
@@ -114,7 +126,8 @@ fn skip_line(file: &mut impl BufRead) -> std::io::Result<Skipped> {
     }
 }
 
-fn check_header(line: Option<&Line<'_>>, path: &Path, maildrop: &str) -> Result<(), Error> {
+/// Returns the format.
+fn check_header(line: Option<&Line<'_>>, path: &Path, maildrop: &str) -> Result<u32, Error> {
     let Some(Line { popfetch: Some(version), maildrop: owner, .. }) = line else {
         return Err(Error::Alien { path: path.into() });
     };
@@ -123,7 +136,7 @@ fn check_header(line: Option<&Line<'_>>, path: &Path, maildrop: &str) -> Result<
     }
     match owner.as_deref() {
         Some(owner) if owner != maildrop => Err(Error::Foreign { path: path.into(), maildrop: owner.into() }),
-        _ => Ok(()),
+        _ => Ok(*version),
     }
 }
 
@@ -131,9 +144,12 @@ impl Loaded {
     /// The file ends within a line. A first one is thrown away only when it is surely what a run that was stopped left
     /// while it began this ledger: a part of its header, or blocks that a power loss left empty.
     fn cut_off(self, text: &[u8], path: &Path, maildrop: &str) -> Result<Self, Error> {
-        let mut header = vec![];
-        Line::header(maildrop).write(&mut header);
-        let is_ours = header.starts_with(text) || text.iter().all(|octet| *octet == 0);
+        let is_header = |version: u32| {
+            let mut header = vec![];
+            Line { popfetch: Some(version), ..Line::header(maildrop) }.write(&mut header);
+            header.starts_with(text)
+        };
+        let is_ours = (1..=VERSION).any(is_header) || text.iter().all(|octet| *octet == 0);
         if self.lines > 0 || is_ours { Ok(self) } else { Err(Error::Alien { path: path.into() }) }
     }
 
@@ -144,25 +160,34 @@ impl Loaded {
                 return None;
             }
             let batch = line.batch.filter(|_| line.intend.is_some());
-            let (nth, again, octets, at) = (line.nth, line.again, line.octets, line.at);
-            return self.take(&Brief { batch, id: &id_octets(id)?, nth, again, octets, at }, text);
+            let (nth, again, reused, octets, at) = (line.nth, line.again, line.reused, line.octets, line.at);
+            return self.take(&Brief { batch, id: &id_octets(id)?, nth, again, reused, octets, at }, text);
+        }
+        if let Some(word) = &line.note {
+            self.others += 1;
+            return self.notes.insert(word, &id_octets(line.id.as_deref()?)?).then_some(());
         }
         if let Some(batch) = line.published {
             return self.published(batch, line.of, line.but.as_deref().unwrap_or_default());
         }
-        let (id, state) = match (&line.deleted, &line.gone) {
-            (Some(id), None) => (id, State::Deleted),
-            (None, Some(id)) => (id, State::Gone),
-            _ => return None,
-        };
+        let id = line.deleted.as_ref().or(line.gone.as_ref()).or(line.listed.as_ref())?;
         let fact = self.facts.find(&id_octets(id)?, line.nth.unwrap_or(1))?;
-        self.facts.set(fact, |fact| {
-            fact.state = state;
-            if state == State::Gone {
-                fact.at = line.at.map_or(fact.at, seconds);
-            }
-        });
+        match line {
+            Line { deleted: Some(_), .. } => self.facts.set(fact, |fact| fact.state = State::Deleted),
+            Line { gone: Some(_), .. } => self.facts.set_gone(fact, seconds(line.at?)),
+            _ => self.listed(fact, line.octets, line.at),
+        }
         Some(())
+    }
+
+    /// The server lists a known message again, or with another size. A date begins its time on the server anew: the
+    /// clock was wrong when it was first seen.
+    pub fn listed(&mut self, fact: u32, octets: Option<u64>, at: Option<u64>) {
+        self.facts.set_listed(fact);
+        self.facts.set(fact, |fact| {
+            fact.octets = octets.map_or(fact.octets, |octets| comparable(Some(octets)));
+            fact.at = at.map_or(fact.at, seconds);
+        });
     }
 
     /// Takes an intent or a delivery in; `None` when it lacks its date.
@@ -170,13 +195,15 @@ impl Loaded {
         let at = seconds(brief.at?);
         let (nth, octets) = (brief.nth.unwrap_or(1), comparable(brief.octets));
         let Some(batch) = brief.batch else {
-            self.deliver(brief.id, nth, brief.again, octets, at, self.lines);
+            let seen = Seen { again: brief.again, reused: brief.reused, octets, at, line: self.lines };
+            self.deliver(brief.id, nth, seen);
             return Some(());
         };
         self.batch = self.batch.max(checked(batch)?);
         let id = append(&mut self.pending_text, brief.id);
         let text = append(&mut self.pending_text, text);
-        self.pending.push(Intent { batch, nth, again: brief.again, octets, at, line: self.lines, id, text });
+        let (again, reused) = (brief.again, brief.reused);
+        self.pending.push(Intent { batch, nth, again, reused, octets, at, line: self.lines, id, text });
         Some(())
     }
 
@@ -217,8 +244,8 @@ impl Loaded {
         let mut text = std::mem::take(&mut self.pending_text);
         for (position, intent) in (0..).zip(published) {
             if !but.contains(&position) {
-                let id = &text[intent.id];
-                self.deliver(id, intent.nth, intent.again, intent.octets, intent.at, intent.line);
+                let Intent { nth, again, reused, octets, at, line, .. } = intent;
+                self.deliver(&text[intent.id], nth, Seen { again, reused, octets, at, line });
             }
         }
         if self.pending.is_empty() {
@@ -227,10 +254,12 @@ impl Loaded {
         self.pending_text = text;
     }
 
-    fn deliver(&mut self, id: &[u8], nth: u32, again: bool, octets: u32, at: u32, line: u32) {
+    fn deliver(&mut self, id: &[u8], nth: u32, seen: Seen) {
         // Without a unique-id there is nothing to know it by later.
         if !id.is_empty() && self.facts.id_octets() + id.len() <= IDS {
-            deliver(&mut self.facts, id, nth, again, octets, at, line);
+            // Format 1 did not say whether it was another message; the later date deletes nothing too soon.
+            let seen = Seen { reused: seen.reused || self.version < VERSION, ..seen };
+            deliver(&mut self.facts, id, nth, seen);
         }
     }
 }
@@ -241,7 +270,7 @@ fn checked(batch: u64) -> Option<u64> {
 }
 
 /// A date as it is kept: until 2106.
-fn seconds(at: u64) -> u32 {
+pub fn seconds(at: u64) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
@@ -251,14 +280,27 @@ fn append(text: &mut Vec<u8>, more: &[u8]) -> Range<usize> {
     start..text.len()
 }
 
-/// Notes a delivery; `again` when another line already speaks of the same message. The date stays that of the first
-/// delivery, unless the message is another one under a used id.
-pub fn deliver(facts: &mut Facts, id: &[u8], nth: u32, again: bool, octets: u32, at: u32, line: u32) -> u32 {
+/// A delivery, but for its id.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// Another line already speaks of this id.
+    pub again: bool,
+    /// It speaks of another message.
+    pub reused: bool,
+    pub octets: u32,
+    pub at: u32,
+    pub line: u32,
+}
+
+/// Notes a delivery. The date stays that of the first one, unless the message is another one under a used id.
+pub fn deliver(facts: &mut Facts, id: &[u8], nth: u32, seen: Seen) -> u32 {
+    let Seen { again, reused, octets, at, line } = seen;
     let Some(known) = again.then(|| facts.find(id, nth)).flatten() else {
         return facts.push(id, at, octets, nth, line);
     };
+    facts.set_listed(known);
     facts.set(known, |fact| {
-        if fact.state != State::Delivered {
+        if reused || fact.state != State::Delivered {
             fact.at = at;
         }
         (fact.octets, fact.line, fact.state) = (octets, line, State::Delivered);

@@ -14,8 +14,9 @@ mod facts;
 mod line;
 mod load;
 mod lock;
+mod notes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Write as _};
@@ -30,13 +31,25 @@ pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
 pub use text::fingerprint;
 
 use crate::deliver::{Intents, Outcome, Place, Recovered, Synced};
-use crate::maildrop::{Durable, Listing, MessageNumber};
+use crate::maildrop::{Durable, Fingerprint, Listing, MessageNumber};
 use crate::text;
-use line::{Line, id_text};
-use load::Loaded;
+use line::{Line, VERSION, id_octets, id_text, is_foreign, unknown_keys};
+use load::{Loaded, Seen};
 
 /// How long an id is remembered that the server no longer lists.
 pub const GONE: Duration = Duration::from_secs(30 * 86400);
+
+/// No clock that is right is before this: 2026-11-01.
+const RELEASE: u64 = 1_793_491_200;
+
+/// Dates that are recorded count from here (2020) to here (2060). Others were noted by a clock that was wrong.
+const EARLIEST: u64 = 1_577_836_800;
+const LATEST: u64 = 2_840_140_800;
+
+/// True when a recorded time can be right.
+pub fn is_date(at: u64) -> bool {
+    (EARLIEST..LATEST).contains(&at)
+}
 
 /// A ledger smaller than this is never worth rewriting.
 const COMPACTION: u64 = 64 << 10;
@@ -76,8 +89,12 @@ pub struct Key {
     pub nth: u32,
     /// The size that LIST announced.
     pub octets: Option<u64>,
-    /// True when the ledger already speaks of it.
+    /// True when the ledger already speaks of its id.
     pub again: bool,
+    /// True when it is another message than the one that the ledger speaks of.
+    pub reused: bool,
+    /// What its header says of it, as soon as that has been read.
+    pub head: Option<Fingerprint>,
 }
 
 /// A batch whose intents are durable: what [`crate::deliver::Publisher::publish`] takes, and nothing else makes one.
@@ -97,6 +114,16 @@ pub struct Batch {
     first_line: u32,
     keys: Vec<Key>,
     at: u32,
+}
+
+/// What a listing says of a known message that the ledger did not know.
+#[derive(Debug)]
+struct Relisted {
+    fact: u32,
+    /// Its size now.
+    octets: Option<u64>,
+    /// Since when its time on the server counts.
+    at: Option<u64>,
 }
 
 /// A message that is durable at home and recorded: it may be deleted on the server.
@@ -148,6 +175,7 @@ impl Ledger {
         if !ledger.lock.was_known {
             ledger.lock.mark()?;
         }
+        ledger.upgrade()?;
         let kept = if notices.damaged.is_empty() { None } else { Some(ledger.keep_damaged()?) };
         Ok((ledger, Notices { kept, ..notices }))
     }
@@ -188,7 +216,16 @@ impl Ledger {
         if self.loaded.damaged.is_empty() || !self.loaded.pending.is_empty() {
             return Ok(());
         }
-        self.compact(|_, _| true)
+        self.compact(|_, _| true, |_| true)
+    }
+
+    /// Rewrites a ledger of an earlier format, as soon as no intent in it waits for an answer. An earlier release
+    /// refuses it from then on: it would take new lines for damage, and drop them.
+    fn upgrade(&mut self) -> Result<(), Error> {
+        if self.loaded.version == VERSION || self.loaded.version == 0 || !self.loaded.pending.is_empty() {
+            return Ok(());
+        }
+        self.compact(|_, _| true, |_| true)
     }
 
     /// The file.
@@ -212,7 +249,8 @@ impl Ledger {
         self.append_line(&published(batch, found.len(), &but))?;
         self.sync()?;
         self.loaded.publish(batch, &but);
-        self.leave_damage_behind()
+        self.leave_damage_behind()?;
+        self.upgrade()
     }
 
     /// Compares a listing with what is known.
@@ -271,9 +309,8 @@ impl Ledger {
 
     fn note_delivered(&mut self, key: &Key, at: u32, line: u32) -> Committed {
         let facts = &mut self.loaded.facts;
-        let octets = comparable(key.octets);
-        let fact = (!key.unique_id.is_empty())
-            .then(|| load::deliver(facts, &key.unique_id, key.nth, key.again, octets, at, line));
+        let seen = Seen { again: key.again, reused: key.reused, octets: comparable(key.octets), at, line };
+        let fact = (!key.unique_id.is_empty()).then(|| load::deliver(facts, &key.unique_id, key.nth, seen));
         Committed { number: key.number, fact }
     }
 
@@ -306,13 +343,65 @@ impl Ledger {
             Line { deleted, gone, nth, at: Some(at), ..Line::default() }.write(&mut text);
         }
         self.append(&text, facts.len() as u32)?;
+        let known = &mut self.loaded.facts;
         for fact in facts {
-            let at = u32::try_from(at).unwrap_or(u32::MAX);
-            self.loaded.facts.set(*fact, |fact| {
-                (fact.state, fact.at) = (state, if state == State::Gone { at } else { fact.at });
-            });
+            match state {
+                State::Gone => known.set_gone(*fact, load::seconds(at)),
+                state => known.set(*fact, |fact| fact.state = state),
+            }
         }
         Ok(())
+    }
+
+    /// Writes down something to remember about a message, or, with an empty id, about the maildrop. Durable with the
+    /// next sync; once is enough.
+    pub fn note(&mut self, word: &str, id: &[u8], at: u64) -> Result<(), Error> {
+        if self.has_note(word, id) {
+            return Ok(());
+        }
+        let id_of_note = Some(id_text(id));
+        self.append_line(&Line { note: Some(word.into()), id: id_of_note, at: Some(at), ..Line::default() })?;
+        self.loaded.notes.insert(word, id);
+        Ok(())
+    }
+
+    /// True when there is such a note.
+    pub fn has_note(&self, word: &str, id: &[u8]) -> bool {
+        self.loaded.notes.contains(word, id)
+    }
+
+    /// Writes down what the listing says of known messages.
+    fn relist(&mut self, relisted: &[Relisted]) -> Result<(), Error> {
+        if relisted.is_empty() {
+            return Ok(());
+        }
+        let mut text = vec![];
+        for Relisted { fact, octets, at } in relisted {
+            let nth = Some(self.loaded.facts.get(*fact).nth).filter(|nth| *nth > 1);
+            let listed = Some(id_text(self.loaded.facts.id(*fact)));
+            Line { listed, nth, octets: *octets, at: *at, ..Line::default() }.write(&mut text);
+        }
+        self.append(&text, relisted.len() as u32)?;
+        relisted.iter().for_each(|relisted| self.loaded.listed(relisted.fact, relisted.octets, relisted.at));
+        Ok(())
+    }
+
+    /// Facts that a listing mends: those that came back, and those that were first seen while the clock was wrong.
+    fn mended(&self, listed: &[bool], now: u64) -> Vec<Relisted> {
+        let listed = (0..).zip(listed).filter(|(_, is_listed)| **is_listed).map(|(fact, _)| fact);
+        let mended = listed.filter_map(|fact| {
+            let known = self.loaded.facts.get(fact);
+            let is_undated = known.state != State::Deleted && !is_date(u64::from(known.at));
+            let is_back = known.state == State::Gone;
+            (is_back || is_undated).then_some(Relisted { fact, octets: None, at: is_undated.then_some(now) })
+        });
+        mended.collect()
+    }
+
+    /// False while the clock is surely wrong: before this release, before the newest date of the ledger, or absurd.
+    /// What depends on how much time has passed has to wait then.
+    pub fn trusts_clock(&self, now: u64) -> bool {
+        (RELEASE..LATEST).contains(&now) && self.loaded.facts.dates().filter(|at| is_date(*at)).all(|at| at <= now)
     }
 
     /// Makes everything durable that was written.
@@ -323,36 +412,61 @@ impl Ledger {
     /// Forgets what is over, as a complete listing tells: notes which messages are gone, and rewrites the file without
     /// those that were deleted, or gone for [`GONE`], when it is mostly made of them. What was delivered since the
     /// listing stays. The old file is valid until the new one is durable.
-    pub fn settle(&mut self, standings: &Standings, now: u64) -> Result<(), Error> {
+    ///
+    /// Nothing of it is done while the clock is wrong ([`Ledger::trusts_clock`]).
+    pub fn settle(&mut self, listing: &Listing, standings: &Standings, now: u64) -> Result<(), Error> {
+        if !self.trusts_clock(now) {
+            return Ok(());
+        }
         let listed = standings.listed();
+        let mended = self.mended(&listed, now);
+        self.relist(&mended)?;
         self.gone(&listed, now)?;
+        let facts = &self.loaded.facts;
         let is_needed = |number: u32, fact: &Fact| {
             let is_remembered = match fact.state {
                 State::Delivered => true,
                 State::Deleted => false,
-                State::Gone => u64::from(fact.at) + GONE.as_secs() > now,
+                State::Gone => {
+                    let since = facts.gone_since(number).unwrap_or(u32::MAX);
+                    u64::from(since) + GONE.as_secs() > now
+                }
             };
             is_remembered || listed.get(number as usize).copied().unwrap_or(true)
         };
         let lines = |fact: Fact| if fact.state == State::Delivered { 1 } else { 2 };
-        let numbered = (0..).zip(self.loaded.facts.iter());
-        let needed: u32 = numbered.filter(|(number, fact)| is_needed(*number, fact)).map(|(_, fact)| lines(fact)).sum();
-        let pays = self.octets > COMPACTION && needed < self.loaded.lines / 2;
-        if pays && self.loaded.pending.is_empty() { self.compact(is_needed) } else { Ok(()) }
+        let needed: Vec<bool> = (0..).zip(facts.iter()).map(|(number, fact)| is_needed(number, &fact)).collect();
+        let kept = facts.iter().zip(&needed).filter(|(_, is_needed)| **is_needed);
+        let kept_lines = self.loaded.others + kept.map(|(fact, _)| lines(fact)).sum::<u32>();
+        let pays = self.octets > COMPACTION && kept_lines < self.loaded.lines / 2;
+        if !pays || !self.loaded.pending.is_empty() {
+            return Ok(());
+        }
+        let ids: HashSet<&[u8]> = listing.iter().map(|message| message.unique_id).collect();
+        self.compact(|number, _| needed[number as usize], |id| id.is_empty() || ids.contains(id))
     }
 
-    fn compact(&mut self, is_needed: impl Fn(u32, &Fact) -> bool) -> Result<(), Error> {
+    /// Rewrites the file: the facts and the notes that are needed, and what others have added.
+    fn compact(
+        &mut self,
+        is_needed: impl Fn(u32, &Fact) -> bool,
+        is_noted: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Error> {
         let io = |action| Error::io(action, &self.path);
         let (folder, name) = compaction(&self.path);
         // Under the account's lock the name is ours; it has no random part, so that what a kill leaves can be found.
         let mut new =
             tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(folder).map_err(io("rewrite"))?;
         let numbered = (0..).zip(self.loaded.facts.iter());
-        let mut needed: Vec<Fact> =
-            numbered.filter(|(number, fact)| is_needed(*number, fact)).map(|(_, fact)| fact).collect();
-        needed.sort_unstable_by_key(|fact| fact.line);
+        let since = |number| self.loaded.facts.gone_since(number).map(u64::from);
+        let mut needed: Vec<(Fact, Option<u64>)> = numbered
+            .filter(|(number, fact)| is_needed(*number, fact))
+            .map(|(number, fact)| (fact, since(number)))
+            .collect();
+        needed.sort_unstable_by_key(|(fact, _)| fact.line);
         let old = File::open(&self.path).map_err(io("read"))?;
-        let octets = rewrite(BufReader::new(old), new.as_file_mut(), &self.maildrop, &needed).map_err(io("rewrite"))?;
+        let octets = rewrite(BufReader::new(old), new.as_file_mut(), &self.maildrop, &needed, is_noted)
+            .map_err(io("rewrite"))?;
         new.as_file().sync_all().map_err(io("rewrite"))?;
         new.persist(&self.path).map_err(|error| error.error).map_err(io("replace"))?;
         sync_folder(&self.path)?;
@@ -394,8 +508,10 @@ fn intent(key: &Key, batch: u64, at: u64) -> Line<'_> {
         batch: Some(batch),
         nth: Some(key.nth).filter(|nth| *nth > 1),
         again: key.again,
+        reused: key.reused,
         octets: key.octets,
         at: Some(at),
+        head: key.head.map(|head| head.to_string().into()),
         ..Line::default()
     }
 }
@@ -414,22 +530,42 @@ fn absent(is_delivered: impl Iterator<Item = bool>) -> Vec<u32> {
     (0..).zip(is_delivered).filter(|(_, is_delivered)| !is_delivered).map(|(position, _)| position).collect()
 }
 
-/// Copies the lines that are needed as plain facts: where a message went is kept, intents and batches are not.
-fn rewrite(old: impl io::BufRead, new: &mut File, maildrop: &str, needed: &[Fact]) -> io::Result<u64> {
+/// Copies the lines that are needed as plain facts: where a message went is kept, intents and batches are not. Beside
+/// each fact stands since when it is gone.
+fn rewrite(
+    old: impl io::BufRead,
+    new: &mut File,
+    maildrop: &str,
+    needed: &[(Fact, Option<u64>)],
+    is_noted: impl Fn(&[u8]) -> bool,
+) -> io::Result<u64> {
     let mut text = vec![];
     Line::header(maildrop).write(&mut text);
     let mut octets = 0;
     let mut needed = needed.iter().peekable();
     for (number, old_line) in (1..).zip(old.split(b'\n')) {
         let old_line = old_line?;
-        let Some(fact) = needed.next_if(|fact| fact.line == number) else { continue };
+        let Some((fact, since)) = needed.next_if(|(fact, _)| fact.line == number) else {
+            if is_other(&old_line, &is_noted) {
+                text.extend_from_slice(&old_line);
+                text.push(b'\n');
+            }
+            continue;
+        };
         let Ok(mut line) = serde_json::from_slice::<Line<'_>>(&old_line) else { continue };
         line.delivered = line.delivered.or(line.intend.take());
-        (line.batch, line.again, line.at) = (None, false, Some(u64::from(fact.at)));
+        (line.batch, line.again, line.reused, line.at) = (None, false, false, Some(u64::from(fact.at)));
+        // A size may have been learned later; one beyond 4 GiB is only known by its line.
+        if fact.octets != u32::MAX {
+            line.octets = Some(u64::from(fact.octets));
+        }
         // Places that were only of interest until the record.
         (line.spool, line.spool_offset) = (None, None);
         line.write(&mut text);
-        let ended = Line { at: line.at, nth: line.nth, ..Line::default() };
+        text.truncate(text.len() - "}\n".len());
+        text.extend_from_slice(unknown_keys(&old_line).as_bytes());
+        text.extend_from_slice(b"}\n");
+        let ended = Line { at: since.or(line.at), nth: line.nth, ..Line::default() };
         match fact.state {
             State::Delivered => {}
             State::Deleted => Line { deleted: line.delivered, ..ended }.write(&mut text),
@@ -443,6 +579,18 @@ fn rewrite(old: impl io::BufRead, new: &mut File, maildrop: &str, needed: &[Fact
     }
     new.write_all(&text)?;
     Ok(octets + text.len() as u64)
+}
+
+/// True for a line of others, and for a note that is still needed.
+fn is_other(line: &[u8], is_noted: impl Fn(&[u8]) -> bool) -> bool {
+    if is_foreign(line) {
+        return true;
+    }
+    if !line.starts_with(b"{\"note\":") {
+        return false;
+    }
+    let note = serde_json::from_slice::<Line<'_>>(line).ok();
+    note.is_some_and(|note| note.id.as_deref().and_then(id_octets).is_some_and(|id| is_noted(&id)))
 }
 
 /// The file name of a ledger, without its ending: the maildrop, and for a one-off run the destination as well, so that
@@ -593,7 +741,15 @@ mod tests {
     }
 
     fn key(id: &str, number: u32) -> Key {
-        Key { number: MessageNumber(number), unique_id: id.into(), nth: 1, octets: Some(9), again: false }
+        Key {
+            number: MessageNumber(number),
+            unique_id: id.into(),
+            nth: 1,
+            octets: Some(9),
+            again: false,
+            reused: false,
+            head: None,
+        }
     }
 
     fn listing(ids: &[&str]) -> Listing {
@@ -723,8 +879,8 @@ mod tests {
     #[test]
     fn a_newer_format_and_another_maildrop_are_refused() {
         let home = Home::new();
-        home.write(b"{\"popfetch\":2}\n");
-        assert!(matches!(home.open(), Err(Error::Future { version: 2, .. })));
+        home.write(b"{\"popfetch\":3}\n");
+        assert!(matches!(home.open(), Err(Error::Future { version: 3, .. })));
         home.write(b"{\"popfetch\":1,\"maildrop\":\"other@host\"}\n");
         let error = home.open().unwrap_err();
         assert!(error.is_bad_data() && error.to_string().contains("`other@host`"), "{error}");
@@ -839,14 +995,15 @@ mod tests {
         let committed: Vec<_> =
             home.deliver(&mut ledger, &["a", "b", "c"], Until::Recorded).into_iter().flatten().collect();
         ledger.deleted(&committed[..1], NOW).unwrap();
-        let standings = ledger.locate(&listing(&["c"]));
+        let listed = listing(&["c"]);
+        let standings = ledger.locate(&listed);
         home.deliver(&mut ledger, &["d"], Until::Recorded);
-        ledger.settle(&standings, NOW + 5).unwrap();
+        ledger.settle(&listed, &standings, NOW + 5).unwrap();
         drop(ledger);
         let ledger = home.ledger();
         let states: Vec<_> = ledger.facts().iter().map(|fact| fact.state).collect();
         assert_eq!(states, [State::Deleted, State::Gone, State::Delivered, State::Delivered]);
-        assert_eq!(ledger.facts().get(1).at, NOW as u32 + 5);
+        assert_eq!((ledger.facts().get(1).at, ledger.facts().gone_since(1)), (NOW as u32, Some(NOW as u32 + 5)));
         assert_eq!(ledger.committed(0, MessageNumber(1)), None);
     }
 
@@ -858,13 +1015,13 @@ mod tests {
         let mut ledger = home.ledger();
         let before = ledger.locate(&listing(&ids));
         home.deliver(&mut ledger, &ids, Until::Recorded);
-        ledger.settle(&before, NOW).unwrap();
+        ledger.settle(&listing(&ids), &before, NOW).unwrap();
         drop(ledger);
         let text = home.text();
         assert_eq!(text.split(|octet| *octet == b'\n').count(), 1003, "header, intents, record, and nothing behind");
         let mut ledger = home.ledger();
         let standings = ledger.locate(&listing(&ids));
-        ledger.settle(&standings, NOW).unwrap();
+        ledger.settle(&listing(&ids), &standings, NOW).unwrap();
         assert!(home.text() == text);
     }
 
@@ -879,7 +1036,7 @@ mod tests {
         let before = home.text().len();
         let listed = listing(&ids[394..398]);
         let standings = ledger.locate(&listed);
-        ledger.settle(&standings, NOW).unwrap();
+        ledger.settle(&listed, &standings, NOW).unwrap();
         assert!(home.text().len() < before / 10);
         assert!(home.open().unwrap_err().is_transient(), "the lock survives the rename");
         home.deliver(&mut ledger, &["later"], Until::Recorded);
@@ -890,5 +1047,106 @@ mod tests {
         assert_eq!(known(&mut ledger, &["later"]), [true]);
         assert_eq!(ledger.facts().get(0).state, State::Deleted);
         assert!(String::from_utf8(home.text()).unwrap().contains("\"maildir\""), "where it went is kept");
+    }
+
+    fn settle(ledger: &mut Ledger, ids: &[&str], now: u64) {
+        let listed = listing(ids);
+        let standings = ledger.locate(&listed);
+        ledger.settle(&listed, &standings, now).unwrap();
+    }
+
+    const DAY: u64 = 86400;
+
+    #[test]
+    fn what_is_listed_again_is_remembered_as_if_it_had_never_been_gone() {
+        let home = Home::new();
+        let ids: Vec<String> = (0..600).map(|n| format!("id{n:04}-{}", "x".repeat(60))).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        home.deliver(&mut home.ledger(), &ids, Until::Recorded);
+        settle(&mut home.ledger(), &[], NOW + DAY);
+        settle(&mut home.ledger(), &ids, NOW + 2 * DAY);
+        let ledger = home.ledger();
+        assert!(ledger.facts().iter().all(|fact| (fact.state, fact.at) == (State::Delivered, NOW as u32)));
+        drop(ledger);
+        settle(&mut home.ledger(), &[], NOW + 40 * DAY);
+        settle(&mut home.ledger(), &[], NOW + 69 * DAY);
+        assert_eq!(home.ledger().facts().len(), 600, "gone for 29 days");
+        settle(&mut home.ledger(), &[], NOW + 71 * DAY);
+        assert_eq!(home.ledger().facts().len(), 0, "gone for 31 days");
+    }
+
+    #[test]
+    fn a_wrong_clock_settles_nothing() {
+        for wrong in [0, 50, NOW - 1, RELEASE - 1, LATEST, u64::from(u32::MAX), u64::MAX] {
+            let home = Home::new();
+            home.deliver(&mut home.ledger(), &["a"], Until::Recorded);
+            let before = home.text();
+            settle(&mut home.ledger(), &[], wrong);
+            assert_eq!(home.text(), before, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_date_of_a_wrong_clock_counts_from_the_first_run_with_a_right_one() {
+        let home = Home::new();
+        home.ledger();
+        let line = |at: u64, id: &str| format!("{{\"delivered\":\"{id}\",\"octets\":9,\"at\":{at}}}\n");
+        let lines = [line(50, "a"), line(4_102_444_800, "b"), line(NOW - DAY, "c"), line(50, "d")].concat();
+        home.write(&[home.text(), lines.into_bytes()].concat());
+        settle(&mut home.ledger(), &["a", "b", "c"], NOW);
+        let dates: Vec<u32> = home.ledger().facts().iter().map(|fact| fact.at).collect();
+        let now = NOW as u32;
+        assert_eq!(dates, [now, now, now - DAY as u32, 50]);
+    }
+
+    #[test]
+    fn an_earlier_format_is_rewritten_as_soon_as_nothing_in_it_is_open() {
+        let home = Home::new();
+        home.deliver(&mut home.ledger(), &["a"], Until::Recorded);
+        home.deliver(&mut home.ledger(), &["b"], Until::Published);
+        let old = String::from_utf8(home.text()).unwrap().replacen("\"popfetch\":2", "\"popfetch\":1", 1);
+        home.write(old.as_bytes());
+        let mut ledger = home.ledger();
+        assert!(home.text().starts_with(b"{\"popfetch\":1,"), "an intent waits for its answer");
+        let found: Vec<_> = ledger.pending()[&2].iter().map(recovered).collect();
+        ledger.resolve(2, &found).unwrap();
+        assert!(home.text().starts_with(b"{\"popfetch\":2,"));
+        assert_eq!(known(&mut ledger, &["a", "b", "c"]), [true, true, false]);
+        drop(ledger);
+        assert_eq!(known(&mut home.ledger(), &["a", "b", "c"]), [true, true, false]);
+    }
+
+    #[test]
+    fn what_others_and_later_releases_add_is_skipped_and_kept() {
+        let home = Home::new();
+        home.ledger();
+        let added = "{\"delivered\":\"a\",\"octets\":9,\"at\":1795000000,\"mda\":true,\"new\":{\"b\":[1]},\"ü\":\"\\u0001\"}\n\
+                     {\"x-note\":1,\"deleted\":\"a\"}\nx-plain\n{\"note\":\"word\",\"id\":\"a\",\"at\":1795000000}\n\
+                     {\"note\":\"word\",\"id\":\"b\",\"at\":1795000000}\n{\"note\":\"all\",\"id\":\"\",\"at\":1795000000}\n";
+        home.write(&[home.text(), added.as_bytes().to_vec()].concat());
+        let (mut ledger, notices) = home.open().unwrap();
+        assert_eq!(notices, Notices::default());
+        assert_eq!(known(&mut ledger, &["a"]), [true]);
+        assert!(ledger.has_note("word", b"a") && ledger.has_note("all", b"") && !ledger.has_note("word", b"c"));
+        ledger.compact(|_, _| true, |id| id != b"b").unwrap();
+        assert!(ledger.has_note("word", b"a") && ledger.has_note("all", b"") && !ledger.has_note("word", b"b"));
+        let text = String::from_utf8(home.text()).unwrap();
+        for kept in ["\"new\":{\"b\":[1]}", "\"ü\":\"\\u0001\"", "{\"x-note\":1,\"deleted\":\"a\"}\n", "\nx-plain\n"] {
+            assert!(text.contains(kept), "{kept}: {text}");
+        }
+        drop(ledger);
+        assert_eq!(home.open().unwrap().1, Notices::default());
+    }
+
+    #[test]
+    fn a_note_is_written_once() {
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        ledger.note("word", b"\xff", NOW).unwrap();
+        let text = home.text();
+        ledger.note("word", b"\xff", NOW + 1).unwrap();
+        drop(ledger);
+        assert_eq!(home.text(), text);
+        assert!(home.ledger().has_note("word", b"\xff"));
     }
 }
