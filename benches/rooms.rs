@@ -162,7 +162,8 @@ mod ledger {
     #[divan::bench(sample_count = 5, sample_size = 1)]
     fn compaction(bencher: Bencher<'_, '_>) {
         let kept = MILLION / 4 * 3..MILLION;
-        let deleted = (0..kept.start).map(|position| format!("{{\"deleted\":\"{}\",\"at\":2}}\n", unique_id(position)));
+        let deleted =
+            (0..kept.start).map(|position| format!("{{\"deleted\":\"{}\",\"at\":1795000000}}\n", unique_id(position)));
         let (text, listing) = (delivered() + &deleted.collect::<String>(), listing_of(kept));
         bencher
             .counter(ItemsCount::new(MILLION))
@@ -264,7 +265,7 @@ fn delivered() -> String {
 fn line(kind: &str, position: usize, batch: &str) -> String {
     let id = unique_id(position);
     let place = format!("\"maildir\":\"/home/user/Mail/inbox\",\"name\":\"1795423680.M1P2Q{position}.host,S=4000\"");
-    format!("{{\"{kind}\":\"{id}\",{batch}\"octets\":4000,\"at\":1,{place}}}\n")
+    format!("{{\"{kind}\":\"{id}\",{batch}\"octets\":4000,\"at\":1795000000,{place}}}\n")
 }
 
 fn folder(text: &str) -> TempDir {
