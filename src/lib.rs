@@ -134,16 +134,22 @@ fn side_by_side(accounts: &[Account], run: &Run<'_>, jobs: u16, finished: impl F
     let next = AtomicUsize::new(0);
     let (sender, done) = mpsc::channel();
     thread::scope(|scope| {
-        for _ in 0..accounts.len().min(usize::from(jobs)) {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                while let Some((position, account)) = take(accounts, next) {
-                    // The receiver lives until every sender is gone.
-                    let _ = sender.send((position, fetch::fetch(account, run)));
-                }
-            });
+        let job = |sender: mpsc::Sender<_>| {
+            while let Some((position, account)) = take(accounts, &next) {
+                // The receiver lives until every sender is gone.
+                let _ = sender.send((position, fetch::fetch(account, run)));
+            }
+        };
+        let jobs = (0..accounts.len().min(usize::from(jobs))).map_while(|_| {
+            let sender = sender.clone();
+            thread::Builder::new().spawn_scoped(scope, move || job(sender)).ok()
+        });
+        // When no more threads are to be had, those that are there do the work; in the worst case this one.
+        if jobs.count() == 0 {
+            job(sender);
+        } else {
+            drop(sender);
         }
-        drop(sender);
         let mut summaries: Vec<(usize, Summary)> = done.iter().inspect(|(_, summary)| finished(summary)).collect();
         summaries.sort_by_key(|(position, _)| *position);
         summaries.into_iter().map(|(_, summary)| summary).collect()

@@ -4,6 +4,7 @@
 mod refusals;
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -141,6 +142,10 @@ pub enum Failure {
     Ledger(ledger::Error),
     /// The server has no UIDL, and messages are to be kept.
     NoUniqueIds,
+    /// The system has no thread left for it.
+    NoThread(io::Error),
+    /// popfetch itself made a mistake.
+    Panic(String),
     /// The run was asked to stop.
     Stopped(i32),
 }
@@ -221,6 +226,8 @@ impl Failure {
             Failure::Ledger(error) if error.is_bad_data() => Status::BadState,
             Failure::Ledger(_) => Status::Io,
             Failure::NoUniqueIds => Status::Unavailable,
+            Failure::NoThread(_) => Status::Temporary,
+            Failure::Panic(_) => Status::Io,
         }
     }
 
@@ -244,7 +251,8 @@ impl Failure {
             )),
             Failure::Login { server, error, .. } => login_hint(server, error),
             Failure::Ledger(error) => error.hint(),
-            Failure::Stopped(_) => None,
+            Failure::Panic(_) => Some("please report it; the next run carries on where this one ended".into()),
+            Failure::NoThread(_) | Failure::Stopped(_) => None,
         }
     }
 }
@@ -362,6 +370,8 @@ impl fmt::Display for Failure {
             Failure::NoUniqueIds => {
                 f.write_str("the server has no UIDL, so messages that are kept cannot be remembered")
             }
+            Failure::NoThread(error) => write!(f, "cannot start a thread: {error}"),
+            Failure::Panic(words) => write!(f, "popfetch made a mistake: {}", printable(words.as_bytes())),
             Failure::Stopped(signal) => write!(f, "stopped by signal {signal}"),
         }
     }

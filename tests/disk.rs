@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::faults::{Call, Scenario, calls_of, can_trace, fail_at};
+use crate::faults::{Call, Scenario, calls_of, can_trace, fail_at, return_zero_at};
 use crate::sandbox::{Account, Destination, Run, Sandbox, USER, all_at_home, mails, names, server};
 use crate::server::Maildrop;
 
@@ -64,6 +64,30 @@ fn an_mbox_survives_a_full_disk_at_every_call() {
 #[test]
 fn an_mda_survives_a_full_disk_at_every_call() {
     fail_everywhere(Destination::Mda, "ENOSPC");
+}
+
+#[test]
+fn a_write_that_takes_nothing_is_an_error_of_its_account() {
+    if !can_trace() {
+        return;
+    }
+    for destination in Destination::ALL {
+        let scenario = Scenario { destination, keep: false };
+        let writes = |call: &Call| ["write", "pwrite64", "writev"].contains(&call.name.as_str());
+        let mut failed = 0;
+        for call in scenario.calls().into_iter().filter(writes) {
+            let server = scenario.server();
+            let sandbox = scenario.sandbox(server.port);
+            let when = format!("nothing taken at {call}");
+            let run = return_zero_at(&sandbox, &call);
+            // 75 when it was the line to the server.
+            assert!(matches!(run.code(), 0 | 74 | 75), "{scenario:?}, {when}: {run:#?}");
+            failed += usize::from(run.code() == 74);
+            scenario.assert_nothing_lost(&sandbox, &server, &when);
+            recover(scenario, &sandbox, &server, &when);
+        }
+        assert!(failed > 3, "{scenario:?}: only {failed} failed");
+    }
 }
 
 #[test]

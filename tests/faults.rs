@@ -74,6 +74,17 @@ pub fn fail_at(sandbox: &Sandbox, call: &Call, error: &str, and_later: bool) -> 
     inject_as(sandbox, name, &format!("inject={name}:error={error}:when={nth}{later}"))
 }
 
+/// Runs popfetch and lets this call do nothing and return 0, as a write may that finds no room.
+pub fn return_zero_at(sandbox: &Sandbox, call: &Call) -> Run {
+    inject(sandbox, call, "retval=0")
+}
+
+/// Runs popfetch while each of its threads can start so many others, and no more.
+pub fn with_few_threads(sandbox: &Sandbox, few: usize) -> Run {
+    let calls = "?clone,?clone3";
+    inject_as(sandbox, calls, &format!("inject={calls}:error=EAGAIN:when={}+", few + 1))
+}
+
 fn inject(sandbox: &Sandbox, call: &Call, what: &str) -> Run {
     inject_as(sandbox, &call.name, &format!("inject={}:{what}:when={}", call.name, call.nth))
 }

@@ -42,6 +42,9 @@ mod order;
 /// Disks that are full, broken or forbidden.
 mod disk;
 
+/// Fewer threads and descriptors than a run would like.
+mod limits;
+
 /// What a server may do to us, and what it may not: nonsense, silence, cuts, floods.
 mod hostile;
 /// What may have happened to the ledger, traps in shared folders, several runs at once.

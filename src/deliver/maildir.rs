@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,10 @@ use rustix::io::Errno;
 
 use super::barrier::{self, Barrier};
 use super::spool::random;
-use super::{Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced};
+use super::{
+    Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced,
+    write_some,
+};
 
 /// Staged messages that keep their descriptor: enough for every batch that is synced file by file and few
 /// enough for twenty accounts below the usual limit of 1024. Beyond, the file is opened again to be synced.
@@ -168,7 +171,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
-        let written = self.file.write(octets).map_err(|error| self.unseen.failed("write", error))?;
+        let written = write_some(&self.file, octets).map_err(|error| self.unseen.failed("write", error))?;
         let before = self.octets;
         self.octets += written as u64;
         if before / WRITE_BACK != self.octets / WRITE_BACK {

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal};
 
 use super::mboxrd::NOBODY;
 use super::spool::Spools;
-use super::{Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Staged, Synced};
+use super::{Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Staged, Synced, write_some};
 use crate::{child, stop::Stop, text};
 
 /// The envelope sender is looked for in this much of a message.
@@ -109,7 +109,7 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
         let written =
-            self.file.write(octets).map_err(|error| Error::io("write a spool file in", &self.folder, error))?;
+            write_some(&self.file, octets).map_err(|error| Error::io("write a spool file in", &self.folder, error))?;
         self.octets += written as u64;
         Ok(written)
     }

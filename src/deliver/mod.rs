@@ -15,6 +15,7 @@ mod mda;
 mod spool;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -173,6 +174,15 @@ impl Write for Stage {
     /// Does nothing: only [`Publisher::sync`] promises anything.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Writes some of the octets, at least one. A write that takes none (FUSE file systems do that) is an error here, where
+/// the file is known, and not one of [`Write::write_all`] that knows nothing.
+fn write_some(mut file: &File, octets: &[u8]) -> io::Result<usize> {
+    match file.write(octets)? {
+        0 if !octets.is_empty() => Err(io::ErrorKind::WriteZero.into()),
+        written => Ok(written),
     }
 }
 

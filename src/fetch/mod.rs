@@ -6,7 +6,9 @@
 mod line;
 mod transfer;
 
+use std::any::Any;
 use std::net::IpAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -50,7 +52,7 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let mut summary = Summary::new(account);
     let bar = run.progress.account(&account.name);
     let mut fetch = Fetch { account, run, bar: &bar, summary: &mut summary };
-    if let Err(failure) = fetch.run() {
+    if let Err(failure) = caught(|| fetch.run()).unwrap_or_else(Err) {
         summary.failure = Some(failure);
     }
     // What a stop cut short (a wait for a lock, an MDA) is no failure of its own.
@@ -62,6 +64,17 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     bar.finish();
     summary.elapsed = began.elapsed();
     summary
+}
+
+/// Runs what must not end the accounts beside this one when it panics, which is a mistake of popfetch's own.
+fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Failure> {
+    panic::catch_unwind(AssertUnwindSafe(run)).map_err(|cause| Failure::Panic(words_of(&*cause)))
+}
+
+/// The words of a panic.
+fn words_of(cause: &(dyn Any + Send)) -> String {
+    let words = cause.downcast_ref::<&str>().copied();
+    words.or_else(|| cause.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words").to_owned()
 }
 
 struct Fetch<'f> {
@@ -368,4 +381,17 @@ fn is_complete(survey: &Survey) -> bool {
 /// Seconds since 1970.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_of_its_account_alone() {
+        let failure = caught(|| panic!("no such thing as {}", 7)).map(|_: ()| ()).unwrap_err();
+        assert_eq!(failure.to_string(), "popfetch made a mistake: no such thing as 7");
+        assert_eq!(failure.status(), Status::Io);
+        assert_eq!(caught(|| 5).ok(), Some(5));
+    }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::line::Line;
-use super::{Run, now};
+use super::{Run, caught, now};
 use crate::account::Account;
 use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Stage, Staged, Stager};
 use crate::ledger::{Committed, Key, Ledger};
@@ -46,6 +46,12 @@ pub struct Moved {
     pub failure: Option<Failure>,
 }
 
+impl Moved {
+    fn failed(failure: Failure) -> Self {
+        Moved { failure: Some(failure), ..Moved::default() }
+    }
+}
+
 type Batch = Vec<(Key, Staged)>;
 
 impl Transfer<'_, '_> {
@@ -59,15 +65,20 @@ impl Transfer<'_, '_> {
         let mut committer = Committer { run: self.run, account: self.account, publisher, ledger };
         let (at_work, done) = channel();
         thread::scope(|scope| {
-            let committing = scope.spawn(move || {
+            let commit = move || {
                 let _at_work: Sender<()> = at_work;
                 let moved = committer.run(receiver);
                 committer.finish(moved)
-            });
+            };
+            let committing = match thread::Builder::new().spawn_scoped(scope, || caught(commit)) {
+                Ok(committing) => committing,
+                Err(error) => return Moved::failed(Failure::NoThread(error)),
+            };
             let mut refused = vec![];
             let received = self.receive(sender, limit, &mut refused);
             let received = received.and_then(|()| self.keep_alive(&done));
-            let mut moved = committing.join().expect("the committer does not panic");
+            let committed = committing.join().expect("panics are caught");
+            let mut moved = committed.unwrap_or_else(Moved::failed);
             moved.refused.extend(refused);
             // A committer that failed is why the reader could not go on, not the other way round.
             moved.failure = moved.failure.or(received.err());

@@ -61,15 +61,18 @@ impl<'s> Client<'s> {
         };
         let started = thread::Builder::new().name("oauth".into()).spawn(request);
         started.map_err(|error| Error::Unreachable { endpoint: endpoint.into(), why: reason(&error) })?;
-        self.wait(&receiver)?.map_err(|error| self.failure(endpoint, &error))
+        self.wait(endpoint, &receiver)?.map_err(|error| self.failure(endpoint, &error))
     }
 
-    fn wait<T>(&self, receiver: &mpsc::Receiver<T>) -> Result<T, Error> {
+    fn wait<T>(&self, endpoint: &str, receiver: &mpsc::Receiver<T>) -> Result<T, Error> {
         let mut give_up = None;
         loop {
             match (receiver.recv_timeout(LOOK), self.stop.signal()) {
                 (Ok(reply), _) => return Ok(reply),
-                (Err(RecvTimeoutError::Disconnected), _) => unreachable!("the thread sends before it ends"),
+                (Err(RecvTimeoutError::Disconnected), _) => {
+                    let why = "the request ended without an answer".to_owned();
+                    return Err(Error::Unreachable { endpoint: endpoint.to_owned(), why });
+                }
                 (Err(RecvTimeoutError::Timeout), None) => {}
                 (Err(RecvTimeoutError::Timeout), Some(signal)) => {
                     if Instant::now() > *give_up.get_or_insert_with(|| Instant::now() + GRACE) {
