@@ -6,10 +6,11 @@
 //! * [`cli`]: what the user may type. `lib.rs` itself: one run, from arguments to exit status.
 //! * [`fetch`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; signing in; what is said about it.
 //! * [`config`], [`net`], [`oauth`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
-//! * [`account`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know; `child`: how programs are ended.
+//! * [`account`], [`exposure`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know; `child`: how programs are ended.
 
 pub mod account;
 pub(crate) mod child;
+pub mod exposure;
 pub mod maildrop;
 pub mod stop;
 pub mod text;

@@ -3,10 +3,13 @@
 //! That no output and no ledger holds the password is checked by the sandbox after every run of every test.
 
 use std::fs;
+use std::os::unix::fs::{chown, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::sandbox::{Account, CANARY, Run, Sandbox, USER, mails, server, wait_until};
+use crate::sandbox::{Account, CANARY, Run, Sandbox, USER, left_out, mails, server, wait_until};
 use crate::server::{Fault, Maildrop, Misdeed, Moment, ScriptServer};
 
 fn without_password(port: u16) -> Account {
@@ -158,6 +161,144 @@ fn a_configuration_without_a_password_may_be_read_by_all() {
     let sandbox = Sandbox::with(without_password(server.port).set("password_command", command));
     sandbox.mode(".config/popfetch/config.toml", 0o644);
     assert_logged_in(&server, sandbox.popfetch(["-q"]));
+}
+
+/// A run with a configuration that names a command; whether the command ran.
+fn is_asked(sandbox: &Sandbox, arguments: &[&str]) -> (Run, bool) {
+    let asked = sandbox.path("asked");
+    let _ = fs::remove_file(&asked);
+    let run = sandbox.popfetch(arguments);
+    (run, asked.exists())
+}
+
+fn asking(port: u16) -> Account {
+    let command = format!("[\"/bin/sh\", \"-c\", \"touch ~/asked; echo {CANARY}\"]");
+    without_password(port).set("password_command", command)
+}
+
+const CONFIG: &str = ".config/popfetch/config.toml";
+
+#[test]
+fn a_configuration_that_others_can_write_is_refused_always() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(asking(server.port));
+    for mode in [0o620, 0o602, 0o664, 0o666, 0o4777] {
+        sandbox.mode(CONFIG, mode);
+        let (run, is_asked) = is_asked(&sandbox, &["-q"]);
+        run.exits(78).says(&["can be changed by others", "chmod go-w", "config.toml"]);
+        assert!(!is_asked, "{mode:o}");
+    }
+    sandbox.mode(CONFIG, 0o644);
+    for folder in [".config/popfetch", ".config", ""] {
+        for mode in [0o777, 0o775, 0o757] {
+            sandbox.mode(folder, mode);
+            let (run, is_asked) = is_asked(&sandbox, &["-q"]);
+            let hint = format!("`chmod go-w {}", sandbox.path(folder).display().to_string().trim_end_matches('/'));
+            run.exits(78).says(&["can be exchanged by others", &hint]);
+            assert!(!is_asked, "{folder} {mode:o}");
+        }
+        sandbox.mode(folder, 0o1777);
+        assert!(is_asked(&sandbox, &["-q"]).1, "in a sticky folder only its owner can exchange it");
+        sandbox.mode(folder, 0o755);
+    }
+    assert!(is_asked(&sandbox, &["-q"]).1);
+}
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65534;
+
+#[test]
+fn a_configuration_of_another_user_is_refused_and_one_of_root_is_not() {
+    if !rustix::process::geteuid().is_root() {
+        return left_out("another user's configuration", "only root can give files away");
+    }
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(asking(server.port));
+    sandbox.mode(CONFIG, 0o644);
+    for given_away in [CONFIG, ".config/popfetch", ".config", ""] {
+        chown(sandbox.path(given_away), Some(NOBODY), None).unwrap();
+        let (run, is_asked) = is_asked(&sandbox, &["-q"]);
+        run.exits(78).says(&["belongs to someone else (user id 65534)", "yours or root's"]);
+        assert!(!is_asked, "{given_away}");
+        chown(sandbox.path(given_away), Some(0), None).unwrap();
+    }
+    // A service reads what its administrator wrote; the program itself may be out of its reach.
+    sandbox.mode("", 0o755);
+    let home = Sandbox::new();
+    chown(home.path(""), Some(NOBODY), None).unwrap();
+    let program = home.path("popfetch");
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_popfetch")).arg(&program).status().unwrap().success());
+    let mut command = Command::new(program);
+    home.adopt(&mut command);
+    command.args(["-q", "--config"]).arg(sandbox.path(CONFIG)).uid(NOBODY).gid(NOBODY);
+    assert_logged_in(&server, home.run(command));
+}
+
+#[test]
+fn a_configuration_without_a_name_has_no_folder_to_be_judged_by() {
+    let server = server(mails(0)).start();
+    let sandbox = Sandbox::new();
+    sandbox.file("accounts.toml", Account::on(server.port).to_string());
+    for script in [
+        "popfetch -q --config - <~/accounts.toml",
+        "cat ~/accounts.toml | popfetch -q --config /dev/stdin",
+        "cat ~/accounts.toml | popfetch -q --config /dev/fd/0",
+        "popfetch -q --config /dev/stdin <<end\n$(cat ~/accounts.toml)\nend",
+        "rm -f ~/fifo; mkfifo -m 600 ~/fifo; cat ~/accounts.toml >~/fifo & popfetch -q --config ~/fifo",
+        // The last one removes its own file.
+        "exec 3<~/accounts.toml; rm ~/accounts.toml; popfetch -q --config /dev/fd/3",
+    ] {
+        let run = sandbox.shell(script);
+        assert_eq!((run.code(), run.stderr.as_str()), (0, ""), "{script}");
+    }
+    assert_eq!(server.connections(), 6);
+}
+
+#[test]
+fn a_link_to_a_configuration_is_judged_at_both_ends() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(asking(server.port));
+    fs::create_dir_all(sandbox.path("store/files")).unwrap();
+    fs::rename(sandbox.path(CONFIG), sandbox.path("store/files/config.toml")).unwrap();
+    symlink(sandbox.path("store/files/config.toml"), sandbox.path(CONFIG)).unwrap();
+    sandbox.mode("store/files/config.toml", 0o444);
+    assert!(is_asked(&sandbox, &["-q"]).1, "the store of a package manager");
+    for (path, open, closed) in
+        [("store/files/config.toml", 0o666, 0o444), ("store/files", 0o777, 0o755), (".config/popfetch", 0o777, 0o755)]
+    {
+        sandbox.mode(path, open);
+        let (run, is_asked) = is_asked(&sandbox, &["-q"]);
+        run.exits(78).says(&["by others", "chmod go-w"]);
+        assert!(!is_asked, "{path}");
+        sandbox.mode(path, closed);
+    }
+}
+
+#[test]
+fn what_others_can_write_decides_neither_a_password_nor_whom_to_trust() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::new();
+    let other = |key: &str| without_password(server.port).named("other").set(key, "\"~/open/file\"").to_string();
+    for (account, code) in [
+        (other("password_file"), 78),
+        (
+            Account::on(server.port)
+                .set("tls", "\"starttls\"")
+                .set("tls_client_identity", "\"~/open/file\"")
+                .to_string(),
+            78,
+        ),
+        (Account::on(server.port).set("tls", "\"implicit\"").set("tls_ca_file", "\"~/open/file\"").to_string(), 78),
+    ] {
+        sandbox.file("open/file", "-----BEGIN CERTIFICATE-----\n");
+        sandbox.config(&account);
+        sandbox.mode("open", 0o777);
+        sandbox.popfetch(["-q"]).exits(code).says(&["open/file", "can be exchanged by others", "chmod go-w"]);
+        sandbox.mode("open", 0o755);
+        sandbox.mode("open/file", 0o622);
+        sandbox.popfetch(["-q"]).exits(code).says(&["open/file", "can be changed by others", "chmod"]);
+    }
+    assert_eq!(server.count("PASS") + server.count("AUTH"), 0);
 }
 
 #[test]

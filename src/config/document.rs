@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::Source;
 use super::error::{Error, Fault, Problem};
-use super::file::{self, Contents, Exposure};
+use super::file::{self, Contents};
 use super::paths::{Environment, Paths};
 use super::value::{self, Table, Value};
+use crate::exposure::Exposure;
 
 /// A configuration is written by hand or by a small program: more is a mistake, such as the name of a disk.
 const LIMIT: u64 = 16 << 20;
@@ -72,14 +73,19 @@ impl Document {
         }
     }
 
-    /// The tree of its values. Fails, too, when it holds a password that others can read.
+    /// The tree of its values. Fails, too, when others could have written it, since it names programs to run, and when
+    /// it holds a password that others can read.
     pub fn table(&self) -> Result<Table, Error> {
+        let exposed = |holds_password| {
+            let exposure = self.exposure.clone().filter(|exposure| holds_password || exposure.lets_change());
+            exposure.map(|exposure| Error::Exposed { path: self.path.clone(), exposure, holds_password })
+        };
+        if let Some(error) = exposed(false) {
+            return Err(error);
+        }
         let parse = if self.is_json() { value::from_json } else { value::from_toml };
         let table = parse(&self.text).map_err(|fault| self.error(fault))?;
-        match self.exposure {
-            Some(exposure) if holds_password(&table) => Err(Error::Exposed { path: self.path.clone(), exposure }),
-            _ => Ok(table),
-        }
+        exposed(holds_password(&table)).map_or(Ok(table), Err)
     }
 
     /// By its name, or because no TOML begins with a brace.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::Exposure;
 use super::forms::Expected;
 use super::url;
+use crate::exposure::Exposure;
 use crate::text;
 
 /// Why there are no accounts to fetch. Nothing has been connected to yet.
@@ -30,12 +30,14 @@ pub enum Error {
         /// What is wrong there.
         problem: Problem,
     },
-    /// A configuration with a password in it is no secret.
+    /// Others can write the configuration, or read the password in it.
     Exposed {
         /// Its path.
         path: PathBuf,
-        /// Who else could know.
+        /// Who can, and how.
         exposure: Exposure,
+        /// True when a password is the reason.
+        holds_password: bool,
     },
     /// The path behind a flag makes no sense.
     Flag {
@@ -199,7 +201,12 @@ impl fmt::Display for Error {
         match self {
             Error::Unreadable { file, source } => write!(f, "cannot read `{file}`: {}", reason(source)),
             Error::At { file, line, column, problem } => write!(f, "{file}:{line}:{column}: {problem}"),
-            Error::Exposed { path, exposure } => write!(f, "{}", exposed(path, "a password", *exposure)),
+            Error::Exposed { path, exposure, holds_password: true } => {
+                f.write_str(&exposed(path, "a password", exposure))
+            }
+            Error::Exposed { path, exposure, holds_password: false } => {
+                write!(f, "`{}` {exposure}; {}", path.display(), exposure.advice(path, false))
+            }
             Error::Flag { flag, expected } => write!(f, "`{flag}`: {expected}"),
             Error::Url { shown, problem } => write!(f, "`{shown}`: {problem}"),
             Error::NoTarget { shown } => write!(f, "`{shown}`: nothing says where its messages go"),
@@ -276,17 +283,8 @@ fn names<T: AsRef<str>>(names: &[T]) -> String {
 }
 
 /// One line about a file that should be a secret and is not.
-pub(super) fn exposed(path: &Path, secret: &str, exposure: Exposure) -> String {
-    let advice = exposure_advice(path, exposure);
-    format!("`{}` holds {secret} but {exposure}; {advice}", path.display())
-}
-
-fn exposure_advice(path: &Path, exposure: Exposure) -> String {
-    let file = shell_words::quote(&path.to_string_lossy()).into_owned();
-    match exposure {
-        Exposure::Mode(_) => format!("run `chmod 600 {file}`"),
-        Exposure::Owner(_) => "it must be yours or root's".to_owned(),
-    }
+pub(super) fn exposed(path: &Path, secret: &str, exposure: &Exposure) -> String {
+    format!("`{}` holds {secret} but {exposure}; {}", path.display(), exposure.advice(path, true))
 }
 
 /// The system's words, in the middle of a sentence of ours.

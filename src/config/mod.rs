@@ -28,7 +28,6 @@ use crate::text;
 use document::Document;
 use error::Fault;
 pub use error::{Error, Place, Problem};
-pub use file::Exposure;
 use forms::Expected;
 use paths::{Environment, Paths};
 pub use secret::{SecretError, client_identity, password};

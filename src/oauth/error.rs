@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::exposure::Exposure;
 use crate::text::printable;
 
 /// Why there is no token.
@@ -70,8 +71,8 @@ pub enum Error {
     Exposed {
         /// Its path.
         path: PathBuf,
-        /// Its permissions.
-        mode: u32,
+        /// Who else can read it, or write it.
+        exposure: Exposure,
     },
     /// The file of the tokens makes no sense.
     Damaged(PathBuf),
@@ -148,9 +149,7 @@ impl Error {
             }
             Error::Refused { error, .. } if error == "invalid_scope" => Some("check `scope` in `oauth2`".into()),
             Error::NoRefreshToken => Some("some providers want `offline_access` in the `scope` of `oauth2`".into()),
-            Error::Exposed { path, .. } => {
-                Some(format!("run `chmod 600 {}`", shell_words::quote(&path.to_string_lossy())))
-            }
+            Error::Exposed { path, exposure } => Some(exposure.advice(path, true)),
             _ => None,
         }
     }
@@ -201,9 +200,7 @@ impl fmt::Display for Error {
             }
             Error::Listen(source) => write!(f, "cannot listen on 127.0.0.1: {}", reason(source)),
             Error::Busy(path) => write!(f, "another process holds `{}` for too long", path.display()),
-            Error::Exposed { path, mode } => {
-                write!(f, "`{}` holds tokens but is open to others (mode {mode:04o})", path.display())
-            }
+            Error::Exposed { path, exposure } => write!(f, "`{}` holds tokens but {exposure}", path.display()),
             Error::Damaged(path) => write!(f, "`{}` makes no sense", path.display()),
             Error::Io { action, path, source } => {
                 write!(f, "cannot {action} `{}`: {}", path.display(), reason(source))

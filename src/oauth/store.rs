@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::Tokens;
 use super::error::Error;
 use crate::account::{OAuth2, Password};
+use crate::exposure;
 use crate::stop::{Stop, Woken};
 use crate::text;
 
@@ -96,9 +97,9 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
-        let mode = file.metadata().map_err(Error::io("read", &path))?.mode();
-        if mode & 0o066 != 0 {
-            return Err(Error::Exposed { path, mode: mode & 0o7777 });
+        let metadata = file.metadata().map_err(Error::io("read", &path))?;
+        if let Some(exposure) = exposure::of(&path, &metadata) {
+            return Err(Error::Exposed { path, exposure });
         }
         let mut json = vec![];
         file.read_to_end(&mut json).map_err(Error::io("read", &path))?;
@@ -192,9 +193,10 @@ fn no_follow() -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
+    use crate::exposure::Exposure;
 
     fn record(access_token: &str, expires_at: Option<u64>) -> Record {
         Record {
@@ -250,7 +252,7 @@ mod tests {
         let store = Store::new(folder.path(), "a@b");
         fs::write(store.path(), "{}").unwrap();
         fs::set_permissions(store.path(), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(store.load(), Err(Error::Exposed { mode: 0o640, .. })));
+        assert!(matches!(store.load(), Err(Error::Exposed { exposure: Exposure::Mode(0o640), .. })));
         fs::set_permissions(store.path(), fs::Permissions::from_mode(0o600)).unwrap();
         assert!(matches!(store.load(), Err(Error::Damaged(_))));
     }

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::{exposed, reason};
-use super::file::{self, Exposure};
+use super::file;
 use super::paths::Environment;
 use crate::account::{Account, Identity, Password, Secret, SecretKind};
+use crate::exposure::Exposure;
 use crate::stop::Stop;
 use crate::text;
 
@@ -163,11 +164,11 @@ impl fmt::Display for SecretError {
             SecretError::Unreadable { path, source } => {
                 write!(f, "cannot read the password from `{}`: {}", path.display(), reason(source))
             }
-            SecretError::Exposed { path, exposure } => f.write_str(&exposed(path, "a password", *exposure)),
+            SecretError::Exposed { path, exposure } => f.write_str(&exposed(path, "a password", exposure)),
             SecretError::UnreadableIdentity { path, source } => {
                 write!(f, "cannot read the client identity `{}`: {}", path.display(), reason(source))
             }
-            SecretError::ExposedIdentity { path, exposure } => f.write_str(&exposed(path, "a key", *exposure)),
+            SecretError::ExposedIdentity { path, exposure } => f.write_str(&exposed(path, "a key", exposure)),
             SecretError::Unusable { origin, why } => write!(f, "the password from {origin} {why}"),
             SecretError::Terminal(source) => write!(f, "cannot ask for the password: {}", reason(source)),
             SecretError::Nowhere { .. } => f.write_str("no password, and no terminal to ask on"),

@@ -16,11 +16,12 @@ use super::Deadline;
 use super::error::{Error, TlsFailure, reason};
 use super::socket::Socket;
 use crate::account::{Identity, Tls, TlsMode};
+use crate::exposure::{self, Exposure};
 use crate::text;
 use pin::Seen;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -306,7 +307,17 @@ fn choose(trust: &Trust, identity: Option<&Identity>) -> Result<Box<dyn Connecto
 /// Every certificate of a PEM file.
 fn authorities(path: &Path) -> Result<Trust, Error> {
     let unusable = |reason: String| Error::CaFile { path: path.to_path_buf(), reason };
-    let pem = fs::read(path).map_err(|failure| unusable(reason(&failure)))?;
+    let read = |file: &mut File| {
+        let mut pem = Vec::new();
+        file.read_to_end(&mut pem)?;
+        Ok((pem, exposure::of(path, &file.metadata()?)))
+    };
+    let (pem, exposure) =
+        File::open(path).and_then(|mut file| read(&mut file)).map_err(|failure| unusable(reason(&failure)))?;
+    // Who can write there decides whom to trust.
+    if let Some(exposure) = exposure.filter(Exposure::lets_change) {
+        return Err(unusable(format!("it {exposure}; {}", exposure.advice(path, false))));
+    }
     match memchr::memmem::find(&pem, b"CERTIFICATE-----") {
         Some(_) => Ok(Trust::Authorities(pem)),
         None => Err(unusable("there is no PEM certificate in it".to_owned())),
