@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use crate::faults::{Scenario, can_trace, disturb_behind};
 use crate::sandbox::{Account, Destination, Sandbox, USER, all_at_home, at_home, mails, message, server};
 use crate::server::Mail;
 
@@ -216,6 +217,46 @@ fn a_kernel_lock_on_the_mbox_is_waited_for() {
     fcntl_lock(&held, FlockOperation::Unlock).unwrap();
     running.finish().exits(0).silently();
     assert_eq!(sandbox.mbox().len(), 1);
+}
+
+/// What an editor, `sed -i`, rsync or a restore does, which know no locks: it has read the mbox before the run, and puts
+/// its copy in its place behind one call of the run after the other.
+#[test]
+fn an_mbox_that_is_replaced_in_spite_of_its_lock_loses_nothing() {
+    if !can_trace() {
+        return;
+    }
+    let scenario = Scenario { destination: Destination::Mbox, keep: false };
+    let old = "From a@b Thu Jan  1 00:00:00 1970\nSubject: old\n\nold\n\n";
+    let (mut noticed, mut tried) = (0, 0);
+    for call in scenario.calls().iter().filter(|call| call.is_of_the_disk()) {
+        let server = scenario.server();
+        let sandbox = scenario.sandbox(server.port);
+        let (mbox, copy) = (sandbox.file("mbox", old), sandbox.file("copy", old));
+        let ledger = sandbox.ledger(USER, server.port);
+        let mut is_over = false;
+        let run = disturb_behind(&sandbox, call, || {
+            // Once the locks are released again, a copy that was read before is a loss that nobody can notice.
+            let is_intended = fs::read_to_string(&ledger).is_ok_and(|ledger| ledger.contains("intend"));
+            is_over = is_intended && !sandbox.path("mbox.lock").exists();
+            fs::rename(&copy, &mbox).unwrap();
+        });
+        tried += 1;
+        if is_over || sandbox.path("copy").exists() {
+            continue;
+        }
+        noticed += usize::from(run.code() == 75);
+        assert!(matches!(run.code(), 0 | 75), "behind {call}: {run:#?}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        let mut expected = all_at_home(&Scenario::mails());
+        expected.push(b"Subject: old\n\nold\n".to_vec());
+        expected.sort();
+        assert!(Destination::Mbox.messages(&sandbox) == expected, "behind {call}: each message once");
+        assert!(server.unique_ids(USER).is_empty(), "behind {call}");
+        scenario.assert_no_litter(&sandbox, &format!("behind {call}"));
+    }
+    println!("{tried} tried, {noticed} noticed");
+    assert!(noticed >= 2, "only {noticed} of {tried} were noticed");
 }
 
 // MDA

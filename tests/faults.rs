@@ -55,11 +55,15 @@ pub fn can_trace() -> bool {
 }
 
 fn strace(sandbox: &Sandbox, arguments: &[&str]) -> Run {
+    sandbox.run(strace_command(sandbox, arguments))
+}
+
+fn strace_command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     let mut command = Command::new("strace");
     sandbox.adopt(&mut command);
     // `-b execve`: what an MDA does is its own affair.
     command.args(["-f", "-qq", "-b", "execve"]).args(arguments).args([env!("CARGO_BIN_EXE_popfetch"), "-q"]);
-    sandbox.run(command)
+    command
 }
 
 /// Runs popfetch and kills it before this call.
@@ -83,6 +87,45 @@ pub fn return_zero_at(sandbox: &Sandbox, call: &Call) -> Run {
 pub fn with_few_threads(sandbox: &Sandbox, few: usize) -> Run {
     let calls = "?clone,?clone3";
     inject_as(sandbox, calls, &format!("inject={calls}:error=EAGAIN:when={}+", few + 1))
+}
+
+/// Runs popfetch, stops it (SIGSTOP) right behind this call, does something beside it, and lets it go on. A run that
+/// does not come to the call is not disturbed.
+pub fn disturb_behind(sandbox: &Sandbox, call: &Call, disturb: impl FnOnce()) -> Run {
+    let Call { name, nth } = call;
+    let rule = format!("inject={name}:signal=STOP:when={nth}");
+    let mut command = strace_command(sandbox, &["-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &rule]);
+    let mut running = sandbox.start(&mut command);
+    let mut disturb = Some(disturb);
+    let mut looks = 0;
+    running.watch(|strace| {
+        let Some(pid) = children(strace).into_iter().find(|pid| is_stopped(*pid)) else { return looks = 0 };
+        looks += 1;
+        if looks >= STEADY {
+            disturb.take().into_iter().for_each(|disturb| disturb());
+            let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process has a number");
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
+        }
+    });
+    running.finish()
+}
+
+/// strace itself stops a thread at each of its calls, for moments; a run that is seen still so often has got the signal.
+const STEADY: usize = 10;
+
+fn children(pid: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// True when every thread stands still, as behind SIGSTOP.
+fn is_stopped(pid: u32) -> bool {
+    let state = |task: &str| fs::read_to_string(format!("/proc/{pid}/task/{task}/stat")).unwrap_or_default();
+    let is_still = |task: &String| {
+        state(task).rsplit(')').next().is_some_and(|rest| rest.starts_with(" t") || rest.starts_with(" T"))
+    };
+    let tasks = names(std::path::Path::new(&format!("/proc/{pid}/task")));
+    !tasks.is_empty() && tasks.iter().all(is_still)
 }
 
 fn inject(sandbox: &Sandbox, call: &Call, what: &str) -> Run {

@@ -53,7 +53,7 @@ pub enum Error {
         /// The mbox.
         path: PathBuf,
     },
-    /// Another program wrote to the mbox although it was locked.
+    /// Another program changed or replaced the mbox although it was locked.
     Changed {
         /// The mbox.
         path: PathBuf,
@@ -149,7 +149,7 @@ impl fmt::Display for Error {
             Error::Locked { path, holder } => write!(f, "mbox `{}` is locked by {holder}", path.display()),
             Error::Stopped { path } => write!(f, "stopped while waiting for the lock of mbox `{}`", path.display()),
             Error::Changed { path } => {
-                write!(f, "another program wrote to mbox `{}` in spite of its lock", path.display())
+                write!(f, "another program changed or replaced mbox `{}` in spite of its lock", path.display())
             }
         }
     }

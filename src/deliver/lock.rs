@@ -76,6 +76,21 @@ impl Locked {
     pub(super) fn path(&self) -> &Path {
         &self.claim.path
     }
+
+    /// Fails when a program that knows no locks has put another file in its place.
+    pub(super) fn check_place(&self) -> Result<(), Error> {
+        if is_at(&self.file, self.path()) { Ok(()) } else { Err(Error::Changed { path: self.path().to_owned() }) }
+    }
+
+    /// Fails also when the file has another length.
+    pub(super) fn check(&self, length: u64) -> Result<(), Error> {
+        self.check_place()?;
+        match self.file.metadata() {
+            Ok(metadata) if metadata.len() == length => Ok(()),
+            Ok(_) => Err(Error::Changed { path: self.path().to_owned() }),
+            Err(error) => Err(Error::io("read", self.path(), error)),
+        }
+    }
 }
 
 /// Opens a resolved path, creating the file if need be, and takes its locks.

@@ -268,15 +268,15 @@ impl Publisher {
             self.need(&spooled.spool);
         }
         let (locked, length) = self.locked.take().expect("a batch is synced before it is published");
-        if length_of(locked.file(), locked.path())? != length {
-            return Err(Error::Changed { path: self.path.clone() });
-        }
+        locked.check(length)?;
         let offsets = batch.iter().scan(length, |end, spooled| {
             let offset = *end;
             *end += spooled.length;
             Some(offset)
         });
         append(&locked, offsets.zip(batch.iter().map(Spooled::range)))?;
+        // An editor or a syncer, which knows no locks, may have put a copy in its place meanwhile.
+        locked.check(batch.iter().fold(length, |end, spooled| end + spooled.length))?;
         Ok(receipts.into_iter().map(Outcome::Delivered).collect())
     }
 
@@ -462,6 +462,7 @@ pub(super) fn recover(path: &Path, places: &[Place], context: &Context) -> Resul
     // only writing them again makes the kernel write them again.
     let found = intended.iter().zip(&ranges).zip(&whole).filter(|(_, is_whole)| **is_whole);
     append(&locked, found.map(|((message, range), _)| (message.offset, range.expect("it was found by its spool"))))?;
+    locked.check_place()?;
     Ok(places.iter().zip(whole).map(recovered).collect())
 }
 
