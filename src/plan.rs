@@ -8,6 +8,9 @@ use crate::account::Keep;
 use crate::ledger::{Committed, Key, Ledger, Standing, Standings, State, comparable};
 use crate::maildrop::{Listing, MessageNumber};
 
+/// The ledger's note about a message behind which a session got out of step.
+pub const OUT_OF_STEP: &str = "out-of-step";
+
 /// The wishes of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -26,6 +29,8 @@ pub struct Policy {
 pub struct Plan {
     /// To retrieve, in the server's order.
     pub retrieve: Vec<Key>,
+    /// To retrieve after all others: behind each of them a session got out of step before.
+    pub distrusted: Vec<Key>,
     /// Delivered by an earlier run, and due to be deleted now.
     pub delete: Vec<Committed>,
     /// Left where they are, and why.
@@ -80,7 +85,11 @@ pub fn make(
         return Err(NoUniqueIds);
     }
     let mut planner = Planner { listing, standings, ledger, policy, now, plan: Plan::default() };
-    (0..listing.len()).for_each(|position| planner.decide(position));
+    let is_distrusted = |position: &usize| ledger.has_note(OUT_OF_STEP, listing.get(*position).unique_id);
+    (0..listing.len()).filter(|position| !is_distrusted(position)).for_each(|position| planner.decide(position));
+    let trusted = planner.plan.retrieve.len();
+    (0..listing.len()).filter(is_distrusted).for_each(|position| planner.decide(position));
+    planner.plan.distrusted = planner.plan.retrieve.split_off(trusted);
     Ok(planner.plan)
 }
 

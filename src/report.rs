@@ -393,6 +393,23 @@ impl Refused {
         Refused { number: key.number, unique_id: key.unique_id.clone(), status: Status::Temporary, reason }
     }
 
+    /// Behind it the session got out of step.
+    pub fn out_of_step(key: &Key) -> Self {
+        let reason = "it is not delivered, because the server sent more behind its end: it may be cut short there";
+        Refused::distrusted_because(key, reason)
+    }
+
+    /// The session got out of step behind it in an earlier run.
+    pub fn distrusted(key: &Key) -> Self {
+        let reason = "an earlier session broke off behind it; it is retrieved by a run that has nothing to delete";
+        Refused::distrusted_because(key, reason)
+    }
+
+    fn distrusted_because(key: &Key, reason: &str) -> Self {
+        let (number, unique_id) = (key.number, key.unique_id.clone());
+        Refused { number, unique_id, status: Status::Protocol, reason: reason.into() }
+    }
+
     /// The target did not take it.
     pub fn by_target(number: MessageNumber, unique_id: &[u8], refusal: &deliver::Refusal) -> Self {
         let status = if refusal.is_temporary() { Status::Temporary } else { Status::Io };
@@ -427,6 +444,13 @@ pub enum Notice {
     Nameless(usize),
     /// Messages to be fetched whose size the server does not tell.
     Sizeless(usize),
+    /// Messages were delivered that are much shorter than announced.
+    Short {
+        /// The first one.
+        first: Short,
+        /// How many there are.
+        messages: usize,
+    },
     /// Messages that are due to be deleted, but share their unique-id.
     Repeated(usize),
     /// Messages that the server had confirmed as deleted.
@@ -438,7 +462,23 @@ pub enum Notice {
     },
 }
 
+/// A message that is much shorter than LIST announced.
+#[derive(Debug, Clone, Copy)]
+pub struct Short {
+    /// Its number.
+    pub number: MessageNumber,
+    /// Its size by LIST.
+    pub announced: u64,
+    /// What came.
+    pub octets: u64,
+}
+
 impl Notice {
+    /// The notice about short messages, if there are any.
+    pub fn short(short: Vec<Short>) -> Option<Self> {
+        Some(Notice::Short { first: *short.first()?, messages: short.len() })
+    }
+
     /// False for what is worth a line only with `-v`.
     fn needs_attention(&self) -> bool {
         !matches!(self, Notice::Relisted(_))
@@ -484,6 +524,14 @@ impl fmt::Display for Notice {
                 f,
                 "the server announces no readable size for {}; the size counts as unknown",
                 counted(*messages, "message")
+            ),
+            Notice::Short { first: Short { number, announced, octets: came }, messages } => write!(
+                f,
+                "{} delivered with less than half of the announced size (message {number}: {} of {}); the server may \
+                 have cut what it sent",
+                counted(*messages, "message"),
+                octets(*came),
+                octets(*announced)
             ),
             Notice::Repeated(messages) => write!(
                 f,

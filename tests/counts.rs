@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::sandbox::{Account, Sandbox, USER, left_out, mails, message, server};
 use crate::server::{Builder, Mail, Maildrop, ScriptServer};
@@ -52,7 +53,8 @@ fn a_few_messages_are_retrieved_in_one_flight_and_deleted_in_another() {
 fn lock_step_is_a_flight_for_each_command() {
     // CAPA once more behind the login, and STAT, UIDL and LIST one by one.
     assert_eq!(first_flights(server(mails(30)).without_pipelining(), true), 6 + 30 + 1);
-    assert_eq!(first_flights(server(mails(30)).without_pipelining(), false), 6 + 30 + 30 + 1);
+    // NOOP, whose reply shows that the last message is whole.
+    assert_eq!(first_flights(server(mails(30)).without_pipelining(), false), 6 + 30 + 1 + 30 + 1);
 }
 
 #[test]
@@ -208,9 +210,9 @@ fn a_message_for_an_mda_makes_one_file_and_waits_for_one_flush() {
     assert!((100..=110).contains(&flushes), "{flushes} flushes");
 }
 
-/// How often a run for thirty messages asks for quick acknowledgements.
+/// How often a run for five messages asks for quick acknowledgements. The server lets it wait for each of them.
 fn quick_acknowledgements(server: Builder) -> Option<usize> {
-    let server = server.start();
+    let server = server.pace(Duration::from_millis(200)).start();
     let calls = traced(&Sandbox::with(Account::on(server.port)))?;
     Some(calls.iter().filter(|call| call.name == "setsockopt" && call.text.contains("TCP_QUICKACK, [1]")).count())
 }
@@ -218,10 +220,10 @@ fn quick_acknowledgements(server: Builder) -> Option<usize> {
 #[test]
 #[cfg(target_os = "linux")]
 fn lock_step_acknowledges_before_each_wait_and_a_pipelined_session_never_does() {
-    let Some(in_lock_step) = quick_acknowledgements(server(mails(30)).without_pipelining()) else { return };
-    // The server may answer before the wait begins, though hardly every time.
-    assert!((1..=100).contains(&in_lock_step), "{in_lock_step} times");
-    assert_eq!(quick_acknowledgements(server(mails(30))), Some(0));
+    let Some(in_lock_step) = quick_acknowledgements(server(mails(5)).without_pipelining()) else { return };
+    // The greeting, CAPA and the login come before it is known; a wait that does not come to pass needs none.
+    assert!((1..=30).contains(&in_lock_step), "{in_lock_step} times");
+    assert_eq!(quick_acknowledgements(server(mails(5))), Some(0));
 }
 
 #[test]

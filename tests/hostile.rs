@@ -205,8 +205,9 @@ fn a_message_without_status_is_an_error_that_names_it() {
         let (_, server) = fetch_despite("RETR 1", reply, 76, &["RETR 1", "nothing was delivered"]);
         assert_eq!(server.count("DELE"), 0);
     }
-    let (sandbox, server) = fetch_despite("RETR 2", "Subject: x\r\n\r\n.", 76, &["RETR 2", "1 message delivered"]);
-    assert_eq!((sandbox.maildir().messages().len(), server.count("DELE")), (1, 0));
+    let (sandbox, server) = fetch_despite("RETR 2", "Subject: x\r\n\r\n.", 76, &["RETR 2", "message 1"]);
+    // The line may as well be the rest of message 1.
+    assert_eq!((sandbox.maildir().messages().len(), server.count("DELE")), (0, 0));
 }
 
 #[test]
@@ -231,7 +232,7 @@ fn a_reply_that_never_comes_deletes_nothing() {
 fn a_reply_that_nobody_asked_for_ends_the_session_before_anything_is_deleted() {
     let (sandbox, server) =
         fetch_despite("RETR 2", "+OK\r\nx\r\n.\r\n+OK\r\nSubject: another\r\n\r\n.", 76, &["nobody asked"]);
-    assert_eq!((sandbox.maildir().messages().len(), server.count("DELE")), (2, 0));
+    assert_eq!((sandbox.maildir().messages().len(), server.count("DELE")), (1, 0));
     fetch_despite("AUTH", "+OK\r\n+OK", 76, &["nobody asked"]);
     fetch_despite("CAPA", "+OK\r\nUIDL\r\nPIPELINING\r\n.\r\n+OK logged in", 76, &["nobody asked"]);
     fetch_despite("", "+OK ready\r\n+OK logged in", 76, &["nobody asked"]);

@@ -50,6 +50,9 @@ mod hostile;
 /// What may have happened to the ledger, traps in shared folders, several runs at once.
 mod state;
 
+/// Replies out of step: a message that ends early, and what must not be taken for one.
+mod in_step;
+
 /// A very large message in a small memory.
 mod memory;
 

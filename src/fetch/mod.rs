@@ -23,7 +23,7 @@ use crate::oauth;
 use crate::plan::{self, Plan, Policy};
 use crate::pop3::{self, Authorization, Credentials, Limits, Survey, Transaction};
 use crate::progress::{Bar, Progress};
-use crate::report::{Failure, Notice, Status, Summary};
+use crate::report::{Failure, Notice, Refused, Status, Summary};
 use crate::stop::Stop;
 
 use line::{Line, Tracer};
@@ -98,14 +98,21 @@ impl<'f> Fetch<'f> {
         let (survey, standings, plan) = self.survey(&mut transaction, &mut ledger)?;
         self.note_skipped(&plan);
         if self.run.dry_run {
-            self.summary.would_retrieve = plan.retrieve.len();
+            self.summary.would_retrieve = plan.retrieve.len() + plan.distrusted.len();
             self.summary.would_delete = plan.delete.len();
             return transaction.update(&[] as &[Committed]).map(drop).map_err(Failure::from);
         }
         let mut due = plan.delete;
-        if !plan.retrieve.is_empty() {
-            let deletes_nothing = due.is_empty() && self.account.keep != Keep::Never;
-            due.extend(self.transfer(&mut transaction, &mut ledger, plan.retrieve, deletes_nothing)?);
+        let mut wanted = plan.retrieve;
+        let deletes_nothing = due.is_empty() && self.account.keep != Keep::Never;
+        if deletes_nothing || (due.is_empty() && wanted.is_empty()) {
+            wanted.extend(plan.distrusted);
+        } else {
+            // They may end the session before anything is deleted.
+            self.summary.refused.extend(plan.distrusted.iter().map(Refused::distrusted));
+        }
+        if !wanted.is_empty() {
+            due.extend(self.transfer(&mut transaction, &mut ledger, wanted, deletes_nothing)?);
         }
         self.update(transaction, &mut ledger, due)?;
         self.settle(&mut ledger, &survey, &standings)
@@ -310,6 +317,13 @@ impl<'f> Fetch<'f> {
         self.summary.delivered += moved.delivered;
         self.summary.octets += moved.octets;
         self.summary.refused.extend(moved.refused);
+        if let Some(short) = Notice::short(moved.short) {
+            self.summary.notices.push(short);
+        }
+        if let Some(key) = moved.out_of_step.filter(|key| !key.unique_id.is_empty()) {
+            ledger.note(plan::OUT_OF_STEP, &key.unique_id, now())?;
+            ledger.sync()?;
+        }
         match moved.failure {
             Some(failure) => Err(failure),
             None if self.account.keep == Keep::Never => Ok(moved.committed),

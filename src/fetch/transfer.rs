@@ -15,7 +15,7 @@ use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Stage, Staged,
 use crate::ledger::{Committed, Key, Ledger};
 use crate::pop3::{Body, CopyError, Incoming, Transaction, Wanted, Window};
 use crate::progress::Bar;
-use crate::report::{Failure, Refused};
+use crate::report::{Failure, Refused, Short};
 use crate::text::{octets, printable};
 
 /// A batch is closed when it is this old, so that little is fetched again after a power cut on a slow line.
@@ -43,6 +43,10 @@ pub struct Moved {
     pub octets: u64,
     pub committed: Vec<Committed>,
     pub refused: Vec<Refused>,
+    /// Behind this message the session got out of step.
+    pub out_of_step: Option<Key>,
+    /// Messages much shorter than announced.
+    pub short: Vec<Short>,
     pub failure: Option<Failure>,
 }
 
@@ -74,32 +78,25 @@ impl Transfer<'_, '_> {
                 Ok(committing) => committing,
                 Err(error) => return Moved::failed(Failure::NoThread(error)),
             };
-            let mut refused = vec![];
-            let received = self.receive(sender, limit, &mut refused);
+            let batches = Batches { sender, limit, batch: vec![], octets: 0, began: Instant::now() };
+            let mut arrivals = Arrivals { batches, held: None, moved: Moved::default() };
+            let received = self.receive(&mut arrivals);
+            // The last batch goes out whatever ended the session.
+            arrivals.batches.close();
             let received = received.and_then(|()| self.keep_alive(&done));
             let committed = committing.join().expect("panics are caught");
             let mut moved = committed.unwrap_or_else(Moved::failed);
-            moved.refused.extend(refused);
+            moved.refused.extend(arrivals.moved.refused);
+            moved.out_of_step = arrivals.moved.out_of_step;
+            moved.short = arrivals.moved.short;
             // A committer that failed is why the reader could not go on, not the other way round.
             moved.failure = moved.failure.or(received.err());
             moved
         })
     }
 
-    /// Stages what arrives and hands it on in batches, the last of which goes out whatever ends the session.
-    fn receive(
-        &mut self,
-        sender: SyncSender<Batch>,
-        limit: BatchLimit,
-        refused: &mut Vec<Refused>,
-    ) -> Result<(), Failure> {
-        let mut batches = Batches { sender, limit, batch: vec![], octets: 0, began: Instant::now() };
-        let received = self.receive_into(&mut batches, refused);
-        batches.close();
-        received
-    }
-
-    fn receive_into(&mut self, batches: &mut Batches, refused: &mut Vec<Refused>) -> Result<(), Failure> {
+    /// Stages what arrives and hands it on in batches: each message as soon as the reply behind it is in step.
+    fn receive(&mut self, arrivals: &mut Arrivals) -> Result<(), Failure> {
         let wanted: Vec<Wanted> =
             self.wanted.iter().map(|key| Wanted { number: key.number, octets: key.octets.unwrap_or(0) }).collect();
         let mut retrieval = self.transaction.retrieve(&wanted, Window::default());
@@ -107,21 +104,39 @@ impl Transfer<'_, '_> {
             retrieval = retrieval.then_quit();
         }
         for key in std::mem::take(&mut self.wanted) {
-            match retrieval.receive()?.expect("there is a reply for each message that is wanted") {
+            let incoming = match retrieval.receive() {
+                Ok(incoming) => incoming.expect("there is a reply for each message that is wanted"),
+                Err(error) => {
+                    arrivals.end(retrieval.is_out_of_step());
+                    return Err(error.into());
+                }
+            };
+            if !arrivals.confirm() {
+                // The committer is gone, and says why.
+                return Ok(());
+            }
+            match incoming {
                 Incoming::Refused(refusal) => {
                     self.bar.message();
-                    refused.push(Refused::by_server(&key, &refusal.text));
+                    arrivals.moved.refused.push(Refused::by_server(&key, &refusal.text));
                 }
                 Incoming::Message(body) => {
-                    let staged = stage(&mut self.stager, self.bar, &key, body)?;
-                    if !batches.add(key, staged) {
-                        // The committer is gone, and says why.
-                        return Ok(());
-                    }
+                    let (staged, octets) = stage(&mut self.stager, self.bar, &key, body)?;
+                    arrivals.held = Some(Held { key, staged, octets });
                 }
             }
         }
-        Ok(())
+        let Err(error) = retrieval.receive() else {
+            arrivals.confirm();
+            return Ok(());
+        };
+        let is_out_of_step = retrieval.is_out_of_step();
+        let is_whole = arrivals.end(is_out_of_step);
+        match Failure::from(error) {
+            // Nothing depends on the server's farewell.
+            Failure::Session(_) if self.deletes_nothing && is_whole && !is_out_of_step => Ok(()),
+            failure => Err(failure),
+        }
     }
 
     /// While the committer still works, the server hears from us now and then.
@@ -133,18 +148,72 @@ impl Transfer<'_, '_> {
     }
 }
 
-/// Copies one message into staging.
-fn stage(stager: &mut Stager, bar: &Bar, key: &Key, body: Body<'_, Line<'_>>) -> Result<Staged, Failure> {
+/// Copies one message into staging, and tells how many octets it had on the line.
+fn stage(stager: &mut Stager, bar: &Bar, key: &Key, body: Body<'_, Line<'_>>) -> Result<(Staged, u64), Failure> {
     let environment = vec![("POPFETCH_UIDL".into(), OsString::from_vec(without_nul(&key.unique_id)))];
     let mut sink = Sink { stage: stager.stage(environment)?, bar };
-    body.copy_to(&mut sink).map_err(|error| match error {
+    let octets = body.copy_to(&mut sink).map_err(|error| match error {
         CopyError::Session(error) => Failure::from(error),
         CopyError::Sink(error) => {
             Failure::from(deliver::Error::from_stage(error).expect("a stage fails with delivery's own error"))
         }
     })?;
     bar.message();
-    Ok(sink.stage.finish()?)
+    Ok((sink.stage.finish()?, octets))
+}
+
+/// What has come, on its way to the committer.
+struct Arrivals {
+    batches: Batches,
+    held: Option<Held>,
+    moved: Moved,
+}
+
+/// A message that has come, before the reply behind it proves that this was all of it.
+struct Held {
+    key: Key,
+    staged: Staged,
+    octets: u64,
+}
+
+impl Held {
+    fn is_short(&self) -> bool {
+        self.key.octets.is_none_or(|announced| is_short(announced, self.octets))
+    }
+}
+
+/// Sizes in LIST are soft: servers count a line end as one octet or two, headers that they add or leave out, or
+/// estimate (Exchange). Less than half of it is no such matter.
+fn is_short(announced: u64, octets: u64) -> bool {
+    announced / 2 > octets && announced - octets > 1024
+}
+
+impl Arrivals {
+    /// Hands on the message that was held; false when the committer is gone.
+    fn confirm(&mut self) -> bool {
+        let Some(Held { key, staged, octets }) = self.held.take() else { return true };
+        if let Some(announced) = key.octets.filter(|announced| is_short(*announced, octets)) {
+            self.moved.short.push(Short { number: key.number, announced, octets });
+        }
+        self.batches.add(key, staged)
+    }
+
+    /// The session is over, and the reply behind the held message has not come. Where nothing came in its place, the
+    /// announced size tells whether the message is whole; if not, it is left for the next run. True: nothing is left.
+    fn end(&mut self, is_out_of_step: bool) -> bool {
+        match self.held.take() {
+            Some(held) if is_out_of_step => {
+                self.moved.refused.push(Refused::out_of_step(&held.key));
+                self.moved.out_of_step = Some(held.key);
+                false
+            }
+            Some(held) if held.is_short() => false,
+            held => {
+                self.held = held;
+                self.confirm()
+            }
+        }
+    }
 }
 
 /// An environment variable cannot hold a NUL.

@@ -132,6 +132,8 @@ pub struct Connection<T> {
     queued_commands: usize,
     /// Commands sent whose status line has not come.
     in_flight: usize,
+    /// Commands sent since the line was idle.
+    flight: usize,
     pub limits: Limits,
 }
 
@@ -145,6 +147,7 @@ impl<T: Transport> Connection<T> {
             queued: vec![],
             queued_commands: 0,
             in_flight: 0,
+            flight: 0,
             limits,
         }
     }
@@ -169,14 +172,16 @@ impl<T: Transport> Connection<T> {
         if self.queued.is_empty() {
             return Ok(());
         }
-        if self.in_flight == 0 && self.start < self.end {
-            return Err(Error::Unasked { awaited, line: self.unread_line() });
+        self.expect_silence(awaited)?;
+        if self.in_flight == 0 {
+            self.flight = 0;
         }
+        self.flight += self.queued_commands;
         self.in_flight += std::mem::take(&mut self.queued_commands);
         self.io.expect(Expected::Reply);
         let written = self.io.write_all(&self.queued).and_then(|()| self.io.flush());
         self.queued.clear();
-        written.map_err(|source| broken(awaited, source))
+        written.map_err(|source| self.broken(awaited, source))
     }
 
     /// Sends one command and returns the text behind its `+OK`, or the refusal.
@@ -241,6 +246,21 @@ impl<T: Transport> Connection<T> {
         debug_assert!(self.start <= self.end);
     }
 
+    /// Fails when octets are there though every command has its reply.
+    pub fn expect_silence(&self, awaited: Awaited) -> Result<(), Error> {
+        if self.in_flight > 0 || self.start == self.end {
+            return Ok(());
+        }
+        Err(Error::Unasked { awaited, line: self.unread_line() })
+    }
+
+    /// True when octets have come that cannot become a status line.
+    pub fn has_nonsense(&self) -> bool {
+        let unread = &self.buffer[self.start..self.end];
+        let begins = |indicator: &[u8]| unread.iter().zip(indicator).all(|(octet, expected)| octet == expected);
+        !begins(b"+OK") && !begins(b"-ERR")
+    }
+
     /// For an error: the line that comes next, as far as it is there.
     fn unread_line(&self) -> Vec<u8> {
         let unread = &self.buffer[self.start..self.end];
@@ -295,7 +315,20 @@ impl<T: Transport> Connection<T> {
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted && error.get_ref().is_none() => {}
-                Err(source) => return Err(broken(awaited, source)),
+                Err(source) => return Err(self.broken(awaited, source)),
+            }
+        }
+    }
+
+    /// A reset is how some systems say that the other side is gone.
+    fn broken(&self, awaited: Awaited, source: io::Error) -> Error {
+        match source.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+                Error::Closed { awaited }
+            }
+            _ => {
+                let is_ahead = matches!(awaited, Awaited::Reply(_)) && self.in_flight + 1 < self.flight;
+                Error::Io { awaited, source, is_ahead }
             }
         }
     }
@@ -321,14 +354,4 @@ impl Refused {
 
 pub fn kept(text: &[u8]) -> Vec<u8> {
     text[..text.len().min(KEPT)].to_vec()
-}
-
-/// A reset is how some systems say that the other side is gone.
-fn broken(awaited: Awaited, source: io::Error) -> Error {
-    match source.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
-            Error::Closed { awaited }
-        }
-        _ => Error::Io { awaited, source },
-    }
 }

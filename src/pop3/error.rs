@@ -20,6 +20,8 @@ pub enum Error {
         awaited: Awaited,
         /// What happened.
         source: io::Error,
+        /// The command was sent ahead, and others of its flight were answered.
+        is_ahead: bool,
     },
     /// The server closed the connection.
     Closed {
@@ -123,6 +125,16 @@ impl Error {
         }
     }
 
+    /// True when something came that cannot be the reply that was due.
+    pub fn is_out_of_step(&self) -> bool {
+        match self {
+            Error::Malformed { .. } | Error::TooMuch { .. } => true,
+            // A farewell to a client that was idle is a status line, too.
+            Error::Unasked { line, .. } => !line.starts_with(b"-ERR"),
+            _ => false,
+        }
+    }
+
     /// The way to log in that was refused.
     pub fn refused_method(&self) -> Option<Method> {
         match self {
@@ -162,7 +174,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io { awaited, source } => write!(f, "waiting for {awaited}: {source}"),
+            Error::Io { awaited, source, .. } => write!(f, "waiting for {awaited}: {source}"),
             Error::Closed { awaited } => write!(f, "the server closed the connection instead of sending {awaited}"),
             Error::Unwelcome { text, .. } => write!(f, "the server turned us away: {}", words(text)),
             Error::LoginRefused { .. } => write!(f, "the server refused the login: {}", self.words()),

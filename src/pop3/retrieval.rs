@@ -2,10 +2,14 @@
 //!
 //! With PIPELINING, commands are refilled in one write whenever half of the window is used up; without, the same
 //! code runs with a window of one.
+//!
+//! A message is whole only when the reply behind it is in step: a server that forgets to stuff a dot ends a message
+//! early (Twisted where it is octet 16,384 of the message, pop3-n3 every one), and its rest then stands in the
+//! place of a status line. Behind the last message that reply is the one to NOOP or QUIT, sent in the same flight.
 
 use std::io::{self, Write};
 
-use super::command::Command;
+use super::command::{Command, Verb};
 use super::connection::{Awaited, Expected, Trace, Transport};
 use super::error::Error;
 use super::transaction::Transaction;
@@ -61,6 +65,10 @@ pub struct Retrieval<'s, T> {
     answered: usize,
     octets_in_flight: u64,
     quit_follows: bool,
+    /// A message has come, and the reply behind it not yet.
+    is_unconfirmed: bool,
+    noop_is_sent: bool,
+    is_out_of_step: bool,
     decoded: Vec<u8>,
 }
 
@@ -82,30 +90,85 @@ impl<'s, T: Transport> Retrieval<'s, T> {
             answered: 0,
             octets_in_flight: 0,
             quit_follows: false,
+            is_unconfirmed: false,
+            noop_is_sent: false,
+            is_out_of_step: false,
             decoded: vec![],
         }
     }
 
-    /// Sends QUIT in the flight of the last RETR, which saves a round trip. For sessions that delete nothing only.
+    /// Sends QUIT, in place of NOOP, behind the last RETR. For sessions that delete nothing only.
     pub fn then_quit(mut self) -> Self {
-        self.quit_follows = self.window != Window::LOCK_STEP;
+        self.quit_follows = true;
         self
     }
 
-    /// The next message, or `None` after the last. The [`Body`] before must have been copied to its end; otherwise
-    /// the session is out of step and must be dropped.
+    /// The next message, or `None` after the last. Whatever is returned but an error proves that the message before is
+    /// whole. The [`Body`] before must have been copied to its end; otherwise the session is out of step and must be
+    /// dropped.
     pub fn receive(&mut self) -> Result<Option<Incoming<'_, T>>, Error> {
-        let Some(&Wanted { number, octets }) = self.wanted.get(self.answered) else { return Ok(None) };
+        let Some(&Wanted { number, octets }) = self.wanted.get(self.answered) else {
+            return self.confirm().map(|()| None);
+        };
         let verb = Command::Retr(number).verb();
         self.refill();
-        self.transaction.connection.flush(Awaited::Reply(verb))?;
         self.answered += 1;
         // Announced sizes may be absurd, and their sum was capped when it was taken.
         self.octets_in_flight = self.octets_in_flight.saturating_sub(octets);
-        if let Err(refused) = self.transaction.connection.reply(verb)? {
-            return Ok(Some(Incoming::Refused(Refusal { number, text: refused.text })));
+        let refused = self.reply(verb)?;
+        self.is_unconfirmed = refused.is_none();
+        if let Some(text) = refused {
+            return Ok(Some(Incoming::Refused(Refusal { number, text })));
         }
         Ok(Some(Incoming::Message(Body { number, transaction: self.transaction, decoded: &mut self.decoded })))
+    }
+
+    /// After an error: true when octets came where a status line was due. Then the message before may have been cut
+    /// short. False when nothing came.
+    pub fn is_out_of_step(&self) -> bool {
+        self.is_out_of_step
+    }
+
+    /// Waits for the reply behind the last message, if there was one.
+    fn confirm(&mut self) -> Result<(), Error> {
+        if self.quit_follows && self.is_unconfirmed {
+            if !self.transaction.quit_is_sent {
+                self.transaction.queue_quit();
+            }
+            self.transaction.quit_is_answered = true;
+            self.is_unconfirmed = false;
+            return self.reply(Command::Quit.verb()).map(drop);
+        }
+        if self.noop_is_sent || self.is_unconfirmed {
+            self.queue_noop();
+            self.reply(Command::Noop.verb())?;
+            let silence = self.transaction.connection.expect_silence(Awaited::Reply(Command::Noop.verb()));
+            self.is_out_of_step = silence.is_err();
+            self.noop_is_sent = false;
+            self.is_unconfirmed = false;
+            return silence;
+        }
+        Ok(())
+    }
+
+    fn queue_noop(&mut self) {
+        if !self.noop_is_sent {
+            self.transaction.connection.queue(Command::Noop);
+            self.noop_is_sent = true;
+        }
+    }
+
+    /// Waits for a status line; the server's words when it refuses.
+    fn reply(&mut self, verb: Verb) -> Result<Option<Vec<u8>>, Error> {
+        let connection = &mut self.transaction.connection;
+        let replied = match connection.flush(Awaited::Reply(verb)) {
+            Ok(()) => connection.reply(verb).map(|reply| reply.err().map(|refused| refused.text)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &replied {
+            self.is_out_of_step = error.is_out_of_step() || connection.has_nonsense();
+        }
+        replied
     }
 
     /// Queues RETRs up to the window once half of it is used: few writes, and the server never runs dry.
@@ -127,7 +190,12 @@ impl<'s, T: Transport> Retrieval<'s, T> {
             self.octets_in_flight = self.octets_in_flight.saturating_add(next.octets);
             self.asked += 1;
         }
-        if self.quit_follows && !self.transaction.quit_is_sent {
+        if self.window == Window::LOCK_STEP {
+            return;
+        }
+        if !self.quit_follows {
+            self.queue_noop();
+        } else if !self.transaction.quit_is_sent {
             self.transaction.queue_quit();
         }
     }
@@ -158,19 +226,20 @@ impl<T: Transport> Body<'_, T> {
         self.number
     }
 
-    /// Copies the message to `sink`, dot-stuffing undone and CRLF made LF, and returns its octets as copied. A small
-    /// message is one write.
+    /// Copies the message to `sink`, dot-stuffing undone and CRLF made LF, and returns how many octets it has on the
+    /// line: what LIST announces (RFC 1939 §11), and a dot more for each that was stuffed. A small message is one write.
     pub fn copy_to(self, sink: &mut impl Write) -> Result<u64, CopyError> {
         let awaited = Awaited::Lines(Command::Retr(self.number).verb());
         let connection = &mut self.transaction.connection;
         connection.io().expect(Expected::Body);
         let mut unstuffer = Unstuffer::default();
-        let mut octets = 0;
+        let (mut octets, mut on_the_line) = (0, 0);
         self.decoded.clear();
         while !unstuffer.is_ended() {
             let wire = connection.received(awaited).map_err(CopyError::Session)?;
             let used = unstuffer.feed(wire, self.decoded);
             connection.consume(used);
+            on_the_line += used as u64;
             if self.decoded.len() >= PIECE {
                 sink.write_all(self.decoded).map_err(CopyError::Sink)?;
                 octets += self.decoded.len() as u64;
@@ -182,6 +251,7 @@ impl<T: Transport> Body<'_, T> {
         }
         octets += self.decoded.len() as u64;
         connection.io().trace(Trace::Message(octets));
-        Ok(octets)
+        // The final dot and its CRLF are no part of the message.
+        Ok(on_the_line.saturating_sub(3))
     }
 }

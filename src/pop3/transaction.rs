@@ -13,6 +13,7 @@ pub struct Transaction<T> {
     pub(super) connection: Connection<T>,
     capabilities: Capabilities,
     pub(super) quit_is_sent: bool,
+    pub(super) quit_is_answered: bool,
 }
 
 /// What the maildrop holds, and what the server says of it in sum.
@@ -38,10 +39,17 @@ impl<T: Transport> Transaction<T> {
             Some(known) if known.uidl && known.pipelining => known,
             _ => Capabilities::ask(&mut connection)?,
         };
-        if !capabilities.pipelining {
-            connection.io().lock_step();
+        let mut transaction = Transaction { connection, capabilities, quit_is_sent: false, quit_is_answered: false };
+        if !transaction.capabilities.pipelining {
+            transaction.keep_in_step();
         }
-        Ok(Transaction { connection, capabilities, quit_is_sent: false })
+        Ok(transaction)
+    }
+
+    /// From here on each command waits for the reply before it, whatever the server announces.
+    pub fn keep_in_step(&mut self) {
+        self.capabilities.pipelining = false;
+        self.connection.io().lock_step();
     }
 
     /// What the server announced last.
@@ -152,6 +160,9 @@ impl<T: Transport> Transaction<T> {
     }
 
     fn quit(mut self) -> Result<(), Error> {
+        if self.quit_is_answered {
+            return Ok(());
+        }
         let verb = Command::Quit.verb();
         if !self.quit_is_sent {
             self.queue_quit();

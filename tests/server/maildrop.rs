@@ -110,6 +110,7 @@ struct State {
     heard: Vec<Heard>,
     traffic: Vec<Traffic>,
     complaints: Vec<String>,
+    forgets_dots: bool,
 }
 
 struct User {
@@ -282,6 +283,11 @@ impl Maildrop {
     /// New mail.
     pub fn arrive(&self, user: &str, mail: Mail) {
         self.with_user(user, |user| user.maildrop.push(Arc::new(mail)));
+    }
+
+    /// From now on a line of a dot in a message is not stuffed (RFC 1939 §3), and so ends it early.
+    pub fn forget_dots(&self, forgets: bool) {
+        self.shared.state().forgets_dots = forgets;
     }
 
     /// Another client holds the maildrop until the server ends.
@@ -625,12 +631,17 @@ impl Session {
         }
         let mail = self.maildrop[position].clone();
         self.say(&format!("+OK {} octets", mail.announced()))?;
+        let forgets_dots = self.shared.state().forgets_dots;
         let mut body_lines_left = None;
         for line in lines(&mail.octets) {
             if body_lines_left == Some(0) {
                 break;
             }
-            self.send_stuffed(line)?;
+            if forgets_dots && line == b"." {
+                self.send(&[line, b"\r\n"].concat())?;
+            } else {
+                self.send_stuffed(line)?;
+            }
             body_lines_left = match body_lines_left {
                 None if line.is_empty() => body_lines,
                 left => left.map(|left| left - 1),

@@ -1,0 +1,206 @@
+//! A message is committed when the reply behind it is in step.
+//!
+//! A server that forgets to stuff a dot ends its message early; the rest stands where a status line is due. Such a
+//! message is never delivered and never deleted, whatever is set, and it keeps no other one back.
+
+use crate::sandbox::{
+    Account, Destination, Sandbox, USER, all_at_home, at_home, mails, message, names, server, wait_until,
+};
+use crate::server::{Fault, Mail, Maildrop, Misdeed, Moment, ScriptServer};
+
+/// Text behind a line that is only a dot, each of which could follow.
+const RESTS: [&str; 7] = ["rest\r\n", "", "\r\n", "+\r\n", "+ok\r\n", ".\r\n", "- ERR\r\n"];
+
+fn dotted(rest: &str) -> Mail {
+    Mail::new("dotted", format!("Subject: dotted\r\n\r\nbefore\r\n.\r\n{rest}"))
+}
+
+/// Four messages, the one at `position` with a line of a dot.
+fn with_dotted(position: usize, rest: &str) -> Vec<Mail> {
+    let mut mails = mails(4);
+    mails[position] = dotted(rest);
+    mails
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    position: usize,
+    rest: &'static str,
+    keep: bool,
+    pipelining: bool,
+    destination: Destination,
+}
+
+impl Case {
+    fn start(self) -> (Maildrop, Sandbox) {
+        let builder = server(with_dotted(self.position, self.rest));
+        let server = if self.pipelining { builder } else { builder.without_pipelining() }.start();
+        server.forget_dots(true);
+        let sandbox = Sandbox::new();
+        let deliver = self.destination.deliver(&sandbox);
+        sandbox.config(&Account::on(server.port).set("keep", self.keep).set("deliver", deliver).to_string());
+        (server, sandbox)
+    }
+
+    /// Runs until only the dotted one is left, then mends the server.
+    fn holds(self) {
+        let (server, sandbox) = self.start();
+        let all = with_dotted(self.position, self.rest);
+        let others: Vec<_> = all.iter().filter(|mail| mail.unique_id != "dotted").cloned().collect();
+        for nth in 1..=4 {
+            let run = sandbox.popfetch(["-q", "--json"]).exits(76).says(&["(`dotted`) stays on the server"]);
+            assert!(run.stdout.contains("\"unique_id\": \"dotted\""), "{self:?}: {run:#?}");
+            let arrived = self.destination.messages(&sandbox);
+            assert!(
+                !arrived.iter().any(|octets| octets.windows(6).any(|part| part == b"dotted")),
+                "{self:?}, run {nth}"
+            );
+            assert!(server.unique_ids(USER).contains(&"dotted".to_string()), "{self:?}, run {nth}");
+            wait_until(|| server.is_idle());
+        }
+        assert_eq!(self.destination.messages(&sandbox), all_at_home(&others), "{self:?}: the others come home");
+        assert_eq!(server.unique_ids(USER).len(), if self.keep { 4 } else { 1 }, "{self:?}");
+        server.forget_dots(false);
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!(self.destination.messages(&sandbox), all_at_home(&all), "{self:?}: whole, and once");
+        assert_eq!(server.unique_ids(USER).len(), if self.keep { 4 } else { 0 }, "{self:?}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!(self.destination.messages(&sandbox), all_at_home(&all), "{self:?}: once");
+        assert_eq!(
+            (sandbox.maildir().litter(), names(&sandbox.state()).iter().filter(|name| name.contains("spool")).count()),
+            (vec![], 0),
+            "{self:?}"
+        );
+    }
+}
+
+fn everywhere(destination: Destination, rests: &[&'static str]) {
+    for position in [0, 2, 3] {
+        for (keep, pipelining) in [(true, true), (true, false), (false, true), (false, false)] {
+            for rest in rests {
+                Case { position, rest, keep, pipelining, destination }.holds();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_that_ends_early_is_not_delivered_nor_deleted_and_keeps_no_other_back() {
+    everywhere(Destination::Maildir, &RESTS[..1]);
+}
+
+#[test]
+fn whatever_follows_a_message_that_ends_early_shows() {
+    for rest in &RESTS[1..] {
+        for (keep, pipelining) in [(true, true), (false, false)] {
+            Case { position: 3, rest, keep, pipelining, destination: Destination::Maildir }.holds();
+        }
+    }
+    let long: &'static str = Box::leak(("x".repeat(20_000) + "\r\n").into_boxed_str());
+    Case { position: 1, rest: long, keep: false, pipelining: true, destination: Destination::Maildir }.holds();
+}
+
+#[test]
+fn a_message_that_ends_early_is_not_given_to_an_mbox_or_an_mda() {
+    for destination in [Destination::Mbox, Destination::Mda] {
+        for (keep, pipelining) in [(true, false), (false, true)] {
+            Case { position: 2, rest: "rest\r\n", keep, pipelining, destination }.holds();
+        }
+    }
+}
+
+#[test]
+fn two_messages_that_end_early_keep_no_other_back() {
+    let mut all = mails(5);
+    all[1] = Mail::new("first", "a\r\n.\r\nb\r\n");
+    all[3] = Mail::new("second", "c\r\n.\r\nd\r\n");
+    let server = server(all.clone()).start();
+    server.forget_dots(true);
+    let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
+    for _ in 0..6 {
+        sandbox.popfetch(["-q"]).exits(76);
+        wait_until(|| server.is_idle());
+    }
+    assert_eq!(server.unique_ids(USER), ["first", "second"]);
+    assert_eq!(sandbox.maildir().messages().len(), 3);
+    server.forget_dots(false);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(sandbox.maildir().messages(), all_at_home(&all));
+}
+
+#[test]
+fn max_messages_counts_one_that_ended_early_last() {
+    let server = server(with_dotted(0, "rest\r\n")).start();
+    server.forget_dots(true);
+    let sandbox = Sandbox::with(Account::on(server.port).set("max_messages", 1));
+    sandbox.popfetch(["-q"]).exits(76);
+    wait_until(|| server.is_idle());
+    for _ in 2..=4 {
+        sandbox.popfetch(["-q"]).exits(0);
+    }
+    assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(4)[1..]));
+    sandbox.popfetch(["-q"]).exits(76);
+}
+
+#[test]
+fn without_unique_ids_a_message_that_ends_early_stays_as_well() {
+    let server =
+        server(with_dotted(3, "rest\r\n")).capabilities(&["PIPELINING", "USER"]).answer("UIDL", "-ERR what?").start();
+    server.forget_dots(true);
+    let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
+    sandbox.popfetch(["-q"]).exits(76).says(&["message 4"]);
+    assert_eq!((sandbox.maildir().messages(), server.unique_ids(USER).len()), (all_at_home(&mails(3)), 4));
+}
+
+#[test]
+fn a_rest_without_a_line_end_shows_as_well() {
+    for end in ["!close", "!stall"] {
+        let script = format!(
+            "S: +OK\nC: CAPA\nS: -ERR\nC: *\nS: +OK\nC: *\nS: +OK\nC: CAPA\nS: -ERR\nC: STAT\nS: +OK 1 9\nC: UIDL\nS: +OK\n\
+             S: 1 a\nS: .\nC: LIST\nS: +OK\nS: 1 9\nS: .\nC: RETR 1\nS: +OK\nS: a message\nS: .\n!raw \"rest\"\n{end}"
+        );
+        let server = ScriptServer::tcp(&script);
+        let sandbox = Sandbox::with(Account::on(server.port).set("timeout", 1));
+        sandbox.popfetch(["-q"]).says(&["message 1 (`a`) stays on the server"]);
+        assert_eq!(sandbox.maildir().messages().len(), 0, "{end}");
+    }
+}
+
+// What is not out of step
+
+#[test]
+fn a_line_that_closes_behind_a_whole_message_has_delivered_it() {
+    // CAPA, login, STAT, UIDL, LIST, then the message: the line closes in place of the reply to QUIT.
+    let mails = mails(1);
+    for (announced, delivered) in [(None, 1), (Some(10), 1), (Some(10_000), 0)] {
+        let mut mail = mails[0].clone();
+        mail.announced = announced;
+        let sound = server([mail.clone()]).start();
+        Sandbox::with(Account::on(sound.port)).popfetch(["-q"]);
+        let lines = sound.traffic(1).lines_sent;
+        let fault = Fault { moment: Moment::LinesSent(lines - 1), misdeed: Misdeed::HangUp };
+        let server = server([mail]).faults([fault]).start();
+        let sandbox = Sandbox::with(Account::on(server.port));
+        sandbox.popfetch(["-q"]).exits(if delivered == 1 { 0 } else { 75 });
+        assert_eq!(sandbox.maildir().messages().len(), delivered, "{announced:?}");
+        wait_until(|| server.is_idle());
+        sandbox.popfetch(["-q"]).exits(0);
+        assert_eq!(sandbox.maildir().messages(), all_at_home(&mails), "{announced:?}");
+    }
+}
+
+#[test]
+fn a_message_much_shorter_than_announced_is_delivered_with_a_notice() {
+    let octets = message(1).len() as u64;
+    for (announced, is_told) in [(octets * 2, false), (octets + 1500, true), (1 << 40, true), (octets - 1, false)] {
+        let mut mail = mails(1).remove(0);
+        mail.announced = Some(announced);
+        let expected = at_home(&mail.octets);
+        let server = server([mail]).start();
+        let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
+        let run = sandbox.popfetch(["-q", "--json"]).exits(0);
+        assert_eq!(run.stderr.contains("less than half of the announced size (message 1: "), is_told, "{run:#?}");
+        assert_eq!(run.stdout.contains("less than half"), is_told, "{run:#?}");
+        assert_eq!((sandbox.maildir().messages(), server.unique_ids(USER).len()), (vec![expected], 0));
+    }
+}
