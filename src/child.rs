@@ -1,16 +1,24 @@
-//! The end of a program that popfetch started and does not want any longer.
+//! Programs that popfetch runs: how they are started, and their end when nobody wants them any longer.
 //!
 //! A program may have become another user (setuid, `sudo`), whom we may not kill, and one that waits for a dead disk
 //! does not die at once. So nobody is waited for without a limit.
 
-use std::process::{Child, ExitStatus};
+use std::io;
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::limits;
 
 /// How long a program that was killed is waited for.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Starts the program, with the limits of whoever started us.
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    command.spawn().inspect(limits::give_back)
+}
 
 /// Kills the program and collects it; does nothing to one that was collected already. `None` when it goes on running.
 pub(crate) fn kill(child: &mut Child) -> Option<ExitStatus> {
@@ -32,7 +40,6 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
 
     #[test]
     fn a_program_is_killed_and_collected_once() {

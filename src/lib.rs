@@ -6,11 +6,13 @@
 //! * [`cli`]: what the user may type. `lib.rs` itself: one run, from arguments to exit status.
 //! * [`fetch`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; signing in; what is said about it.
 //! * [`config`], [`net`], [`oauth`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
-//! * [`account`], [`exposure`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know; `child`: how programs are ended.
+//! * [`account`], [`exposure`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know; `child`, `limits`:
+//!   programs, and the limits of this one.
 
 pub mod account;
 pub(crate) mod child;
 pub mod exposure;
+pub(crate) mod limits;
 pub mod maildrop;
 pub mod stop;
 pub mod text;
@@ -132,6 +134,7 @@ fn side_by_side(accounts: &[Account], run: &Run<'_>, jobs: u16, finished: impl F
         finished(&summary);
         return vec![summary];
     }
+    let jobs = limits::room_for(accounts.len().min(usize::from(jobs)));
     let next = AtomicUsize::new(0);
     let (sender, done) = mpsc::channel();
     thread::scope(|scope| {
@@ -141,7 +144,7 @@ fn side_by_side(accounts: &[Account], run: &Run<'_>, jobs: u16, finished: impl F
                 let _ = sender.send((position, fetch::fetch(account, run)));
             }
         };
-        let jobs = (0..accounts.len().min(usize::from(jobs))).map_while(|_| {
+        let jobs = (0..jobs).map_while(|_| {
             let sender = sender.clone();
             thread::Builder::new().spawn_scoped(scope, move || job(sender)).ok()
         });

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::limits;
+
 /// Why a batch, and with it the account, cannot go on. Nothing that was on its way is lost: what is not
 /// recorded as delivered stays on the server, or is found by [`super::recover`].
 #[derive(Debug)]
@@ -88,8 +90,9 @@ impl Error {
     /// Which exit status it deserves.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => ErrorKind::CannotCreate,
             Error::Mda { .. } if self.is_transient() => ErrorKind::Busy,
+            Error::CannotCreate { .. } | Error::Io { .. } if self.is_transient() => ErrorKind::Busy,
+            Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => ErrorKind::CannotCreate,
             Error::Mda { .. } => ErrorKind::CannotCreate,
             Error::Io { .. } => ErrorKind::Io,
             Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } => ErrorKind::Busy,
@@ -100,11 +103,15 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } => true,
+            Error::CannotCreate { source, .. } | Error::Io { source, .. } => limits::is_exhausted(source),
             // No process to spare, or the program is being replaced at this moment.
-            Error::Mda { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory | io::ErrorKind::ExecutableFileBusy
-            ),
+            Error::Mda { source, .. } => {
+                limits::is_exhausted(source)
+                    || matches!(
+                        source.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory | io::ErrorKind::ExecutableFileBusy
+                    )
+            }
             _ => false,
         }
     }

@@ -184,7 +184,8 @@ impl Publisher {
         let safe = in_safe_characters(&sender);
         // A name or value with a NUL cannot be passed on, and a unique-id may hold any octet.
         let can_pass = |(name, value): &(OsString, OsString)| !has_nul(name) && !has_nul(value);
-        Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(self.words[1..].iter().map(|word| expanded(word, &safe)))
             .env("SENDER", &sender)
             .env("RECIPIENT", &self.context.recipient)
@@ -194,8 +195,8 @@ impl Publisher {
             .stdout(Stdio::null())
             .stderr(complaints.try_clone()?)
             // Its own group: Ctrl-C on the terminal is for us, and killing it reaches its children, too.
-            .process_group(0)
-            .spawn()
+            .process_group(0);
+        child::spawn(&mut command)
     }
 }
 

@@ -262,8 +262,8 @@ impl Publisher {
             // Its barriers cost what there is to write, which is better done while more arrives.
             PublisherOf::Mbox(_) => GROUP,
             // A crash repeats what an MDA took without a record, so that is never more than one message. Each one that
-            // waits is an open file.
-            PublisherOf::Mda(_) => BatchLimit { messages: 1, ahead: 64, ..GROUP },
+            // waits is an open file, of which an account may have some thirty (`limits.rs`).
+            PublisherOf::Mda(_) => BatchLimit { messages: 1, ahead: 24, ..GROUP },
         }
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::limits;
+
 /// A ledger that cannot be used, or no longer. Nothing is fetched or deleted without one.
 #[derive(Debug)]
 pub enum Error {
@@ -56,7 +58,11 @@ pub enum Error {
 impl Error {
     /// True when trying again later may help without anyone doing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Error::Held { .. })
+        match self {
+            Error::Held { .. } => true,
+            Error::Io { source, .. } => limits::is_exhausted(source),
+            _ => false,
+        }
     }
 
     /// True when the state itself is what is wrong.

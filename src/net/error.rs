@@ -60,6 +60,8 @@ pub enum Error {
         program: String,
         /// Why not, in the system's words.
         reason: String,
+        /// True when it may start later.
+        may_pass: bool,
     },
     /// The command that is the line has ended it.
     Tunnel {
@@ -243,6 +245,7 @@ impl Error {
             Error::LocalSocket { errno, .. } if may_pass(*errno) => Kind::Temporary,
             Error::LocalSocket { .. } => Kind::Io,
             Error::CaFile { .. } | Error::ClientIdentity { .. } => Kind::Configuration,
+            Error::TunnelStart { may_pass: true, .. } => Kind::Temporary,
             Error::TunnelStart { .. } | Error::Family { .. } => Kind::Configuration,
         }
     }
@@ -322,7 +325,7 @@ impl fmt::Display for ProxyFailure {
 }
 
 /// Refused, unreachable, dropped: states of the network or of the server's machine, not of the configuration.
-fn may_pass(errno: Errno) -> bool {
+pub(super) fn may_pass(errno: Errno) -> bool {
     matches!(
         errno,
         Errno::CONNREFUSED
@@ -337,6 +340,12 @@ fn may_pass(errno: Errno) -> bool {
             | Errno::NETRESET
             // No route from here in this family, for the moment.
             | Errno::ADDRNOTAVAIL
+            // This machine's own needs.
+            | Errno::MFILE
+            | Errno::NFILE
+            | Errno::AGAIN
+            | Errno::NOMEM
+            | Errno::NOBUFS
     )
 }
 
@@ -356,7 +365,7 @@ impl fmt::Display for Error {
                 write!(f, "`{host}` has no {family} address, as `source_address` `{source}` needs")
             }
             Error::Proxy { proxy, failure } => write!(f, "no connection through the proxy `{proxy}`: {failure}"),
-            Error::TunnelStart { program, reason } => write!(f, "cannot run the tunnel `{program}`: {reason}"),
+            Error::TunnelStart { program, reason, .. } => write!(f, "cannot run the tunnel `{program}`: {reason}"),
             Error::Tunnel { program, ending, said } if said.is_empty() => write!(f, "the tunnel `{program}` {ending}"),
             Error::Tunnel { program, ending, said } => write!(f, "the tunnel `{program}` {ending}; it said: {said}"),
             Error::LocalSocket { path, errno } => {

@@ -4,9 +4,10 @@
 //! connection. Its standard error is listened to for the message of its failure. Closing the connection asks it to
 //! end; soon after that it is killed, where it can be.
 
-use super::error::{Error, reason};
+use super::error::{Error, may_pass, reason};
 use crate::{child, text};
-use std::io::Read;
+use rustix::io::Errno;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -37,18 +38,19 @@ impl Tunnel {
     /// Starts the program; the connection does not block.
     pub(super) fn open(words: &[String]) -> Result<(OwnedFd, Self), Error> {
         let (program, arguments) = words.split_first().expect("the configuration has no empty command");
-        let cannot =
-            |failure| Error::TunnelStart { program: text::printable(program.as_bytes()), reason: reason(&failure) };
+        let cannot = |failure: io::Error| Error::TunnelStart {
+            program: text::printable(program.as_bytes()),
+            reason: reason(&failure),
+            may_pass: Errno::from_io_error(&failure).is_some_and(may_pass),
+        };
         let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
         ours.set_nonblocking(true).map_err(cannot)?;
         let stdin = OwnedFd::from(theirs.try_clone().map_err(cannot)?);
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(stdin)
-            .stdout(OwnedFd::from(theirs))
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(cannot)?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(stdin).stdout(OwnedFd::from(theirs)).stderr(Stdio::piped());
+        let mut child = child::spawn(&mut command).map_err(cannot)?;
+        // Its end of the line must not stay open with us.
+        drop(command);
         let complaint = Arc::default();
         let listener = child.stderr.take().and_then(|stderr| listen(stderr, Arc::clone(&complaint)));
         let program = text::printable(program.as_bytes());

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::exposure::Exposure;
+use crate::limits;
 use crate::text::printable;
 
 /// Why there is no token.
@@ -132,6 +133,7 @@ impl Error {
             Error::ConsentGone { .. } | Error::NotSignedIn | Error::OtherClient => Kind::Consent,
             Error::NoRefreshToken | Error::Exposed { .. } => Kind::Configuration,
             Error::Damaged(_) => Kind::BadState,
+            Error::Io { source, .. } if limits::is_exhausted(source) => Kind::Temporary,
             Error::Listen(_) | Error::Io { .. } => Kind::Io,
             Error::Stopped(signal) => Kind::Stopped(*signal),
         }

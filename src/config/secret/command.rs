@@ -66,7 +66,7 @@ impl Drop for Running<'_> {
 impl<'w> Running<'w> {
     fn start(words: &'w [String], kind: SecretKind, limit: Option<Duration>) -> Result<Self, SecretError> {
         let (program, arguments) = words.split_first().expect("the configuration has no empty command");
-        let spawned = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
+        let spawned = child::spawn(Command::new(program).args(arguments).stdout(Stdio::piped()));
         let mut child = spawned.map_err(|source| SecretError::Start { kind, program: program.clone(), source })?;
         let stdout = child.stdout.take().expect("standard output is a pipe");
         Ok(Running { child, stdout, program, kind, began: Instant::now(), limit })

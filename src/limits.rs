@@ -1,0 +1,76 @@
+//! Limits of the process (getrlimit(2)): what a run needs is taken, and given back to the programs that it starts.
+
+use std::io;
+#[cfg(not(target_os = "linux"))]
+use std::process::Child;
+
+use rustix::io::Errno;
+
+/// Descriptors that one account has open at most: thirty messages that wait, and its line, ledger, lock, spool, folders,
+/// pipes and programs.
+const OF_AN_ACCOUNT: u64 = 64;
+
+/// Descriptors of the whole process: standard streams, signals, and what libraries open now and then.
+const OF_ALL: u64 = 32;
+
+/// For how many accounts side by side, of so many that are wished, there are descriptors; one at least. The soft limit
+/// is raised to what they need, as far as the hard one lets it.
+pub(crate) fn room_for(accounts: usize) -> usize {
+    let needed = (accounts as u64).saturating_mul(OF_AN_ACCOUNT).saturating_add(OF_ALL);
+    let room = descriptors(needed).saturating_sub(OF_ALL) / OF_AN_ACCOUNT;
+    usize::try_from(room).unwrap_or(usize::MAX).clamp(1, accounts.max(1))
+}
+
+/// True when something failed for want of descriptors, in this process or in all of the system: others close theirs.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
+    let number = error.raw_os_error().or_else(|| inner?.raw_os_error());
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| number == Some(errno.raw_os_error()))
+}
+
+#[cfg(target_os = "linux")]
+use linux::descriptors;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::give_back;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::process::Child;
+    use std::sync::OnceLock;
+
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+
+    /// The limit of descriptors as it was, once it is another one.
+    static BEFORE: OnceLock<Rlimit> = OnceLock::new();
+
+    /// Tries to raise the soft limit to so many, and tells what it is then.
+    pub(super) fn descriptors(needed: u64) -> u64 {
+        let before = getrlimit(Resource::Nofile);
+        let soft = before.current.unwrap_or(u64::MAX);
+        let raised = needed.min(before.maximum.unwrap_or(u64::MAX));
+        let limit = Rlimit { current: Some(raised), ..before };
+        if raised <= soft || setrlimit(Resource::Nofile, limit).is_err() {
+            return soft;
+        }
+        let _ = BEFORE.set(before);
+        raised
+    }
+
+    /// Lets a program that was just started have the limit that it would have without us: there are programs that
+    /// select(2) or that close every descriptor there may be. (Between fork and exec only unsafe code could do this.)
+    pub(crate) fn give_back(child: &Child) {
+        if let Some(before) = BEFORE.get() {
+            // One that has become another user keeps it, and one that has ended needs none.
+            let _ = prlimit(Some(Pid::from_child(child)), Resource::Nofile, *before);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn descriptors(_needed: u64) -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Nothing was changed that could be given back.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn give_back(_child: &Child) {}
