@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::sandbox::{Account, Sandbox, USER, left_out, mails, message, server};
+use crate::faults::{Scenario, can_trace, kill_before};
+use crate::sandbox::{Account, Destination, Sandbox, USER, left_out, mails, message, names, server};
 use crate::server::{Builder, Mail, Maildrop, ScriptServer};
 
 // Flights: CAPA, AUTH and the survey (STAT, UIDL and LIST) in front of all, QUIT behind
@@ -238,4 +239,32 @@ fn a_run_that_finds_nothing_new_writes_nothing() {
     let changes = changes.filter(|call| !call.text.contains("EEXIST") && !call.text.contains("ENOENT"));
     let changes: Vec<String> = changes.map(|call| format!("{}({}", call.name, call.text)).collect();
     assert!(changes.is_empty(), "{changes:#?}");
+}
+
+/// What a killed run has recorded may be in memory only: until it is on the disk, the spool alone tells what is in the
+/// mbox.
+#[test]
+fn a_record_is_flushed_before_the_spool_goes_that_it_makes_needless() {
+    if !can_trace() {
+        return;
+    }
+    let scenario = Scenario { destination: Destination::Mbox, keep: true };
+    let mut seen = 0;
+    for call in scenario.calls().iter().filter(|call| call.is_sync() || call.name.starts_with("unlink")) {
+        let server = scenario.server();
+        let sandbox = scenario.sandbox(server.port);
+        kill_before(&sandbox, call);
+        let ledger = std::fs::read_to_string(sandbox.ledger(USER, server.port)).unwrap_or_default();
+        let has_spool = names(&sandbox.state()).iter().any(|name| name.ends_with(".spool"));
+        if !has_spool || !ledger.lines().last().is_some_and(|line| line.contains("published")) {
+            continue;
+        }
+        let Some(calls) = traced(&sandbox) else { return };
+        let is_flush = |call: &Call| FLUSHES.contains(&call.name.as_str()) && call.text.contains(".jsonl");
+        let is_end = |call: &Call| call.name.starts_with("unlink") && call.text.contains(".spool");
+        let (flush, end) = (calls.iter().position(is_flush), calls.iter().position(is_end));
+        assert!(flush.is_some() && flush < end, "killed before {call}: flushed at {flush:?}, removed at {end:?}");
+        seen += 1;
+    }
+    assert!(seen > 0, "no kill left a record and its spool");
 }

@@ -360,8 +360,15 @@ fn are_neighbours(one: &Place, other: &Place) -> bool {
 
 /// Removes what runs of this account left when they were killed; nothing that is not marked as theirs. Only
 /// after [`recover`], which may need it, and only under the account's lock. Returns how many files it were.
-pub fn sweep(target: &Target, context: &Context) -> Result<usize, Error> {
-    let spooled = spool::sweep(context)?;
+///
+/// A spool file may be all that proves what is in an mbox, until the record of that is on the disk. The run that wrote
+/// the record may have been killed before it was, so `make_durable` is called before the first one goes.
+pub fn sweep<E: From<Error>>(
+    target: &Target,
+    context: &Context,
+    make_durable: impl FnOnce() -> Result<(), E>,
+) -> Result<usize, E> {
+    let spooled = spool::sweep(context, make_durable)?;
     Ok(spooled
         + match target {
             Target::Maildir(path) => maildir::sweep(path, context)?,
@@ -411,6 +418,10 @@ mod tests {
         let batch = messages.iter().map(|message| stage(stager, message)).collect();
         let synced = publisher.sync(batch).unwrap();
         publisher.publish(Promised(synced)).unwrap()
+    }
+
+    pub(super) fn sweep(target: &Target, context: &Context) -> usize {
+        super::sweep(target, context, || Ok::<(), Error>(())).unwrap()
     }
 
     pub(super) fn places(synced: &[Synced]) -> Vec<Place> {

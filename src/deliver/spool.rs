@@ -186,11 +186,17 @@ pub(super) fn open(path: &Path) -> Result<Option<(File, u64)>, Error> {
 }
 
 /// Removes what runs with this tag left in the state's folder.
-pub(super) fn sweep(context: &Context) -> Result<usize, Error> {
+pub(super) fn sweep<E: From<Error>>(
+    context: &Context,
+    make_durable: impl FnOnce() -> Result<(), E>,
+) -> Result<usize, E> {
     let ours = ["mbox", "mda"].map(|kind| format!("{kind}.{}.", context.tag));
     let is_ours = |name: &str| name.ends_with(".spool") && ours.iter().any(|prefix| name.starts_with(prefix));
     let litter = barrier::names_in(&context.spool_dir, is_ours)?;
-    barrier::remove_all(&context.spool_dir, &litter)
+    if !litter.is_empty() {
+        make_durable()?;
+    }
+    Ok(barrier::remove_all(&context.spool_dir, &litter)?)
 }
 
 #[cfg(test)]
@@ -221,7 +227,10 @@ mod tests {
         for other in others {
             fs::write(folder.path().join(other), "").unwrap();
         }
-        assert_eq!(sweep(&context).unwrap(), 2);
+        let unready = || Err(Error::io("sync", "x", rustix::io::Errno::IO));
+        assert!(sweep(&context, unready).is_err());
+        assert_eq!(names(folder.path()).len(), others.len() + 2);
+        assert_eq!(sweep(&context, || Ok::<(), Error>(())).unwrap(), 2);
         assert_eq!(names(folder.path()), others);
     }
 

@@ -134,7 +134,7 @@ impl<'f> Fetch<'f> {
             ledger.resolve(batch, &found)?;
         }
         // Also when there will be nothing to fetch: a dead run's lock on an mbox keeps other programs out.
-        deliver::sweep(&self.account.deliver, &self.context())?;
+        deliver::sweep(&self.account.deliver, &self.context(), || ledger.sync().map_err(Failure::from))?;
         Ok(ledger)
     }
 
