@@ -112,11 +112,12 @@ struct Home {
 impl Home {
     fn create(authority: &Authority, port: u16) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("popfetch-demo-").tempdir()?.keep();
-        fs::write(folder.join("ca.pem"), &authority.pem)?;
-        // A password never goes through the command line, where everybody can see it. This file is ours alone.
-        let mut config = fs::OpenOptions::new();
-        let mut config = config.write(true).create_new(true).mode(0o600).open(folder.join("config.toml"))?;
-        config.write_all(configuration(port).as_bytes())?;
+        // A password never goes through the command line, where everybody can see it. These files are ours alone.
+        for (name, text) in [("ca.pem", &authority.pem), ("config.toml", &configuration(port))] {
+            let mut file = fs::OpenOptions::new();
+            let mut file = file.write(true).create_new(true).mode(0o600).open(folder.join(name))?;
+            file.write_all(text.as_bytes())?;
+        }
         Ok(Home { folder })
     }
 
