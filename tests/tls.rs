@@ -3,6 +3,7 @@
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
+use rcgen::SanType;
 use sha2::{Digest, Sha256};
 
 use crate::sandbox::{Account, CANARY, Run, Sandbox, mails, server};
@@ -97,6 +98,28 @@ fn a_server_may_be_known_by_another_name() {
         let sandbox = Sandbox::with(account);
         sandbox.file("ca.pem", &authority.pem);
         sandbox.popfetch(["-q"]).exits(code);
+    }
+}
+
+#[test]
+fn a_common_name_is_no_name_of_a_server() {
+    let authority = Authority::new("ours");
+    let mail = SanType::Rfc822Name("postmaster@localhost".try_into().unwrap());
+    let address = SanType::IpAddress("192.0.2.1".parse().unwrap());
+    let other = SanType::DnsName("pop.example.net".try_into().unwrap());
+    for alternatives in [vec![], vec![mail], vec![address], vec![other]] {
+        for host in ["localhost", "127.0.0.1"] {
+            let server = showing(&authority.by_common_name(host, alternatives.clone()));
+            let account = implicit(server.port).set("tls_ca_file", "\"~/ca.pem\"");
+            for account in
+                [account.clone().set("server", format!("{host:?}")), account.set("tls_name", format!("{host:?}"))]
+            {
+                let sandbox = Sandbox::with(account);
+                sandbox.file("ca.pem", &authority.pem);
+                sandbox.popfetch(["-q"]).exits(69).says(&["the certificate of the server is not for", host]);
+            }
+            assert_no_login(&server);
+        }
     }
 }
 

@@ -286,7 +286,8 @@ impl TlsFailure {
                  lets it pass",
             ),
             TlsFailure::WrongName => Some(
-                "write a name that the certificate carries as `tls_name`, if it is the right server, or as `server`",
+                "if it is the right server, write a name of the certificate's subjectAltName as `tls_name` or `server`, \
+                 or its fingerprint as `tls_pin`; a common name does not count",
             ),
             TlsFailure::Pin { .. } => Some(
                 "either somebody is in between, or the server has a new certificate: let its owner confirm the \

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rcgen::{KeyUsagePurpose, date_time_ymd};
+use rcgen::{KeyUsagePurpose, SanType, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -49,6 +49,14 @@ impl Authority {
     /// Right in everything but the name.
     pub fn wrong_name(&self) -> Identity {
         self.sign(params(&["pop.example.net"]))
+    }
+
+    /// A certificate that is for this host by its common name, beside these subjectAltNames.
+    pub fn by_common_name(&self, host: &str, alternatives: Vec<SanType>) -> Identity {
+        let mut params = params(&[]);
+        params.distinguished_name.push(DnType::CommonName, host);
+        params.subject_alt_names = alternatives;
+        self.sign(params)
     }
 
     /// Right in everything but the time: it ended in 2002.

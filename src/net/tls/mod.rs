@@ -5,6 +5,10 @@
 //! the server. Pins beside a `tls_ca_file` are checked as well as it. Under the library lies a buffer of [`RECORDS`] octets,
 //! because OpenSSL reads the five octets of a record's header by themselves.
 
+mod der;
+#[cfg(any(test, windows, target_vendor = "apple"))]
+mod names;
+#[cfg(any(test, windows, target_vendor = "apple"))]
 mod native;
 #[cfg(not(any(windows, target_vendor = "apple")))]
 mod openssl;
@@ -295,12 +299,11 @@ pub(super) fn library() -> &'static str {
     "the system's TLS"
 }
 
-/// By the library that needs the least time for it.
+/// By the one library of this platform.
 fn choose(trust: &Trust, identity: Option<&Identity>) -> Result<Box<dyn Connector>, Unusable> {
     #[cfg(not(any(windows, target_vendor = "apple")))]
-    if let Some(connector) = openssl::connector(trust, identity) {
-        return connector;
-    }
+    return openssl::connector(trust, identity);
+    #[cfg(any(windows, target_vendor = "apple"))]
     native::connector(trust, identity)
 }
 

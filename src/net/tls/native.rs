@@ -1,10 +1,17 @@
-//! TLS by the system's own library, through native-tls: everywhere, but for the short cut in `openssl`.
+//! TLS by the system's own library, through native-tls, where that is not OpenSSL. The tests compare both.
 
-use super::{Channel, Connector, PEM, Records, Refused, Trust, Unusable};
+use super::{Channel, Connector, PEM, Records, Refused, Trust, Unusable, names};
 use crate::account::Identity;
 use native_tls::{Certificate, HandshakeError, Protocol, TlsConnector, TlsConnectorBuilder, TlsStream};
 use std::error::Error as _;
 use std::io;
+
+/// The library, with what it cannot be asked for.
+struct Native {
+    connector: TlsConnector,
+    /// False: any certificate will do.
+    verifies: bool,
+}
 
 /// What native-tls wants the key of a PEM file to begin with.
 const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----";
@@ -18,7 +25,7 @@ pub(super) fn connector(trust: &Trust, identity: Option<&Identity>) -> Result<Bo
         builder.identity(read(identity).map_err(|failure| Unusable::Identity(failure.to_string()))?);
     }
     match builder.build() {
-        Ok(connector) => Ok(Box::new(connector)),
+        Ok(connector) => Ok(Box::new(Native { connector, verifies: !matches!(trust, Trust::Anybody) })),
         Err(failure) => Err(Unusable::Trust(failure.to_string())),
     }
 }
@@ -48,9 +55,12 @@ fn read(identity: &Identity) -> native_tls::Result<native_tls::Identity> {
     native_tls::Identity::from_pkcs8(octets, &octets[key..])
 }
 
-impl Connector for TlsConnector {
+impl Connector for Native {
     fn connect(&self, name: &str, records: Records) -> Result<Box<dyn Channel>, Refused> {
-        match TlsConnector::connect(self, name, records) {
+        match self.connector.connect(name, records) {
+            Ok(stream) if self.verifies && !has_kind_of(&stream, name) => {
+                Err(Refused::Library("hostname mismatch: no such subjectAltName".to_owned()))
+            }
             Ok(stream) => Ok(Box::new(stream)),
             Err(HandshakeError::Failure(failure)) => {
                 let below = failure.source().and_then(|source| source.downcast_ref::<io::Error>());
@@ -59,6 +69,10 @@ impl Connector for TlsConnector {
             Err(HandshakeError::WouldBlock(_)) => unreachable!("to the library, the socket blocks"),
         }
     }
+}
+
+fn has_kind_of(stream: &TlsStream<Records>, name: &str) -> bool {
+    stream.certificate().is_some_and(|certificate| names::has_kind_of(&certificate, name))
 }
 
 impl Channel for TlsStream<Records> {

@@ -1,9 +1,9 @@
-//! TLS by OpenSSL itself, for what native-tls cannot ask of it: not to read every authority of the system.
+//! TLS by OpenSSL itself, for what native-tls cannot ask of it: to look for the server's name in the subjectAltName
+//! alone, and not to read every authority of the system.
 //!
 //! native-tls loads the bundle of all of them into each connector, even when a `tls_ca_file` then replaces them: with
 //! OpenSSL 3.0 some 70 ms of work, ten times as long as a session that finds nothing new. A folder with hashed names
-//! (openssl-rehash(1)) holds the same certificates, and OpenSSL reads the one that it needs. A system without such a
-//! folder is left to `native`.
+//! (openssl-rehash(1)) holds the same certificates, and OpenSSL reads the one that it needs.
 
 use super::{Channel, Connector, PEM, Records, Refused, Trust, Unusable};
 use crate::account::Identity;
@@ -28,30 +28,31 @@ pub(super) fn version() -> &'static str {
     openssl::version::version()
 }
 
-/// A connector with this trust that can show this identity; nothing when only `native` can serve.
-pub(super) fn connector(trust: &Trust, identity: Option<&Identity>) -> Option<Result<Box<dyn Connector>, Unusable>> {
+/// A connector with this trust that can show this identity.
+pub(super) fn connector(trust: &Trust, identity: Option<&Identity>) -> Result<Box<dyn Connector>, Unusable> {
     let places = match trust {
-        Trust::System => Places::of_system()?,
+        Trust::System => Places::of_system(),
         Trust::Authorities(_) | Trust::Anybody => Places::default(),
     };
-    Some(build(trust, &places, identity).map(|context| Box::new(context) as Box<dyn Connector>))
+    build(trust, &places, identity).map(|context| Box::new(context) as Box<dyn Connector>)
 }
 
 /// Where the system keeps its authorities.
 #[derive(Debug, Default)]
 struct Places {
-    /// The file that the user names with `SSL_CERT_FILE`; no other is read.
+    /// The bundle of all of them; read where there is no other place, or where the user names it with `SSL_CERT_FILE`.
     file: Option<PathBuf>,
+    /// Folders with hashed names.
     folders: Vec<PathBuf>,
 }
 
 impl Places {
-    /// `SSL_CERT_DIR` and the usual folders, if one of them has hashed names.
-    fn of_system() -> Option<Self> {
+    /// `SSL_CERT_DIR` and the usual folders, if one of them has hashed names, else the usual bundle.
+    fn of_system() -> Self {
         let probe = openssl_probe::probe();
-        let file = env::var_os(openssl_probe::ENV_CERT_FILE).and(probe.cert_file);
         let folders: Vec<_> = probe.cert_dir.into_iter().filter(|folder| is_hashed(folder)).collect();
-        (!folders.is_empty()).then_some(Places { file, folders })
+        let is_wanted = folders.is_empty() || env::var_os(openssl_probe::ENV_CERT_FILE).is_some();
+        Places { file: probe.cert_file.filter(|_| is_wanted), folders }
     }
 }
 
@@ -88,6 +89,9 @@ fn believing(trust: &Trust, places: &Places) -> Result<SslContextBuilder, ErrorS
         for authority in X509::stack_from_pem(pem)? {
             context.cert_store_mut().add_cert(authority)?;
         }
+    }
+    if matches!(trust, Trust::System) && places.file.is_none() && places.folders.is_empty() {
+        context.set_default_verify_paths()?;
     }
     if let Some(file) = &places.file {
         context.load_verify_locations(Some(file), None)?;
@@ -146,7 +150,9 @@ fn session(context: &SslContext, name: &str) -> Result<Ssl, ErrorStack> {
     let mut session = Ssl::new(context)?;
     let Ok(address) = name.parse() else {
         session.set_hostname(name)?;
-        session.param_mut().set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+        // RFC 9525 §6.3: a common name is no name of a server.
+        let flags = X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT;
+        session.param_mut().set_hostflags(flags);
         session.param_mut().set_host(name)?;
         return Ok(session);
     };

@@ -3,11 +3,11 @@
 //! A key outlives its certificate, so its pin stays good when the certificate is renewed. The key is found by a walk
 //! over the DER, which the TLS library has already accepted: seven elements are no reason for a parser of X.509.
 
+use super::der::{Element, SEQUENCE};
 use crate::account::Pin;
 use sha2::{Digest, Sha256};
 
-/// The tags of DER that lie on the way (X.690 §8.1.2): `SEQUENCE`, and `[0]` of the certificate's version.
-const SEQUENCE: u8 = 0x30;
+/// `[0]` of the certificate's version.
 const VERSION: u8 = 0xa0;
 
 /// What may be pinned of a certificate.
@@ -45,30 +45,6 @@ fn public_key(certificate: &[u8]) -> Option<&[u8]> {
         element = Element::first(element.rest)?;
     }
     (element.tag == SEQUENCE).then_some(element.whole)
-}
-
-/// An element of DER, and what follows it.
-struct Element<'d> {
-    tag: u8,
-    content: &'d [u8],
-    whole: &'d [u8],
-    rest: &'d [u8],
-}
-
-impl<'d> Element<'d> {
-    fn first(der: &'d [u8]) -> Option<Self> {
-        let (&tag, after) = der.split_first()?;
-        let (&short, after) = after.split_first()?;
-        // Up to 127 in one octet, else the number of octets that hold it (X.690 §8.1.3).
-        let octets = if short < 0x80 { 0 } else { usize::from(short & 0x7f) };
-        let (long, after) = after.split_at_checked(octets).filter(|_| octets <= 4)?;
-        let length = match octets {
-            0 => usize::from(short),
-            _ => long.iter().fold(0, |length, octet| length << 8 | usize::from(*octet)),
-        };
-        let (content, rest) = after.split_at_checked(length)?;
-        Some(Element { tag, content, whole: &der[..der.len() - rest.len()], rest })
-    }
 }
 
 #[cfg(test)]

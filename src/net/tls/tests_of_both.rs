@@ -3,7 +3,7 @@
 use super::*;
 use crate::account::{Password, Pin};
 use crate::stop::Stop;
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection};
 use std::net::{TcpListener, TcpStream};
@@ -12,8 +12,13 @@ use std::time::Duration;
 
 /// A server for one handshake with a certificate that nobody vouches for: its PEM, and a socket to it.
 fn self_signed() -> (String, Socket) {
+    showing(CertificateParams::new(["127.0.0.1".to_owned()]).unwrap())
+}
+
+/// The same for a certificate with these names.
+fn showing(params: CertificateParams) -> (String, Socket) {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -35,15 +40,25 @@ fn self_signed() -> (String, Socket) {
 
 /// One connector of each library.
 fn connectors(trust: &Trust) -> Vec<Box<dyn Connector>> {
-    let both = [native::connector(trust, None).ok(), openssl::connector(trust, None).and_then(Result::ok)];
+    let both = [native::connector(trust, None).ok(), openssl::connector(trust, None).ok()];
     both.into_iter().flatten().collect()
 }
 
 /// What becomes of a session with a server that nobody vouches for, by either library.
 fn outcomes(trust: impl Fn(String) -> Trust, name: &str, tls: &Tls) -> Vec<Option<String>> {
+    outcomes_of(self_signed, trust, name, tls)
+}
+
+/// The same with a server of another kind.
+fn outcomes_of(
+    server: impl Fn() -> (String, Socket),
+    trust: impl Fn(String) -> Trust,
+    name: &str,
+    tls: &Tls,
+) -> Vec<Option<String>> {
     let libraries = connectors(&Trust::Anybody).len();
     let outcome = |library: usize| {
-        let (pem, socket) = self_signed();
+        let (pem, socket) = server();
         let connector = connectors(&trust(pem)).swap_remove(library);
         Session::with(&*connector, socket, name, tls).err().map(|error| error.to_string())
     };
@@ -63,6 +78,25 @@ fn both_libraries_trust_the_same() {
 }
 
 #[test]
+fn both_libraries_want_the_name_in_the_subject_alt_name() {
+    let tls = Tls::new(TlsMode::Implicit);
+    let named = |pem: String| Trust::Authorities(pem.into_bytes());
+    let address = SanType::IpAddress("192.0.2.1".parse().unwrap());
+    let host = SanType::DnsName("pop.example.org".try_into().unwrap());
+    for alternatives in [vec![], vec![address], vec![host]] {
+        let server = || {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, "localhost");
+            params.subject_alt_names = alternatives.clone();
+            showing(params)
+        };
+        let refused = Some("the certificate of the server is not for `localhost`".to_owned());
+        assert_eq!(outcomes_of(server, named, "localhost", &tls), [refused.clone(), refused], "{alternatives:?}");
+        assert_eq!(outcomes_of(server, |_| Trust::Anybody, "localhost", &tls), [None, None]);
+    }
+}
+
+#[test]
 fn both_libraries_show_the_certificate_to_be_pinned() {
     let tls = Tls { pins: vec![Pin([0; 32])], ..Tls::new(TlsMode::Implicit) };
     for outcome in outcomes(|_| Trust::Anybody, "127.0.0.1", &tls) {
@@ -78,8 +112,8 @@ fn both_libraries_read_an_identity() {
     let certificate = CertificateParams::new(["petar".to_owned()]).unwrap().self_signed(&key).unwrap();
     let read = |octets: Vec<u8>| {
         let identity = Identity { path: "me".into(), octets, password: Some(Password::new("")) };
-        let by_openssl = openssl::connector(&Trust::Anybody, Some(&identity)).expect("it serves anybody");
-        [native::connector(&Trust::Anybody, Some(&identity)).is_ok(), by_openssl.is_ok()]
+        let by_openssl = openssl::connector(&Trust::Anybody, Some(&identity)).is_ok();
+        [native::connector(&Trust::Anybody, Some(&identity)).is_ok(), by_openssl]
     };
     assert_eq!(read([certificate.pem(), key.serialize_pem()].concat().into()), [true, true]);
     assert_eq!(read([key.serialize_pem(), certificate.pem()].concat().into()), [true, true]);
