@@ -36,6 +36,8 @@ pub struct Account {
     pub max_size: Option<u64>,
     /// At most this many messages are fetched in one run.
     pub max_messages: Option<u64>,
+    /// Commands are sent ahead of replies: never, wherever it is announced, or (`None`) as it turned out before.
+    pub pipelining: Option<bool>,
     /// The longest that popfetch waits for the server to make progress, for each named deadline.
     pub timeout: Duration,
     /// The longest that one run of the MDA may take.

@@ -204,6 +204,24 @@ impl Failure {
         }
     }
 
+    /// True when a command that was sent ahead got no reply in time, though others of its flight did.
+    pub fn is_unanswered_ahead(&self) -> bool {
+        let (Failure::Session(error) | Failure::Update { error, .. }) = self else { return false };
+        matches!(error, pop3::Error::Io { is_ahead: true, .. })
+            && matches!(line_error(error), Some(net::Error::TimedOut { .. }))
+    }
+
+    /// True when the connection failed, and not what went over it.
+    pub fn is_of_the_line(&self) -> bool {
+        match self {
+            Failure::Net(_) | Failure::Stopped(_) => true,
+            Failure::Session(error) | Failure::Update { error, .. } | Failure::Ungreeted(error) => {
+                matches!(error, pop3::Error::Io { .. } | pop3::Error::Closed { .. })
+            }
+            _ => false,
+        }
+    }
+
     /// The exit status that it deserves.
     pub fn status(&self) -> Status {
         match self {
@@ -442,6 +460,8 @@ pub enum Notice {
     Unverified,
     /// Messages without unique-id, which cannot be kept and remembered.
     Nameless(usize),
+    /// The server does not answer what is sent ahead, though it announces PIPELINING.
+    LockStep,
     /// Messages to be fetched whose size the server does not tell.
     Sizeless(usize),
     /// Messages were delivered that are much shorter than announced.
@@ -519,6 +539,10 @@ impl fmt::Display for Notice {
                 f,
                 "{} without unique-id left on the server: kept messages are remembered by it",
                 counted(*messages, "message")
+            ),
+            Notice::LockStep => f.write_str(
+                "the server announces PIPELINING, and does not answer what is sent ahead; one command at a time from now \
+                 on (`pipelining = true` tries again)",
             ),
             Notice::Sizeless(messages) => write!(
                 f,

@@ -357,7 +357,8 @@ impl Setting<'_> {
 
     fn account(self, name: &str, port: u16) -> Account {
         let account = Account::on(port).named(name).set("keep", false);
-        let account = account.set("deliver", format!("\"maildir:~/{name}\""));
+        // Written, so that nothing is tried again in lock-step.
+        let account = account.set("deliver", format!("\"maildir:~/{name}\"")).set("pipelining", self.pipelining);
         match self.authority {
             Some(_) => account.set("tls", "\"implicit\"").set("tls_ca_file", "\"~/ca.pem\""),
             None => account,

@@ -204,3 +204,76 @@ fn a_message_much_shorter_than_announced_is_delivered_with_a_notice() {
         assert_eq!((sandbox.maildir().messages(), server.unique_ids(USER).len()), (vec![expected], 0));
     }
 }
+
+// Servers that forget what is sent ahead
+
+/// Ten messages on such a server.
+fn forgetful() -> Maildrop {
+    server(mails(10)).forgets_what_is_ahead().start()
+}
+
+fn patient(server: &Maildrop) -> Account {
+    Account::on(server.port).set("timeout", 2)
+}
+
+#[test]
+fn a_server_that_forgets_what_is_sent_ahead_is_fetched_in_lock_step() {
+    for keep in [true, false] {
+        let server = forgetful();
+        let sandbox = Sandbox::with(patient(&server).set("keep", keep));
+        let run =
+            sandbox.popfetch(["--json"]).exits(0).says(&["PIPELINING", "one command at a time", "`pipelining = true`"]);
+        assert!(run.stdout.contains("one command at a time") && run.stdout.contains("\"delivered\": 10"), "{run:#?}");
+        assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(10)));
+        assert_eq!((server.connections(), server.count("RETR")), (2, 10));
+        assert_eq!(server.unique_ids(USER).len(), if keep { 10 } else { 0 });
+        // It is remembered.
+        server.arrive(USER, Mail::new("m11", message(11)));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!((server.connections(), server.count("RETR")), (3, 11));
+        assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(11)));
+    }
+}
+
+#[test]
+fn pipelining_false_never_sends_ahead_and_true_always() {
+    let server = forgetful();
+    let sandbox = Sandbox::with(patient(&server).set("pipelining", false));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((server.connections(), server.count("RETR")), (1, 10));
+    server.arrive(USER, Mail::new("m11", message(11)));
+    sandbox.config(&patient(&server).to_string());
+    sandbox.popfetch(["-q"]).exits(0).says(&["one command at a time"]);
+    assert_eq!(server.connections(), 3);
+    // Who writes it has the last word, also over what is remembered.
+    sandbox.config(&patient(&server).set("pipelining", true).to_string());
+    sandbox.popfetch(["-q"]).exits(75).says(&["UIDL"]);
+    assert_eq!((server.connections(), sandbox.maildir().messages().len()), (4, 11));
+}
+
+#[test]
+fn what_came_before_a_reply_that_is_missing_is_not_fetched_twice() {
+    // The line falls silent in the middle of a flight, once.
+    let sound = server(mails(10)).start();
+    Sandbox::with(Account::on(sound.port)).popfetch(["-q"]).exits(0);
+    let lines = sound.traffic(1).lines_sent;
+    for keep in [true, false] {
+        let fault = Fault { moment: Moment::LinesSent(lines - 1 - 3 * 8), misdeed: Misdeed::Stall };
+        let server = server(mails(10)).faults([fault]).start();
+        let sandbox = Sandbox::with(patient(&server).set("keep", keep));
+        sandbox.popfetch(["-q"]).exits(0);
+        assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(10)), "each once");
+        let retrieved: Vec<_> = server.commands(2).into_iter().filter(|line| line.starts_with("RETR")).collect();
+        assert_eq!((server.connections(), retrieved.len()), (2, 3), "{retrieved:?}");
+        assert_eq!(server.unique_ids(USER).len(), if keep { 10 } else { 0 });
+    }
+}
+
+#[test]
+fn silence_in_lock_step_is_not_tried_again() {
+    let fault = Fault { moment: Moment::BeforeCommand(8), misdeed: Misdeed::Stall };
+    let server = server(mails(10)).without_pipelining().faults([fault]).start();
+    let sandbox = Sandbox::with(patient(&server));
+    sandbox.popfetch(["-q"]).exits(75);
+    assert_eq!(server.connections(), 1);
+}

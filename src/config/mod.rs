@@ -348,6 +348,7 @@ mod tests {
             all: false,
             max_size: None,
             max_messages: None,
+            pipelining: None,
             timeout: Duration::from_secs(60),
             mda_timeout: Duration::from_secs(300),
             password_timeout: None,
@@ -361,7 +362,7 @@ mod tests {
     fn every_key_has_its_place_in_the_account() {
         let home = Home::with(work(
             "port = 1110\ntls = \"none\"\nauth = \"apop\"\nkeep = \"14d\"\nall = true\nmax_size = \"20M\"\n\
-             max_messages = 100\ntimeout = 30\nmda_timeout = \"2m\"\npassword_timeout = 3\ntls_ca_file = \"~/ca.pem\"\nenabled = false\n\
+             max_messages = 100\npipelining = false\ntimeout = 30\nmda_timeout = \"2m\"\npassword_timeout = 3\ntls_ca_file = \"~/ca.pem\"\nenabled = false\n\
              password_command = [\"pass\", \"show\", \"mail\"]",
         ));
         let account = home.account("work");
@@ -369,6 +370,7 @@ mod tests {
         assert_eq!(account.tls.ca_file, Some(home.path("ca.pem")));
         assert_eq!((account.keep, account.all), (Keep::For(Duration::from_secs(14 * 86400)), true));
         assert_eq!((account.max_size, account.max_messages), (Some(20 << 20), Some(100)));
+        assert_eq!(account.pipelining, Some(false));
         assert_eq!((account.timeout.as_secs(), account.mda_timeout.as_secs()), (30, 120));
         assert_eq!(account.password_timeout, Some(Duration::from_secs(3)));
         assert_eq!(account.secret, Secret::Command(["pass", "show", "mail"].map(String::from).to_vec()));

@@ -22,7 +22,7 @@ const IDENTITY: [&str; 9] =
     ["url", "server", "port", "user", "password", "password_command", "password_file", "token_command", "oauth2"];
 
 /// Keys of accounts and of `[defaults]`.
-const POLICY: [&str; 21] = [
+const POLICY: [&str; 22] = [
     "tls",
     "auth",
     "deliver",
@@ -30,6 +30,7 @@ const POLICY: [&str; 21] = [
     "all",
     "max_size",
     "max_messages",
+    "pipelining",
     "timeout",
     "mda_timeout",
     "password_timeout",
@@ -99,6 +100,7 @@ pub(super) struct Settings {
     all: Option<bool>,
     max_size: Option<u64>,
     max_messages: Option<u64>,
+    pipelining: Option<bool>,
     timeout: Option<Duration>,
     mda_timeout: Option<Duration>,
     password_timeout: Option<Duration>,
@@ -168,6 +170,7 @@ impl Settings {
             "all" => self.all = entry.read(boolean)?,
             "max_size" => self.max_size = entry.read(size)?,
             "max_messages" => self.max_messages = entry.read(count)?,
+            "pipelining" => self.pipelining = entry.read(boolean)?,
             "timeout" => self.timeout = entry.read(timeout)?,
             "mda_timeout" => self.mda_timeout = entry.read(timeout)?,
             "password_timeout" => self.password_timeout = entry.read(timeout)?,
@@ -234,6 +237,7 @@ impl Settings {
             all: overrides.all || self.all.unwrap_or(false),
             max_size: overrides.max_size.or(self.max_size),
             max_messages: overrides.max_messages.or(self.max_messages),
+            pipelining: self.pipelining,
             timeout: overrides.timeout.or(self.timeout).unwrap_or(Duration::from_secs(60)),
             mda_timeout: self.mda_timeout.unwrap_or(Duration::from_secs(300)),
             password_timeout: self.password_timeout,

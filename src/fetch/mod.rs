@@ -46,6 +46,9 @@ pub struct Run<'r> {
 /// UIDL, and of a large maildrop only a few messages are new.
 const LARGE: usize = 1000;
 
+/// The ledger's note about a maildrop whose server does not answer what is sent ahead.
+const LOCK_STEP: &str = "lock-step";
+
 /// Fetches one account. Whatever happens is in the summary.
 pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let began = Instant::now();
@@ -93,9 +96,40 @@ impl<'f> Fetch<'f> {
         self.summary.secret = Some(credentials.password.clone());
         let mut ledger = self.open_ledger()?;
         self.note_unverified();
-        let mut transaction = self.log_in(&credentials)?;
+        let in_lock_step = !self.account.pipelining.unwrap_or(!ledger.has_note(LOCK_STEP, b""));
+        let notices = self.summary.notices.len();
+        match self.session(&mut ledger, &credentials, in_lock_step) {
+            Err(failure) if failure.is_unanswered_ahead() && self.account.pipelining.is_none() => {
+                self.summary.notices.truncate(notices);
+                self.once_more_in_lock_step(&mut ledger, &credentials)
+            }
+            ended => ended,
+        }
+    }
+
+    /// The server announces PIPELINING and forgets what is sent ahead of a reply; what has come is not fetched again.
+    fn once_more_in_lock_step(&mut self, ledger: &mut Ledger, credentials: &Credentials) -> Result<(), Failure> {
+        self.summary.notices.push(Notice::LockStep);
+        self.summary.refused.clear();
+        let delivered = self.summary.delivered;
+        let ended = self.session(ledger, credentials, true);
+        self.summary.known = self.summary.known.saturating_sub(delivered);
+        // Where the line failed again, it may have been the line the first time.
+        if !self.run.dry_run && ended.as_ref().err().is_none_or(|failure| !failure.is_of_the_line()) {
+            ledger.note(LOCK_STEP, b"", now())?;
+            ledger.sync()?;
+        }
+        ended
+    }
+
+    /// One session, from connect to QUIT.
+    fn session(&mut self, ledger: &mut Ledger, credentials: &Credentials, in_lock_step: bool) -> Result<(), Failure> {
+        let mut transaction = self.log_in(credentials)?;
+        if in_lock_step {
+            transaction.keep_in_step();
+        }
         self.bar.phase("listing");
-        let (survey, standings, plan) = self.survey(&mut transaction, &mut ledger)?;
+        let (survey, standings, plan) = self.survey(&mut transaction, ledger)?;
         self.note_skipped(&plan);
         if self.run.dry_run {
             self.summary.would_retrieve = plan.retrieve.len() + plan.distrusted.len();
@@ -112,10 +146,10 @@ impl<'f> Fetch<'f> {
             self.summary.refused.extend(plan.distrusted.iter().map(Refused::distrusted));
         }
         if !wanted.is_empty() {
-            due.extend(self.transfer(&mut transaction, &mut ledger, wanted, deletes_nothing)?);
+            due.extend(self.transfer(&mut transaction, ledger, wanted, deletes_nothing)?);
         }
-        self.update(transaction, &mut ledger, due)?;
-        self.settle(&mut ledger, &survey, &standings)
+        self.update(transaction, ledger, due)?;
+        self.settle(ledger, &survey, &standings)
     }
 
     /// Locks and reads the ledger, and finishes what an interrupted run left between intent and record.

@@ -101,6 +101,7 @@ struct Settings {
     implicit_tls: bool,
     any_password: bool,
     pace: Duration,
+    forgets_what_is_ahead: bool,
 }
 
 #[derive(Default)]
@@ -155,6 +156,12 @@ impl Builder {
     /// before is a complaint.
     pub fn without_pipelining(mut self) -> Self {
         self.settings.capabilities.retain(|name| name != "PIPELINING");
+        self
+    }
+
+    /// Announces PIPELINING, and throws away what came together with a command, as some scanners do.
+    pub fn forgets_what_is_ahead(mut self) -> Self {
+        self.settings.forgets_what_is_ahead = true;
         self
     }
 
@@ -732,6 +739,9 @@ impl Session {
         self.commands += 1;
         self.look_out(Moment::BeforeCommand(self.commands))?;
         let line = self.line()?;
+        if self.shared.settings.forgets_what_is_ahead {
+            self.inbox.clear();
+        }
         self.shared.state().heard.push(Heard { connection: self.connection, line: line.clone() });
         if !self.has_pipelining() && (!self.inbox.is_empty() || self.wire.has_unread()) {
             self.complain(format!("more came before the reply to {:?}", keyword_of(&line)));

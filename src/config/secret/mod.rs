@@ -324,6 +324,7 @@ mod tests {
             all: false,
             max_size: None,
             max_messages: None,
+            pipelining: None,
             timeout: std::time::Duration::from_secs(1),
             mda_timeout: std::time::Duration::from_secs(1),
             password_timeout: None,
