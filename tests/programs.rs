@@ -159,3 +159,38 @@ fn stop_with_a_signal(unkillable: &Unkillable, account: Account) {
     running.finish().exits(143);
     unkillable.assert_left();
 }
+
+// Standard error of an MDA.
+
+#[test]
+fn an_mda_that_talks_without_end_fills_no_disk() {
+    let server = server(mails(2)).start();
+    let sandbox = Sandbox::new();
+    // Into a file this would end at the limit on the size of files, by SIGXFSZ.
+    let deliver = sandbox.mda_script("echo first >&2; head -c 50000000 /dev/zero >&2; exit 3");
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).to_string());
+    let run = sandbox.shell("ulimit -f 2048 && exec popfetch -q").exits(74);
+    assert_eq!(run.stderr.matches("the MDA ended with status 3: first").count(), 2, "{run:#?}");
+}
+
+#[test]
+fn an_mda_that_talks_for_ever_ends_at_its_timeout() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::new();
+    let deliver = sandbox.mda_script("exec yes >&2");
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).set("mda_timeout", 1).to_string());
+    sandbox.popfetch(["-q"]).exits(75).says(&["did not end within 1 s: y; y; y"]);
+}
+
+#[test]
+fn what_an_mda_leaves_behind_may_go_on_talking() {
+    let server = server(mails(2)).start();
+    let sandbox = Sandbox::new();
+    let behind = "(while [ ! -e ~/second ]; do sleep 0.1; done; head -c 200000 /dev/zero >&2; echo >~/alive)";
+    let second = "echo >~/second; while [ ! -e ~/alive ]; do sleep 0.1; done";
+    let script = format!("if [ -e ~/first ]; then {second}; else echo >~/first; {behind} & fi");
+    let deliver = sandbox.mda_script(&script);
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).set("keep", false).to_string());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert!(sandbox.path("alive").exists() && server.unique_ids(USER).is_empty());
+}

@@ -1,13 +1,13 @@
 //! MDA: another program delivers, one process a message, with the message as its standard input.
 //!
 //! Owns starting it (no shell), waiting for it, and what its end means. The message is complete before the
-//! program starts, in a file without a name; its words on standard error go to such a file, too, so that
-//! neither a talkative program nor a child it leaves behind can hold anything up.
+//! program starts, in a file without a name. Its words on standard error go to a pipe that is read while it is waited
+//! for, and of which only the beginning is kept: a talkative program fills no disk.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, PipeReader, PipeWriter, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -41,18 +41,16 @@ const EX_TEMPFAIL: i32 = 75;
 /// How much of what an MDA writes to standard error is repeated.
 const SAID_LINES: usize = 3;
 const SAID_CHARACTERS: usize = 400;
+const SAID_OCTETS: usize = 4 * SAID_CHARACTERS;
+
+/// How much is read before anything else is looked at: four times what a pipe holds.
+const DRAINED_CHUNKS: usize = 64;
 
 pub(super) fn open(words: &[String], context: &Context) -> Result<(Stager, Publisher), Error> {
     let program = words.first().map_or("", String::as_str);
     let found = find(program).map_err(|source| Error::Mda { program: program.to_owned(), source })?;
     let stager = Stager { spools: Spools::new("mda", context) };
-    let publisher = Publisher {
-        words: words.to_vec(),
-        program: found,
-        spools: Spools::new("mda", context),
-        complaints: None,
-        context: context.clone(),
-    };
+    let publisher = Publisher { words: words.to_vec(), program: found, complaints: None, context: context.clone() };
     Ok((stager, publisher))
 }
 
@@ -132,11 +130,8 @@ pub(super) struct Waiting {
 pub(super) struct Publisher {
     words: Vec<String>,
     program: PathBuf,
-    spools: Spools,
-    /// Where the next MDA may complain, when none before it wrote anything there: making a file for each message costs
-    /// more than anything else here. Should a child that was left behind write late, its words are shown with a later
-    /// refusal.
-    complaints: Option<File>,
+    /// Made for the first message.
+    complaints: Option<Complaints>,
     context: Context,
 }
 
@@ -154,19 +149,16 @@ impl Publisher {
 
     fn deliver(&mut self, message: Synced) -> Result<Outcome, Error> {
         let Held::Mda(waiting) = message.held else { unreachable!("{OF_ONE_TARGET}") };
-        let complaints = match self.complaints.take() {
-            Some(unused) => unused,
-            None => self.spools.anonymous()?,
-        };
         let failed = |source| Error::Mda { program: self.words[0].clone(), source };
+        let mut complaints = self.complaints.take().map_or_else(Complaints::new, Ok).map_err(failed)?;
         let mut child = self.start(waiting, &complaints).map_err(failed)?;
-        let ended = wait(&mut child, self.context.mda_timeout, &self.context.stop);
+        let ended = wait(&mut child, &mut complaints, self.context.mda_timeout, &self.context.stop);
         let ended = ended.map_err(|error| {
             kill(&mut child);
             failed(error)
         })?;
-        let said = beginning(&complaints);
-        self.complaints = said.is_empty().then_some(complaints);
+        let said = complaints.take();
+        self.complaints = Some(complaints);
         Ok(match ended {
             Ended::Alone(status) if status.success() => {
                 Outcome::Delivered(Receipt { place: Place::Mda, octets: message.octets })
@@ -177,7 +169,7 @@ impl Publisher {
         })
     }
 
-    fn start(&self, waiting: Waiting, complaints: &File) -> io::Result<Child> {
+    fn start(&self, waiting: Waiting, complaints: &Complaints) -> io::Result<Child> {
         let Waiting { mut file, environment } = waiting;
         let sender = sender(&file, self.context.envelope_sender);
         file.rewind()?;
@@ -193,10 +185,44 @@ impl Publisher {
             .envs(environment.into_iter().filter(can_pass))
             .stdin(file)
             .stdout(Stdio::null())
-            .stderr(complaints.try_clone()?)
+            .stderr(complaints.writer.try_clone()?)
             // Its own group: Ctrl-C on the terminal is for us, and killing it reaches its children, too.
             .process_group(0);
         child::spawn(&mut command)
+    }
+}
+
+/// What MDAs write to standard error: one pipe for all of them, as long as the run lasts, because making one for each
+/// message costs more than to reuse it. A child that an MDA leaves behind may go on writing, and is not killed for it
+/// before the run is over; its words are shown with a later refusal.
+#[derive(Debug)]
+struct Complaints {
+    reader: PipeReader,
+    writer: PipeWriter,
+    said: Vec<u8>,
+}
+
+impl Complaints {
+    fn new() -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        rustix::io::ioctl_fionbio(&reader, true)?;
+        Ok(Complaints { reader, writer, said: Vec::new() })
+    }
+
+    /// Reads what is there, but not for ever, and keeps the beginning.
+    fn drain(&mut self) {
+        let mut chunk = [0; 4096];
+        for _ in 0..DRAINED_CHUNKS {
+            let Ok(octets @ 1..) = self.reader.read(&mut chunk) else { return };
+            let room = SAID_OCTETS.saturating_sub(self.said.len());
+            self.said.extend_from_slice(&chunk[..octets.min(room)]);
+        }
+    }
+
+    /// What was said since the last time.
+    fn take(&mut self) -> Vec<u8> {
+        self.drain();
+        std::mem::take(&mut self.said)
     }
 }
 
@@ -245,16 +271,16 @@ enum Ended {
     Left(Reason),
 }
 
-fn wait(child: &mut Child, timeout: Duration, stop: &Stop) -> io::Result<Ended> {
+fn wait(child: &mut Child, complaints: &mut Complaints, timeout: Duration, stop: &Stop) -> io::Result<Ended> {
     let event = exit_event(child)?;
     let begin = Instant::now();
-    if has_ended_within(child, event.as_ref(), Some(stop), timeout)? {
+    if has_ended_within(child, event.as_ref(), complaints, Some(stop), timeout)? {
         return Ok(Ended::Alone(child.wait()?));
     }
     let reason = if stop.is_requested() { Reason::Stopped } else { Reason::TimedOut(timeout) };
     let grace =
         if reason == Reason::Stopped { GRACE.min(timeout.saturating_sub(begin.elapsed())) } else { Duration::ZERO };
-    if has_ended_within(child, event.as_ref(), None, grace)? {
+    if has_ended_within(child, event.as_ref(), complaints, None, grace)? {
         return Ok(Ended::Alone(child.wait()?));
     }
     // It may have ended just now: what it did then counts.
@@ -265,17 +291,16 @@ fn wait(child: &mut Child, timeout: Duration, stop: &Stop) -> io::Result<Ended> 
     }
 }
 
-/// Waits for the process; false when the time is over or the run is to stop before that. Without an event the process
-/// is looked at now and then.
+/// Waits for the process and hears its complaints; false when the time is over or the run is to stop before that.
+/// Without an event the process is looked at now and then.
 fn has_ended_within(
     child: &mut Child,
     event: Option<&OwnedFd>,
+    complaints: &mut Complaints,
     stop: Option<&Stop>,
     timeout: Duration,
 ) -> io::Result<bool> {
     let wakes = stop.map(Stop::wakes);
-    let mut watched: Vec<_> = event.iter().map(|event| PollFd::new(*event, PollFlags::IN)).collect();
-    watched.extend(wakes.iter().map(|wakes| PollFd::new(wakes, PollFlags::IN)));
     let begin = Instant::now();
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -285,12 +310,23 @@ fn has_ended_within(
         let left = timeout.saturating_sub(begin.elapsed());
         let pause_now = if event.is_none() { left.min(pause) } else { left };
         pause = LONGEST_PAUSE.min(pause * 2);
+        let mut watched = vec![PollFd::new(&complaints.reader, PollFlags::IN)];
+        watched.extend(event.iter().map(|event| PollFd::new(*event, PollFlags::IN)));
+        watched.extend(wakes.iter().map(|wakes| PollFd::new(wakes, PollFlags::IN)));
         // A time-out beyond what the system can count is none.
         match rustix::event::poll(&mut watched, Timespec::try_from(pause_now).ok().as_ref()) {
-            Err(Errno::INTR) => continue,
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
-            Ok(0) if pause_now < left => continue,
-            Ok(_) => return Ok(event.is_some() && !watched[0].revents().is_empty()),
+        }
+        let happened: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
+        if happened[0] {
+            complaints.drain();
+        }
+        match (event, &happened[1..]) {
+            (Some(_), [true, ..]) => return Ok(true),
+            (Some(_), [false, true]) | (None, [true]) => return Ok(false),
+            _ if left.is_zero() => return Ok(false),
+            _ => {}
         }
     }
 }
@@ -312,10 +348,6 @@ fn kill(child: &mut Child) -> Option<ExitStatus> {
     // Some of the group may be ours to kill when the MDA is not; and the MDA may have left the group.
     let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
     child::kill(child)
-}
-
-fn beginning(complaints: &File) -> Vec<u8> {
-    beginning_of(complaints, 4 * SAID_CHARACTERS)
 }
 
 /// The first octets of a file, as far as they can be read.
@@ -574,8 +606,9 @@ mod tests {
     #[test]
     fn the_end_is_noticed_without_a_process_descriptor_too() {
         let mut child = Command::new("sleep").arg("0.05").spawn().unwrap();
-        assert!(!has_ended_within(&mut child, None, None, Duration::ZERO).unwrap());
-        assert!(has_ended_within(&mut child, None, None, Duration::from_secs(9)).unwrap());
+        let mut complaints = Complaints::new().unwrap();
+        assert!(!has_ended_within(&mut child, None, &mut complaints, None, Duration::ZERO).unwrap());
+        assert!(has_ended_within(&mut child, None, &mut complaints, None, Duration::from_secs(60)).unwrap());
         assert!(child.wait().unwrap().success());
     }
 
