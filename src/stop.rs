@@ -83,11 +83,17 @@ impl Stop {
 
     /// Waits until `source` has something to read or is at its end.
     pub fn readable(&self, source: impl AsFd, limit: Option<Duration>) -> io::Result<Woken> {
+        self.any_readable(&[source.as_fd()], limit)
+    }
+
+    /// Waits until one of the sources has something to read or is at its end.
+    pub fn any_readable(&self, sources: &[BorrowedFd<'_>], limit: Option<Duration>) -> io::Result<Woken> {
         let wakes = self.wakes();
-        let mut both = [PollFd::new(&wakes, PollFlags::IN), PollFd::new(&source, PollFlags::IN)];
-        poll_until(&mut both, limit)?;
-        // Any event of the source will do: an end or an error is what reading then tells.
-        Ok(match both[1].revents().is_empty() {
+        let all = std::iter::once(&wakes).chain(sources);
+        let mut all: Vec<_> = all.map(|source| PollFd::new(source, PollFlags::IN)).collect();
+        poll_until(&mut all, limit)?;
+        // Any event of a source will do: an end or an error is what reading then tells.
+        Ok(match all[1..].iter().all(|source| source.revents().is_empty()) {
             _ if self.is_requested() => Woken::Stopped,
             true => Woken::Late,
             false => Woken::Readable,

@@ -1,11 +1,14 @@
 //! The authorization code grant of a program on the user's machine (RFC 8252 §7.3) with PKCE (RFC 7636): a browser goes
 //! to the provider, and comes back to a port that we listen on.
 //!
-//! Whoever else on this machine finds the port learns nothing and ends nothing: without the `state` of this very
-//! sign-in a request gets a 404 and the wait goes on.
+//! Whoever else on this machine finds the port learns nothing, ends nothing and keeps nobody out: without the `state` of
+//! this very sign-in a request gets a 404 and the wait goes on.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::iter;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -26,6 +29,9 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// How long a connection may take to say what it wants. Browsers open some that they never use.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many connections are served at once; when there are more, the oldest is closed.
+const MOST_BROWSERS: usize = 64;
 
 /// The request line and what browsers put behind it.
 const LONGEST_REQUEST: usize = 64 << 10;
@@ -60,7 +66,7 @@ pub(super) fn consent(
     let separator = if authorization_endpoint.contains('?') { '&' } else { '?' };
     let url = format!("{authorization_endpoint}{separator}{query}");
     say(Prompt::Redirect { url, port, expires_in: LONGEST });
-    let code = wait(&listener, &state, stop)?.map_err(|answer| answer.refusal(authorization_endpoint))?;
+    let code = wait(&listener, &state, stop, LONGEST)?.map_err(|answer| answer.refusal(authorization_endpoint))?;
     let form = Form::grant("authorization_code", oauth2)
         .with("code", &code)
         .with("redirect_uri", &redirect_uri)
@@ -96,47 +102,81 @@ impl Denied {
     }
 }
 
-/// Answers every connection until one brings the code, or the provider's refusal.
-fn wait(listener: &TcpListener, state: &str, stop: &Stop) -> Result<Result<String, Denied>, Error> {
-    let end = Instant::now() + LONGEST;
+/// Answers connections until one brings the code, or the provider's refusal. Several are served at once, so that
+/// nobody who connects and says nothing keeps the browser out.
+fn wait(listener: &TcpListener, state: &str, stop: &Stop, limit: Duration) -> Result<Result<String, Denied>, Error> {
+    let end = Instant::now() + limit;
+    let mut browsers: VecDeque<Browser> = VecDeque::new();
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        match stop.readable(listener, Some(left)).map_err(Error::Listen)? {
-            Woken::Stopped => return Err(Error::Stopped(stop.signal().unwrap_or_default())),
-            Woken::Late if left.is_zero() => return Err(Error::TooLate(LONGEST)),
-            Woken::Late => continue,
-            Woken::Readable => {}
+        // In every turn: who keeps on connecting does not prolong it.
+        if Instant::now() >= end {
+            return Err(Error::TooLate(limit));
         }
-        // A browser that went away again is none of our trouble.
-        let Ok((browser, _)) = listener.accept() else { continue };
-        let Ok(Some(line)) = request_line(&browser, stop) else { continue };
-        let answer = answer(&line, state);
-        let _ = reply(&browser, answer.is_some());
-        if let Some(answer) = answer {
+        let next = browsers.front().map_or(end, |oldest| oldest.end.min(end));
+        let sources: Vec<_> = iter::once(listener.as_fd()).chain(browsers.iter().map(Browser::as_fd)).collect();
+        let left = next.saturating_duration_since(Instant::now());
+        if stop.any_readable(&sources, Some(left)).map_err(Error::Listen)? == Woken::Stopped {
+            return Err(Error::Stopped(stop.signal().unwrap_or_default()));
+        }
+        let mut answered = None;
+        browsers.retain_mut(|browser| match browser.request_line() {
+            Ok(None) => true,
+            Ok(Some(line)) => {
+                let answer = answer(&line, state);
+                let _ = reply(&browser.connection, answer.is_some());
+                answered = answered.take().or(answer);
+                false
+            }
+            // A browser that went away again is none of our trouble.
+            Err(_) => false,
+        });
+        if let Some(answer) = answered {
             return Ok(answer);
         }
+        browsers.extend((0..MOST_BROWSERS).map_while(|_| listener.accept().ok()).filter_map(Browser::new));
+        browsers.drain(..browsers.len().saturating_sub(MOST_BROWSERS));
     }
 }
 
-/// The first line of the request, once all of it is there: a connection closed with octets unread would reset what was
-/// answered.
-fn request_line(mut browser: &TcpStream, stop: &Stop) -> io::Result<Option<String>> {
-    browser.set_nonblocking(true)?;
-    let end = Instant::now() + PATIENCE;
-    let mut request = vec![];
-    while !request.windows(4).any(|octets| octets == b"\r\n\r\n") {
-        let left = end.saturating_duration_since(Instant::now());
-        if request.len() > LONGEST_REQUEST || stop.readable(browser, Some(left))? != Woken::Readable {
-            return Ok(None);
-        }
-        let mut chunk = [0; 4096];
-        match browser.read(&mut chunk)? {
-            0 => return Ok(None),
-            count => request.extend(&chunk[..count]),
-        }
+/// Somebody who has connected.
+struct Browser {
+    connection: TcpStream,
+    request: Vec<u8>,
+    /// When it has to have said what it wants.
+    end: Instant,
+}
+
+impl Browser {
+    fn new((connection, _): (TcpStream, SocketAddr)) -> Option<Self> {
+        connection.set_nonblocking(true).ok()?;
+        Some(Browser { connection, request: vec![], end: Instant::now() + PATIENCE })
     }
-    let line = request.split(|octet| *octet == b'\r').next().unwrap_or_default();
-    Ok(String::from_utf8(line.to_vec()).ok())
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+
+    /// The first line of the request, once all of it is there: a connection closed with octets unread would reset what
+    /// was answered.
+    fn request_line(&mut self) -> io::Result<Option<String>> {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.connection.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.request.extend(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+            if self.request.len() > LONGEST_REQUEST {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+        }
+        if !self.request.windows(4).any(|octets| octets == b"\r\n\r\n") {
+            return if Instant::now() < self.end { Ok(None) } else { Err(io::ErrorKind::TimedOut.into()) };
+        }
+        let line = self.request.split(|octet| *octet == b'\r').next().unwrap_or_default();
+        Ok(Some(String::from_utf8_lossy(line).into_owned()))
+    }
 }
 
 /// What the request brings, when it is the one that is waited for.
@@ -169,6 +209,8 @@ fn reply(mut browser: &TcpStream, is_awaited: bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -224,7 +266,7 @@ mod tests {
             let forged = get("GET /?code=evil&state=guess HTTP/1.1\r\n\r\n");
             (forged, get("GET /?code=good&state=s HTTP/1.1\r\nHost: x\r\n\r\n"))
         });
-        assert_eq!(wait(&listener, "s", &Stop::new().unwrap()).unwrap(), Ok("good".into()));
+        assert_eq!(wait(&listener, "s", &Stop::new().unwrap(), LONGEST).unwrap(), Ok("good".into()));
         let (forged, good) = browser.join().unwrap();
         assert!(forged.starts_with("HTTP/1.1 404 ") && good.starts_with("HTTP/1.1 200 "), "{forged}\n{good}");
     }
@@ -234,6 +276,54 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let stop = Stop::new().unwrap();
         stop.request(2);
-        assert!(matches!(wait(&listener, "s", &stop), Err(Error::Stopped(2))));
+        assert!(matches!(wait(&listener, "s", &stop, LONGEST), Err(Error::Stopped(2))));
+    }
+
+    #[test]
+    fn those_who_hold_the_port_do_not_keep_the_browser_out() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let browser = std::thread::spawn(move || {
+            let hold = |_| {
+                let mut connection = TcpStream::connect(address).unwrap();
+                // It may be closed again by the time it is written to.
+                let _ = connection.write_all(b"GET ");
+                connection
+            };
+            let held: Vec<_> = (0..3 * MOST_BROWSERS).map(hold).collect();
+            let mut connection = TcpStream::connect(address).unwrap();
+            connection.write_all(b"GET /?code=good&state=s HTTP/1.1\r\n\r\n").unwrap();
+            (held, connection)
+        });
+        // One after the other, they would be waited for 16 minutes.
+        let limit = Duration::from_secs(60);
+        assert_eq!(wait(&listener, "s", &Stop::new().unwrap(), limit).unwrap(), Ok("good".into()));
+        browser.join().unwrap();
+    }
+
+    #[test]
+    fn those_who_keep_on_connecting_do_not_prolong_the_wait() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Stop::new().unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let hung_up = Instant::now() + Duration::from_secs(60);
+                while !is_over.load(Ordering::Relaxed) {
+                    if let Ok(mut connection) = TcpStream::connect(address) {
+                        let _ = connection.write_all(b"GET / HTTP/1.1\r\n\r\n");
+                    }
+                    if Instant::now() > hung_up {
+                        stop.request(2);
+                    }
+                }
+            });
+            let outcome = wait(&listener, "s", &stop, Duration::from_millis(300));
+            is_over.store(true, Ordering::Relaxed);
+            assert!(matches!(outcome, Err(Error::TooLate(_))), "{outcome:?}");
+        });
     }
 }
