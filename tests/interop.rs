@@ -16,12 +16,25 @@ use crate::sandbox::{self, Account, CANARY, Destination, Sandbox, left_out};
 use crate::server::Authority;
 use crate::server::certificates::LOOPBACK;
 
-/// How a case connects.
+/// How an account connects.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Mode {
+pub enum Mode {
     Clear,
     Starttls,
     Implicit,
+}
+
+impl Mode {
+    /// An account that connects to this port in this mode; the authority is in `~/ca.pem`.
+    pub fn account(self, port: u16, user: &str) -> Account {
+        let account = Account::on(port).set("user", format!("{user:?}")).set("timeout", 20);
+        let tls = match self {
+            Mode::Clear => return account,
+            Mode::Starttls => "\"starttls\"",
+            Mode::Implicit => "\"implicit\"",
+        };
+        account.set("tls", tls).set("tls_ca_file", "\"~/ca.pem\"").set("server", format!("{:?}", LOOPBACK[0]))
+    }
 }
 
 /// A Dovecot of our own. Dropping it ends it.
@@ -102,14 +115,7 @@ impl Dovecot {
 
     /// The account of a user, connecting in this mode.
     fn account(&self, mode: Mode, user: &str) -> Account {
-        let port = if mode == Mode::Implicit { self.tls_port } else { self.port };
-        let account = Account::on(port).set("user", format!("{user:?}")).set("timeout", 20);
-        let tls = match mode {
-            Mode::Clear => return account,
-            Mode::Starttls => "\"starttls\"",
-            Mode::Implicit => "\"implicit\"",
-        };
-        account.set("tls", tls).set("tls_ca_file", "\"~/ca.pem\"").set("server", format!("{:?}", LOOPBACK[0]))
+        mode.account(if mode == Mode::Implicit { self.tls_port } else { self.port }, user)
     }
 }
 

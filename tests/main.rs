@@ -83,5 +83,8 @@ mod counts;
 /// A real Dovecot as the last word.
 mod interop;
 
+/// popa3d, Courier, GNU mailutils, Twisted.
+mod servers;
+
 /// The documents say what the program does, and the other way round.
 mod docs;
