@@ -9,9 +9,9 @@ use std::io::{self, Cursor, Read, Write};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use popfetch::account::{Auth, Keep, Password, SecretKind};
-use popfetch::ledger::Ledger;
+use popfetch::ledger::{Ledger, Standings};
 use popfetch::maildrop::{Listing, MessageNumber};
-use popfetch::plan::{self, Policy};
+use popfetch::plan::{Identities, Plan, Policy, View};
 use popfetch::pop3::unstuff::Unstuffer;
 use popfetch::pop3::{Authorization, Credentials, Limits, Transaction, Transport};
 use tempfile::TempDir;
@@ -207,9 +207,7 @@ mod decision {
         let (_folder, mut ledger) = known();
         let listing = listing_of(0..MILLION);
         let standings = ledger.locate(&listing);
-        bencher
-            .counter(ItemsCount::new(MILLION))
-            .bench_local(|| plan::make(&listing, &standings, &ledger, &POLICY, 3).expect("there are unique-ids"));
+        bencher.counter(ItemsCount::new(MILLION)).bench_local(|| planned(&listing, &standings, &ledger));
     }
 
     #[divan::bench(sample_count = 10, sample_size = 1)]
@@ -218,9 +216,13 @@ mod decision {
         let mut ledger = open(&folder);
         let listing = listing_of(0..MILLION);
         let standings = ledger.locate(&listing);
-        bencher
-            .counter(ItemsCount::new(MILLION))
-            .bench_local(|| plan::make(&listing, &standings, &ledger, &POLICY, 3).expect("there are unique-ids"));
+        bencher.counter(ItemsCount::new(MILLION)).bench_local(|| planned(&listing, &standings, &ledger));
+    }
+
+    fn planned(listing: &Listing, standings: &Standings, ledger: &Ledger) -> Plan {
+        let view = View { listing, standings, ledger, policy: &POLICY, now: 1_795_423_680 };
+        assert_eq!(view.heads_needed(), []);
+        view.plan(&Identities::new()).expect("there are unique-ids")
     }
 
     fn known() -> (TempDir, Ledger) {

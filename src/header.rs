@@ -1,9 +1,13 @@
-//! Header fields of a message, as far as popfetch needs them: its envelope sender.
+//! Header fields of a message, as far as popfetch needs them: its envelope sender, and its identity.
 //!
 //! Reads octets that a stranger wrote: junk gives `None`, never an error. Looks at the header section only, and no
 //! further than [`LONGEST`] octets into it. Knows nothing of delivery or sessions.
 
+mod identity;
+
 use mailparse::{MailAddr, MailHeader};
+
+pub use identity::Identity;
 
 /// No more of a message is looked at. Real header sections seldom pass 16 KiB.
 pub const LONGEST: usize = 64 * 1024;

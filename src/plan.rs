@@ -1,11 +1,14 @@
 //! What to do with each message of a maildrop: a function of the listing, the ledger, the account's wishes and the time.
 //!
-//! No I/O and no clock, so every rule can be read here and tested as a table.
+//! No I/O and no clock, so every rule can be read here and tested as a table. A ledger is a belief about another machine:
+//! before it makes anything be deleted, [`View::sizes_needed`] and [`View::heads_needed`] say what the server is to be
+//! asked, and [`View::plan`] weighs the answers.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::account::Keep;
-use crate::ledger::{Committed, Key, Ledger, Standing, Standings, State, comparable};
+use crate::ledger::{Committed, Fact, Identity, Key, Ledger, Standing, Standings, State, comparable, is_date};
 use crate::maildrop::{Listing, MessageNumber};
 
 /// The ledger's note about a message behind which a session got out of step.
@@ -50,133 +53,218 @@ pub struct Skipped {
     pub nameless: usize,
     /// Delivered, but not deleted, because the id is listed more than once and proves nothing.
     pub repeated: usize,
-    /// Listed although the server had confirmed their deletion.
+    /// Due to be deleted, but nothing proves that it is the message that was delivered.
+    pub unproved: usize,
+    /// Listed although the server had confirmed their deletion; deleted once more where that is wanted.
     pub relisted: usize,
+    /// Listed although the server had confirmed their deletion, and not certainly the same messages.
+    pub unsure: usize,
 }
 
-/// Without unique-ids nothing can be remembered, so a maildrop that is to be kept cannot be fetched: each run would
-/// deliver everything again.
+/// Why a maildrop without unique-ids cannot be fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoUniqueIds;
+pub enum NoUniqueIds {
+    /// Nothing can be remembered, so that each run would deliver everything again.
+    Kept,
+    /// The server had them before: what was delivered and could not be deleted would come twice.
+    Known,
+}
 
-/// Positions whose size must be known before [`make`] can decide, in ascending order: everything that may be retrieved,
-/// and ids of which there are, or were, several.
-pub fn sizes_needed(listing: &Listing, standings: &Standings, ledger: &Ledger, policy: &Policy) -> Vec<usize> {
-    (0..listing.len())
-        .filter(|position| listing.get(*position).octets.is_none())
-        .filter(|position| match standings.get(*position) {
+/// How listed messages stand to known ones, by their position in the listing.
+pub type Identities = HashMap<usize, Identity>;
+
+/// Everything that a decision is made of, but for what the server has to be asked.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The maildrop.
+    pub listing: &'a Listing,
+    /// The listing compared with the ledger.
+    pub standings: &'a Standings,
+    /// What is known.
+    pub ledger: &'a Ledger,
+    /// What is wanted.
+    pub policy: &'a Policy,
+    /// Seconds since 1970.
+    pub now: u64,
+}
+
+impl View<'_> {
+    /// Positions whose size must be known before anything is decided, in ascending order: everything that may be
+    /// retrieved or deleted, and ids of which there are, or were, several.
+    pub fn sizes_needed(&self) -> Vec<usize> {
+        let clock = self.clock();
+        let is_needed = |position: usize| match self.standings.get(position) {
             Standing::New { .. } => true,
             Standing::Known(fact) => {
-                policy.all || standings.is_repeated(*position) || ledger.facts().get(fact).state != State::Delivered
+                let fact = self.ledger.facts().get(fact);
+                self.policy.all
+                    || self.standings.is_repeated(position)
+                    || fact.state != State::Delivered
+                    || self.is_due(&fact, clock)
             }
-        })
-        .collect()
-}
-
-/// Decides. `now` is in seconds since 1970.
-pub fn make(
-    listing: &Listing,
-    standings: &Standings,
-    ledger: &Ledger,
-    policy: &Policy,
-    now: u64,
-) -> Result<Plan, NoUniqueIds> {
-    if !listing.is_empty() && !listing.has_unique_ids && policy.keep != Keep::Never && !policy.all {
-        return Err(NoUniqueIds);
+        };
+        (0..self.listing.len())
+            .filter(|position| self.listing.get(*position).octets.is_none() && is_needed(*position))
+            .collect()
     }
-    let mut planner = Planner { listing, standings, ledger, policy, now, plan: Plan::default() };
-    let is_distrusted = |position: &usize| ledger.has_note(OUT_OF_STEP, listing.get(*position).unique_id);
-    (0..listing.len()).filter(|position| !is_distrusted(position)).for_each(|position| planner.decide(position));
-    let trusted = planner.plan.retrieve.len();
-    (0..listing.len()).filter(is_distrusted).for_each(|position| planner.decide(position));
-    planner.plan.distrusted = planner.plan.retrieve.split_off(trusted);
-    Ok(planner.plan)
+
+    /// False when the sizes of known messages, as recorded, and those of new ones do not add up to what STAT says: then
+    /// some known message has another size, and all of them have to be asked for. True where that cannot be told.
+    pub fn adds_up(&self, octets: Option<u64>) -> bool {
+        let size_of = |position: usize| {
+            let announced = self.listing.get(position).octets;
+            let Standing::Known(fact) = self.standings.get(position) else { return announced };
+            announced.or(Some(self.ledger.facts().get(fact).octets).filter(|octets| *octets != u32::MAX).map(u64::from))
+        };
+        let sum = (0..self.listing.len()).try_fold(0u64, |sum, position| sum.checked_add(size_of(position)?));
+        let (Some(sum), Some(octets)) = (sum, octets) else { return true };
+        sum == octets
+    }
+
+    /// Positions of known messages, and their facts, that must be proved to be those that were delivered: what is due to
+    /// be deleted, what has another size, and what had been gone or deleted.
+    pub fn heads_needed(&self) -> Vec<(usize, u32)> {
+        if self.policy.all {
+            return vec![];
+        }
+        let clock = self.clock();
+        let is_needed = |position: usize, number: u32| {
+            let fact = self.ledger.facts().get(number);
+            let announced = comparable(self.listing.get(position).octets);
+            let has_other_size = announced != u32::MAX && fact.octets != u32::MAX && announced != fact.octets;
+            fact.state != State::Delivered || has_other_size || self.is_due(&fact, clock)
+        };
+        (0..self.listing.len())
+            .filter_map(|position| match self.standings.get(position) {
+                Standing::Known(fact) => Some((position, fact)),
+                Standing::New { .. } => None,
+            })
+            .filter(|(position, fact)| is_needed(*position, *fact) && !self.standings.is_repeated(*position))
+            .collect()
+    }
+
+    /// Decides.
+    pub fn plan(&self, identities: &Identities) -> Result<Plan, NoUniqueIds> {
+        let knows_ids = self.knows_ids();
+        if !self.listing.is_empty() && !self.listing.has_unique_ids && !self.policy.all {
+            if knows_ids {
+                return Err(NoUniqueIds::Known);
+            }
+            if self.policy.keep != Keep::Never {
+                return Err(NoUniqueIds::Kept);
+            }
+        }
+        let takes_nameless = self.policy.all || (self.policy.keep == Keep::Never && !knows_ids);
+        let (clock, plan) = (self.clock(), Plan::default());
+        let mut planner = Planner { view: *self, identities, takes_nameless, clock, plan };
+        let is_distrusted = |position: &usize| self.ledger.has_note(OUT_OF_STEP, self.listing.get(*position).unique_id);
+        let positions = 0..self.listing.len();
+        positions.clone().filter(|position| !is_distrusted(position)).for_each(|position| planner.decide(position));
+        let trusted = planner.plan.retrieve.len();
+        positions.filter(is_distrusted).for_each(|position| planner.decide(position));
+        planner.plan.distrusted = planner.plan.retrieve.split_off(trusted);
+        Ok(planner.plan)
+    }
+
+    /// True when the server had unique-ids in an earlier run, and messages may still be there that were delivered.
+    pub fn knows_ids(&self) -> bool {
+        self.ledger.facts().iter().any(|fact| fact.state != State::Deleted)
+    }
+
+    /// The time, where it matters and can be trusted.
+    fn clock(&self) -> Option<u64> {
+        (matches!(self.policy.keep, Keep::For(_)) && self.ledger.trusts_clock(self.now)).then_some(self.now)
+    }
+
+    /// `clock` is [`View::clock`], which takes a moment to find out.
+    fn is_due(&self, fact: &Fact, clock: Option<u64>) -> bool {
+        match (self.policy.keep, clock) {
+            (Keep::Forever, _) | (Keep::For(_), None) => false,
+            (Keep::Never, _) => true,
+            (Keep::For(time), Some(now)) => {
+                let since = u64::from(fact.at);
+                is_date(since) && Duration::from_secs(now.saturating_sub(since)) >= time
+            }
+        }
+    }
 }
 
 struct Planner<'a> {
-    listing: &'a Listing,
-    standings: &'a Standings,
-    ledger: &'a Ledger,
-    policy: &'a Policy,
-    now: u64,
+    view: View<'a>,
+    identities: &'a Identities,
+    takes_nameless: bool,
+    clock: Option<u64>,
     plan: Plan,
 }
 
 impl Planner<'_> {
     fn decide(&mut self, position: usize) {
-        let Standing::Known(fact) = self.standings.get(position) else { return self.wanted(position) };
-        if self.is_another_message(position, fact) || self.policy.all {
-            return self.wanted(position);
-        }
-        self.known(position, fact);
-    }
-
-    /// RFC 1939 §7 lets a server use an id again once its message is gone; a different size tells.
-    fn is_another_message(&self, position: usize, fact: u32) -> bool {
-        let known = self.ledger.facts().get(fact);
-        known.state != State::Delivered && comparable(self.listing.get(position).octets) != known.octets
-    }
-
-    fn known(&mut self, position: usize, fact: u32) {
-        let known = self.ledger.facts().get(fact);
-        let number = self.listing.get(position).number;
-        self.plan.skipped.known += 1;
-        if known.state == State::Deleted {
-            self.plan.skipped.relisted += 1;
-            return;
-        }
-        if !self.is_due(known.at) {
-            return;
-        }
-        if self.standings.is_repeated(position) {
-            self.plan.skipped.repeated += 1;
-            return;
-        }
-        self.plan.delete.extend(self.ledger.committed(fact, number));
-    }
-
-    fn is_due(&self, since: u32) -> bool {
-        match self.policy.keep {
-            Keep::Forever => false,
-            Keep::Never => true,
-            Keep::For(time) => Duration::from_secs(self.now.saturating_sub(u64::from(since))) >= time,
+        let Standing::Known(fact) = self.view.standings.get(position) else { return self.wanted(position, None) };
+        let identity = self.identities.get(&position).copied();
+        match identity {
+            _ if self.view.policy.all => self.wanted(position, None),
+            Some(Identity::Another | Identity::Compare(_)) => self.wanted(position, identity),
+            Some(Identity::Same(_) | Identity::Unproved) | None => self.known(position, fact, identity),
         }
     }
 
-    fn wanted(&mut self, position: usize) {
-        let message = self.listing.get(position);
+    fn known(&mut self, position: usize, fact: u32, identity: Option<Identity>) {
+        let fact = self.view.ledger.facts().get(fact);
+        let number = self.view.listing.get(position).number;
         let skipped = &mut self.plan.skipped;
-        if message.unique_id.is_empty() && self.policy.keep != Keep::Never && !self.policy.all {
+        skipped.known += 1;
+        let is_due = self.view.is_due(&fact, self.clock);
+        match identity {
+            _ if !is_due => {}
+            _ if self.view.standings.is_repeated(position) => skipped.repeated += 1,
+            Some(Identity::Same(same)) => {
+                skipped.relisted += usize::from(fact.state == State::Deleted);
+                self.plan.delete.push(self.view.ledger.committed(same, number));
+            }
+            _ if fact.state == State::Deleted => skipped.unsure += 1,
+            _ => skipped.unproved += 1,
+        }
+    }
+
+    fn wanted(&mut self, position: usize, identity: Option<Identity>) {
+        let message = self.view.listing.get(position);
+        let skipped = &mut self.plan.skipped;
+        if message.unique_id.is_empty() && !self.takes_nameless {
             skipped.nameless += 1;
             return;
         }
-        if let (Some(octets), Some(limit)) = (message.octets, self.policy.max_size)
+        if let (Some(octets), Some(limit)) = (message.octets, self.view.policy.max_size)
             && octets > limit
         {
             skipped.too_large.push((message.number, octets));
             return;
         }
-        if self.policy.max_messages.is_some_and(|limit| self.plan.retrieve.len() as u64 >= limit) {
+        if self.view.policy.max_messages.is_some_and(|limit| self.plan.retrieve.len() as u64 >= limit) {
             skipped.later += 1;
             return;
         }
-        self.plan.retrieve.push(self.key(position));
+        self.plan.retrieve.push(self.key(position, identity));
     }
 
-    fn key(&self, position: usize) -> Key {
-        let message = self.listing.get(position);
-        let (nth, again) = match self.standings.get(position) {
+    fn key(&self, position: usize, identity: Option<Identity>) -> Key {
+        let message = self.view.listing.get(position);
+        let (nth, again) = match self.view.standings.get(position) {
             Standing::New { nth } => (nth, false),
-            Standing::Known(fact) => (self.ledger.facts().get(fact).nth, true),
+            Standing::Known(fact) => (self.view.ledger.facts().get(fact).nth, true),
         };
-        let (unique_id, octets) = (message.unique_id.to_vec(), message.octets);
-        Key { number: message.number, unique_id, nth, octets, again, reused: false, head: None }
+        let known_head = match identity {
+            Some(Identity::Compare(head)) => Some(head),
+            _ => None,
+        };
+        let (number, unique_id, octets) = (message.number, message.unique_id.to_vec(), message.octets);
+        Key { number, unique_id, nth, octets, again, reused: identity.is_some(), head: None, known_head }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Top;
     use crate::maildrop::Durable as _;
 
     const DAY: u64 = 86400;
@@ -209,10 +297,16 @@ mod tests {
         listing
     }
 
+    /// The plan when the server has no TOP.
     fn plan(ledger: &mut Ledger, messages: &[(&str, u64)], policy: Policy) -> Plan {
         let listing = listing(messages);
         let standings = ledger.locate(&listing);
-        make(&listing, &standings, ledger, &policy, NOW).unwrap()
+        let view = View { listing: &listing, standings: &standings, ledger, policy: &policy, now: NOW };
+        let identify = |(position, fact): (usize, u32)| {
+            (position, ledger.identify(fact, None, &listing.get(position), Top::Missing))
+        };
+        let identities = view.heads_needed().into_iter().map(identify).collect();
+        view.plan(&identities).unwrap()
     }
 
     /// Message-numbers to retrieve and to delete.
@@ -247,16 +341,32 @@ mod tests {
         assert_eq!((plan.skipped.later, plan.skipped.too_large), (1, vec![(MessageNumber(2), 99)]));
     }
 
+    fn refusal(ledger: &mut Ledger, policy: Policy) -> NoUniqueIds {
+        let listing = listing(&[("", 1)]);
+        let standings = ledger.locate(&listing);
+        let view = View { listing: &listing, standings: &standings, ledger, policy: &policy, now: NOW };
+        view.plan(&Identities::new()).unwrap_err()
+    }
+
     #[test]
     fn without_unique_ids_only_what_is_deleted_can_be_fetched() {
         let mut ledger = ledger(&[]);
-        let listed = listing(&[("", 1)]);
-        let standings = ledger.locate(&listed);
-        assert_eq!(make(&listed, &standings, &ledger, &KEEP, NOW).unwrap_err(), NoUniqueIds);
+        assert_eq!(refusal(&mut ledger, KEEP), NoUniqueIds::Kept);
         assert_eq!(numbers(&plan(&mut ledger, &[("", 1), ("", 1)], DELETE)), (vec![1, 2], vec![]));
         assert_eq!(numbers(&plan(&mut ledger, &[("", 1)], Policy { all: true, ..KEEP })), (vec![1], vec![]));
         let mixed = plan(&mut ledger, &[("", 1), ("a", 1)], KEEP);
         assert_eq!((numbers(&mixed), mixed.skipped.nameless), ((vec![2], vec![]), 1));
+    }
+
+    #[test]
+    fn what_has_no_unique_id_any_more_may_be_a_known_message() {
+        let mut ledger = ledger(&[delivered("a", 1, 0)]);
+        for policy in [KEEP, DELETE, FORTNIGHT] {
+            assert_eq!(refusal(&mut ledger, policy), NoUniqueIds::Known);
+        }
+        let mixed = plan(&mut ledger, &[("", 1), ("b", 1)], DELETE);
+        assert_eq!((numbers(&mixed), mixed.skipped.nameless), ((vec![2], vec![]), 1));
+        assert_eq!(numbers(&plan(&mut ledger, &[("", 1)], Policy { all: true, ..DELETE })), (vec![1], vec![]));
     }
 
     #[test]
@@ -270,16 +380,48 @@ mod tests {
 
     #[test]
     fn a_used_id_is_another_message_when_its_size_is_another() {
-        for over in ["deleted", "gone"] {
-            let mut ledger = ledger(&[delivered("x", 5, 0), format!("{{\"{over}\":\"x\",\"at\":{NOW}}}")]);
-            let other = plan(&mut ledger, &[("x", 6)], DELETE);
-            assert_eq!(numbers(&other), (vec![1], vec![]), "{over}");
-            assert!(other.retrieve[0].again);
+        for over in ["", "deleted", "gone"] {
+            let mut lines = vec![delivered("x", 5, 0)];
+            lines.extend((!over.is_empty()).then(|| format!("{{\"{over}\":\"x\",\"at\":{NOW}}}")));
+            let mut ledger = ledger(&lines);
+            for policy in [KEEP, DELETE, FORTNIGHT] {
+                let other = plan(&mut ledger, &[("x", 6)], policy);
+                assert_eq!(numbers(&other), (vec![1], vec![]), "{over}");
+                assert!(other.retrieve[0].again && other.retrieve[0].reused);
+            }
             let same = plan(&mut ledger, &[("x", 5)], DELETE);
             assert_eq!(same.retrieve, [], "{over}");
-            // What the server said it had deleted is left alone; what was only gone for a while is as before.
-            assert_eq!((same.delete.len(), same.skipped.relisted), if over == "deleted" { (0, 1) } else { (1, 0) });
+            // After a confirmed deletion an equal size proves nothing.
+            assert_eq!((same.delete.len(), same.skipped.unsure), if over == "deleted" { (0, 1) } else { (1, 0) });
         }
+    }
+
+    #[test]
+    fn what_is_due_is_not_deleted_without_a_size() {
+        let mut ledger = ledger(&[delivered("x", 5, 0)]);
+        let mut listing = Listing::default();
+        listing.has_unique_ids = true;
+        assert!(listing.push(MessageNumber(1), b"x"));
+        let standings = ledger.locate(&listing);
+        let view = View { listing: &listing, standings: &standings, ledger: &ledger, policy: &DELETE, now: NOW };
+        assert_eq!((view.sizes_needed(), view.heads_needed()), (vec![0], vec![(0, 0)]));
+        let unproved = ledger.identify(0, None, &listing.get(0), Top::Missing);
+        let plan = view.plan(&Identities::from([(0, unproved)])).unwrap();
+        assert_eq!((numbers(&plan), plan.skipped.unproved), ((vec![], vec![]), 1));
+    }
+
+    #[test]
+    fn a_wrong_clock_makes_nothing_due() {
+        let mut undated = ledger(&["{\"delivered\":\"a\",\"octets\":1,\"at\":50}".to_owned()]);
+        assert_eq!(numbers(&plan(&mut undated, &[("a", 1)], FORTNIGHT)), (vec![], vec![]), "seen in 1970");
+        let mut ahead =
+            ledger(&[delivered("a", 1, 14), format!("{{\"delivered\":\"b\",\"octets\":1,\"at\":{}}}", NOW + 1)]);
+        assert_eq!(
+            numbers(&plan(&mut ahead, &[("a", 1), ("b", 1)], FORTNIGHT)),
+            (vec![], vec![]),
+            "older than the ledger"
+        );
+        assert_eq!(numbers(&plan(&mut ahead, &[("a", 1), ("b", 1)], DELETE)), (vec![], vec![1, 2]));
     }
 
     #[test]
@@ -291,7 +433,29 @@ mod tests {
             assert!(listed.push(MessageNumber(number), id.as_bytes()));
         }
         let standings = ledger.locate(&listed);
-        assert_eq!(sizes_needed(&listed, &standings, &ledger, &KEEP), [1, 2]);
-        assert_eq!(sizes_needed(&listed, &standings, &ledger, &Policy { all: true, ..KEEP }), [0, 1, 2]);
+        let needed = |policy: &Policy| {
+            View { listing: &listed, standings: &standings, ledger: &ledger, policy, now: NOW }.sizes_needed()
+        };
+        assert_eq!(needed(&KEEP), [1, 2]);
+        assert_eq!(needed(&DELETE), [0, 1, 2]);
+        assert_eq!(needed(&Policy { all: true, ..KEEP }), [0, 1, 2]);
+    }
+
+    #[test]
+    fn sizes_that_do_not_add_up_show_that_a_message_has_changed() {
+        let mut ledger = ledger(&[delivered("a", 10, 0), delivered("b", 20, 0)]);
+        let mut listed = Listing::default();
+        for (id, number) in ["a", "b", "c"].iter().zip(1..) {
+            assert!(listed.push(MessageNumber(number), id.as_bytes()));
+        }
+        let standings = ledger.locate(&listed);
+        let adds_up = |listing: &Listing, octets: Option<u64>| {
+            View { listing, standings: &standings, ledger: &ledger, policy: &KEEP, now: NOW }.adds_up(octets)
+        };
+        assert!(adds_up(&listed, Some(99)), "the size of a new message is not known");
+        let mut sized = listed.clone();
+        sized.set_octets(2, 5);
+        assert!(adds_up(&sized, Some(35)) && adds_up(&sized, None));
+        assert!(!adds_up(&sized, Some(36)));
     }
 }

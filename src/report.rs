@@ -146,6 +146,12 @@ pub enum Failure {
     NoThread(io::Error),
     /// popfetch itself made a mistake.
     Panic(String),
+    /// The server had UIDL in an earlier run, and not now.
+    UniqueIdsGone,
+    /// So many known messages seem to be listed under other unique-ids, and nothing tells for certain.
+    Renumbered(usize),
+    /// So many known messages have other sizes, and nothing tells whether they are the same.
+    Resized(usize),
     /// The run was asked to stop.
     Stopped(i32),
 }
@@ -246,6 +252,8 @@ impl Failure {
             Failure::NoUniqueIds => Status::Unavailable,
             Failure::NoThread(_) => Status::Temporary,
             Failure::Panic(_) => Status::Io,
+            Failure::UniqueIdsGone => Status::Temporary,
+            Failure::Renumbered(_) | Failure::Resized(_) => Status::BadState,
         }
     }
 
@@ -261,6 +269,15 @@ impl Failure {
             Failure::Deliver(error) => error.hint(),
             Failure::NoUniqueIds => {
                 Some("write `keep = false` to fetch and delete everything, or run once with `--all`".into())
+            }
+            Failure::UniqueIdsGone => Some(
+                "the next run tries again; should the server have given UIDL up for good, `--all` fetches everything, also what came before".into(),
+            ),
+            Failure::Renumbered(_) => Some(
+                "when it is the old maildrop on another server or software, move what came before away and run once with `--all`; when it is another maildrop, use another account".into(),
+            ),
+            Failure::Resized(_) => {
+                Some("run once with `--all`: every message comes again, and is remembered by more than its size".into())
             }
             Failure::Update { .. } => Some("the next run deletes what is still there; nothing is fetched twice".into()),
             Failure::Token { account, .. } => Some(format!(
@@ -390,6 +407,19 @@ impl fmt::Display for Failure {
             }
             Failure::NoThread(error) => write!(f, "cannot start a thread: {error}"),
             Failure::Panic(words) => write!(f, "popfetch made a mistake: {}", printable(words.as_bytes())),
+            Failure::UniqueIdsGone => f.write_str(
+                "the server gives no unique-ids (UIDL), though it did before: messages cannot be told from known ones",
+            ),
+            Failure::Renumbered(messages) => write!(
+                f,
+                "none of {} is listed, but new ones of the same sizes are: they may be the same under new unique-ids, and the server does not tell (TOP)",
+                counted(*messages, "known message")
+            ),
+            Failure::Resized(messages) => write!(
+                f,
+                "{} have other sizes than recorded, and an earlier release recorded nothing else by which to know them",
+                counted(*messages, "known message")
+            ),
             Failure::Stopped(signal) => write!(f, "stopped by signal {signal}"),
         }
     }
@@ -458,10 +488,21 @@ pub enum Notice {
     },
     /// Nothing tells the server from an impostor.
     Unverified,
-    /// Messages without unique-id, which cannot be kept and remembered.
-    Nameless(usize),
     /// The server does not answer what is sent ahead, though it announces PIPELINING.
     LockStep,
+    /// Messages without unique-id, which cannot be remembered.
+    Nameless {
+        /// How many.
+        messages: usize,
+        /// They stay because messages had unique-ids before, and these may have been delivered under them.
+        had_ids: bool,
+    },
+    /// Messages that are due to be deleted, while nothing proves that they are the delivered ones.
+    Unproved(usize),
+    /// Known messages that are listed under new unique-ids.
+    Renamed(usize),
+    /// Messages that the server had confirmed as deleted, or others under their unique-ids.
+    Unsure(usize),
     /// Messages to be fetched whose size the server does not tell.
     Sizeless(usize),
     /// Messages were delivered that are much shorter than announced.
@@ -501,12 +542,13 @@ impl Notice {
 
     /// False for what is worth a line only with `-v`.
     fn needs_attention(&self) -> bool {
-        !matches!(self, Notice::Relisted(_))
+        !matches!(self, Notice::Unsure(_))
     }
 
     fn status(&self) -> Status {
         match self {
             Notice::LedgerDamaged { .. } => Status::BadState,
+            Notice::Nameless { had_ids: true, .. } => Status::Temporary,
             _ => Status::Done,
         }
     }
@@ -535,7 +577,7 @@ impl fmt::Display for Notice {
             Notice::Unverified => f.write_str(
                 "the certificate of the server is not verified (`tls_verify = false`): whoever is in between can read the password and the mail; a `tls_pin` would tell",
             ),
-            Notice::Nameless(messages) => write!(
+            Notice::Nameless { messages, had_ids: false } => write!(
                 f,
                 "{} without unique-id left on the server: kept messages are remembered by it",
                 counted(*messages, "message")
@@ -543,6 +585,26 @@ impl fmt::Display for Notice {
             Notice::LockStep => f.write_str(
                 "the server announces PIPELINING, and does not answer what is sent ahead; one command at a time from now \
                  on (`pipelining = true` tries again)",
+            ),
+            Notice::Nameless { messages, had_ids: true } => write!(
+                f,
+                "{} without unique-id left on the server: the others have one, and these may have been delivered under theirs before; `--all` fetches them",
+                counted(*messages, "message")
+            ),
+            Notice::Unproved(messages) => write!(
+                f,
+                "{} due to be deleted left on the server: it does not tell whether they are those that were delivered",
+                counted(*messages, "message")
+            ),
+            Notice::Renamed(messages) => write!(
+                f,
+                "all unique-ids are new, but {} were recognized as delivered before, and are known under the new ones now",
+                counted(*messages, "message")
+            ),
+            Notice::Unsure(messages) => write!(
+                f,
+                "{} listed under the unique-id of one whose deletion the server had confirmed; nothing tells them apart, so they are left alone",
+                counted(*messages, "message")
             ),
             Notice::Sizeless(messages) => write!(
                 f,
@@ -570,7 +632,7 @@ impl fmt::Display for Notice {
             ),
             Notice::Relisted(messages) => write!(
                 f,
-                "{} still listed although the server confirmed the deletion; left alone",
+                "{} still listed although the server confirmed the deletion; deleted once more",
                 counted(*messages, "message")
             ),
         }

@@ -45,6 +45,8 @@ mod disk;
 /// Fewer threads and descriptors than a run would like.
 mod limits;
 
+/// What changes on the server between two runs: ids, sizes, whole maildrops.
+mod between;
 /// What a server may do to us, and what it may not: nonsense, silence, cuts, floods.
 mod hostile;
 /// What may have happened to the ledger, traps in shared folders, several runs at once.

@@ -4,6 +4,7 @@
 //! [`Failure`] in the account's [`Summary`], and what was complete by then stays committed.
 
 mod line;
+mod survey;
 mod transfer;
 
 use std::any::Any;
@@ -41,10 +42,6 @@ pub struct Run<'r> {
     /// 1: a line per message; 2: the wire as well.
     pub verbose: u8,
 }
-
-/// From this many known messages on, sizes are asked for one by one: LIST of everything costs the server as much as
-/// UIDL, and of a large maildrop only a few messages are new.
-const LARGE: usize = 1000;
 
 /// The ledger's note about a maildrop whose server does not answer what is sent ahead.
 const LOCK_STEP: &str = "lock-step";
@@ -283,26 +280,6 @@ impl<'f> Fetch<'f> {
         Line::new(stream, trace)
     }
 
-    /// Lists the maildrop, compares it with the ledger, and decides.
-    fn survey(
-        &mut self,
-        transaction: &mut Transaction<Line<'_>>,
-        ledger: &mut Ledger,
-    ) -> Result<(Survey, Standings, Plan), Failure> {
-        let policy = self.policy();
-        let mut survey = transaction.survey(ledger.facts().len() < LARGE)?;
-        let listing = &mut survey.listing;
-        let mut standings = ledger.locate(listing);
-        let needed = plan::sizes_needed(listing, &standings, ledger, &policy);
-        if !needed.is_empty() {
-            transaction.measure(listing, &needed)?;
-            standings = ledger.locate(listing);
-        }
-        self.summary.listed = listing.len();
-        let plan = plan::make(listing, &standings, ledger, &policy, now()).map_err(|_| Failure::NoUniqueIds)?;
-        Ok((survey, standings, plan))
-    }
-
     fn policy(&self) -> Policy {
         let Account { keep, all, max_size, max_messages, .. } = *self.account;
         Policy { keep, all, max_size, max_messages }
@@ -318,7 +295,14 @@ impl<'f> Fetch<'f> {
         self.summary.later = skipped.later;
         self.summary.too_large = skipped.too_large.clone();
         if skipped.nameless > 0 {
-            self.summary.notices.push(Notice::Nameless(skipped.nameless));
+            let had_ids = self.account.keep == Keep::Never;
+            self.summary.notices.push(Notice::Nameless { messages: skipped.nameless, had_ids });
+        }
+        if skipped.unproved > 0 {
+            self.summary.notices.push(Notice::Unproved(skipped.unproved));
+        }
+        if skipped.unsure > 0 {
+            self.summary.notices.push(Notice::Unsure(skipped.unsure));
         }
         if skipped.repeated > 0 {
             self.summary.notices.push(Notice::Repeated(skipped.repeated));
@@ -358,6 +342,8 @@ impl<'f> Fetch<'f> {
             ledger.note(plan::OUT_OF_STEP, &key.unique_id, now())?;
             ledger.sync()?;
         }
+        ledger.compared(&moved.known)?;
+        self.summary.known += moved.known.len();
         match moved.failure {
             Some(failure) => Err(failure),
             None if self.account.keep == Keep::Never => Ok(moved.committed),
@@ -421,9 +407,9 @@ fn update_failure(error: pop3::Error, messages: usize) -> Failure {
 
 /// True when the listing surely has every message: only then does an absent id mean an absent message.
 fn is_complete(survey: &Survey) -> bool {
-    let Survey { stat, listing } = survey;
+    let Survey { messages, listing, .. } = survey;
     let is_named = |listing: &Listing| listing.iter().all(|message| !message.unique_id.is_empty());
-    *stat == Some(listing.len() as u64) && listing.has_unique_ids && is_named(listing)
+    *messages == Some(listing.len() as u64) && listing.has_unique_ids && is_named(listing)
 }
 
 /// Seconds since 1970.

@@ -12,6 +12,7 @@ use super::line::Line;
 use super::{Run, caught, now};
 use crate::account::Account;
 use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Stage, Staged, Stager};
+use crate::header::Identity;
 use crate::ledger::{Committed, Key, Ledger};
 use crate::pop3::{Body, CopyError, Incoming, Transaction, Wanted, Window};
 use crate::progress::Bar;
@@ -42,6 +43,8 @@ pub struct Moved {
     pub delivered: usize,
     pub octets: u64,
     pub committed: Vec<Committed>,
+    /// Messages that turned out to be known ones, although their sizes had changed.
+    pub known: Vec<Key>,
     pub refused: Vec<Refused>,
     /// Behind this message the session got out of step.
     pub out_of_step: Option<Key>,
@@ -89,6 +92,7 @@ impl Transfer<'_, '_> {
             moved.refused.extend(arrivals.moved.refused);
             moved.out_of_step = arrivals.moved.out_of_step;
             moved.short = arrivals.moved.short;
+            moved.known = arrivals.moved.known;
             // A committer that failed is why the reader could not go on, not the other way round.
             moved.failure = moved.failure.or(received.err());
             moved
@@ -121,7 +125,8 @@ impl Transfer<'_, '_> {
                     arrivals.moved.refused.push(Refused::by_server(&key, &refusal.text));
                 }
                 Incoming::Message(body) => {
-                    let (staged, octets) = stage(&mut self.stager, self.bar, &key, body)?;
+                    let mut key = key;
+                    let (staged, octets) = stage(&mut self.stager, self.bar, &mut key, body)?;
                     arrivals.held = Some(Held { key, staged, octets });
                 }
             }
@@ -148,10 +153,10 @@ impl Transfer<'_, '_> {
     }
 }
 
-/// Copies one message into staging, and tells how many octets it had on the line.
-fn stage(stager: &mut Stager, bar: &Bar, key: &Key, body: Body<'_, Line<'_>>) -> Result<(Staged, u64), Failure> {
+/// Copies one message into staging, notes its identity, and tells how many octets it had on the line.
+fn stage(stager: &mut Stager, bar: &Bar, key: &mut Key, body: Body<'_, Line<'_>>) -> Result<(Staged, u64), Failure> {
     let environment = vec![("POPFETCH_UIDL".into(), OsString::from_vec(without_nul(&key.unique_id)))];
-    let mut sink = Sink { stage: stager.stage(environment)?, bar };
+    let mut sink = Sink { stage: stager.stage(environment)?, bar, identity: Identity::default() };
     let octets = body.copy_to(&mut sink).map_err(|error| match error {
         CopyError::Session(error) => Failure::from(error),
         CopyError::Sink(error) => {
@@ -159,6 +164,7 @@ fn stage(stager: &mut Stager, bar: &Bar, key: &Key, body: Body<'_, Line<'_>>) ->
         }
     })?;
     bar.message();
+    key.head = Some(sink.identity.fingerprint());
     Ok((sink.stage.finish()?, octets))
 }
 
@@ -192,6 +198,10 @@ impl Arrivals {
     /// Hands on the message that was held; false when the committer is gone.
     fn confirm(&mut self) -> bool {
         let Some(Held { key, staged, octets }) = self.held.take() else { return true };
+        if key.known_head.is_some() && key.known_head == key.head {
+            self.moved.known.push(key);
+            return true;
+        }
         if let Some(announced) = key.octets.filter(|announced| is_short(*announced, octets)) {
             self.moved.short.push(Short { number: key.number, announced, octets });
         }
@@ -225,11 +235,13 @@ fn without_nul(id: &[u8]) -> Vec<u8> {
 struct Sink<'s> {
     stage: Stage,
     bar: &'s Bar,
+    identity: Identity,
 }
 
 impl Write for Sink<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         let written = self.stage.write(octets)?;
+        self.identity.push(&octets[..written]);
         self.bar.octets(written as u64);
         Ok(written)
     }

@@ -11,6 +11,7 @@
 mod brief;
 mod error;
 mod facts;
+mod identity;
 mod line;
 mod load;
 mod lock;
@@ -28,6 +29,7 @@ use rustix::fs::{Access, OFlags};
 
 pub use error::Error;
 pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
+pub use identity::{Identity, Renamed, SameMessage, Top};
 pub use text::fingerprint;
 
 use crate::deliver::{Intents, Outcome, Place, Recovered, Synced};
@@ -95,6 +97,8 @@ pub struct Key {
     pub reused: bool,
     /// What its header says of it, as soon as that has been read.
     pub head: Option<Fingerprint>,
+    /// With this fingerprint it is the message that the ledger speaks of, after all.
+    pub known_head: Option<Fingerprint>,
 }
 
 /// A batch whose intents are durable: what [`crate::deliver::Publisher::publish`] takes, and nothing else makes one.
@@ -261,13 +265,6 @@ impl Ledger {
     /// What is known.
     pub fn facts(&self) -> &Facts {
         &self.loaded.facts
-    }
-
-    /// Proof for a message that an earlier run delivered; `None` when the server has confirmed its deletion since,
-    /// because an id may then be used again (RFC 1939 §7).
-    pub fn committed(&self, fact: u32, number: MessageNumber) -> Option<Committed> {
-        let is_deleted = self.loaded.facts.get(fact).state == State::Deleted;
-        (!is_deleted).then_some(Committed { number, fact: Some(fact) })
     }
 
     /// Writes down, durably, where each message of a batch is about to go. `at` is now, in seconds since 1970.
@@ -749,6 +746,7 @@ mod tests {
             again: false,
             reused: false,
             head: None,
+            known_head: None,
         }
     }
 
@@ -1004,7 +1002,6 @@ mod tests {
         let states: Vec<_> = ledger.facts().iter().map(|fact| fact.state).collect();
         assert_eq!(states, [State::Deleted, State::Gone, State::Delivered, State::Delivered]);
         assert_eq!((ledger.facts().get(1).at, ledger.facts().gone_since(1)), (NOW as u32, Some(NOW as u32 + 5)));
-        assert_eq!(ledger.committed(0, MessageNumber(1)), None);
     }
 
     #[test]

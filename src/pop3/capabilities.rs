@@ -11,6 +11,8 @@ pub struct Capabilities {
     pub pipelining: bool,
     /// UIDL is there (RFC 2449 §6.8).
     pub uidl: bool,
+    /// TOP is there (RFC 2449 §6.1).
+    pub top: bool,
     /// STLS is there (RFC 2595 §4).
     pub stls: bool,
     /// USER and PASS are there (RFC 2449 §6.2).
@@ -46,6 +48,7 @@ impl Capabilities {
         match keyword.as_slice() {
             b"PIPELINING" => self.pipelining = true,
             b"UIDL" => self.uidl = true,
+            b"TOP" => self.top = true,
             b"STLS" => self.stls = true,
             b"USER" => self.user = true,
             b"SASL" => self.sasl.extend(words.filter_map(mechanism)),

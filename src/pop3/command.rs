@@ -32,6 +32,8 @@ pub enum Command<'a> {
     List(Option<MessageNumber>),
     /// UIDL of everything (RFC 1939 §7).
     Uidl,
+    /// TOP, of the header section only (RFC 1939 §7).
+    Top(MessageNumber),
     /// RETR.
     Retr(MessageNumber),
     /// DELE.
@@ -53,6 +55,7 @@ impl Command<'_> {
             Command::Auth(mechanism, Some(response)) => push(wire, &["AUTH ", mechanism, " ", response]),
             Command::Continuation(response) => push(wire, &[response]),
             Command::Cancel => push(wire, &["*"]),
+            Command::Top(number) => push(wire, &["TOP ", &number.to_string(), " 0"]),
             plain => push_verb(wire, plain.verb()),
         }
         wire.extend_from_slice(b"\r\n");
@@ -70,6 +73,7 @@ impl Command<'_> {
             Command::Stat => ("STAT", None),
             Command::List(number) => ("LIST", number),
             Command::Uidl => ("UIDL", None),
+            Command::Top(number) => ("TOP", Some(number)),
             Command::Retr(number) => ("RETR", Some(number)),
             Command::Dele(number) => ("DELE", Some(number)),
             Command::Noop => ("NOOP", None),

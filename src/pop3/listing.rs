@@ -7,9 +7,10 @@ use crate::maildrop::MessageNumber;
 /// The longest unique-id taken: RFC 1939 §7 allows 70 octets, and servers exist that send more.
 const UNIQUE_ID_OCTETS: usize = 1000;
 
-/// `+OK nn mm …`: how many messages the maildrop has (the text behind `+OK`). Their octets decide nothing.
-pub fn stat(text: &[u8]) -> Option<u64> {
-    number(words(text).next()?)
+/// `+OK nn mm …`: how many messages the maildrop has, and their octets, which may be no number (the text behind `+OK`).
+pub fn stat(text: &[u8]) -> Option<(u64, Option<u64>)> {
+    let mut words = words(text);
+    Some((number(words.next()?)?, words.next().and_then(number)))
 }
 
 /// A line of LIST: message-number and octets. What follows is a server's own extension (RFC 1939 §5).
@@ -63,8 +64,11 @@ mod tests {
 
     #[test]
     fn stat_is_a_number_of_messages() {
-        for good in ["2 320", "2  320 octets", "2 -5", "2 18446744073709551616", "2"] {
-            assert_eq!(stat(good.as_bytes()), Some(2), "{good:?}");
+        for good in ["2 320", "2  320 octets"] {
+            assert_eq!(stat(good.as_bytes()), Some((2, Some(320))), "{good:?}");
+        }
+        for sizeless in ["2 -5", "2 18446744073709551616", "2"] {
+            assert_eq!(stat(sizeless.as_bytes()), Some((2, None)), "{sizeless:?}");
         }
         for bad in ["", "two", "-1 5", "18446744073709551616 1"] {
             assert_eq!(stat(bad.as_bytes()), None, "{bad:?}");

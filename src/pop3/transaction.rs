@@ -19,8 +19,10 @@ pub struct Transaction<T> {
 /// What the maildrop holds, and what the server says of it in sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
-    /// Messages by STAT; `None` when its reply made no sense.
-    pub stat: Option<u64>,
+    /// How many messages there are, by STAT; `None` when its reply made no sense.
+    pub messages: Option<u64>,
+    /// Their octets, by STAT.
+    pub octets: Option<u64>,
     /// Every message.
     pub listing: Listing,
 }
@@ -65,14 +67,15 @@ impl<T: Transport> Transaction<T> {
         let is_announced = self.capabilities.uidl;
         let mut flight = Flight::new(self, commands);
         let stat = flight.next()?.reply(Command::Stat.verb())?.ok().and_then(listing::stat);
-        let is_empty = stat == Some(0);
+        let (messages, total) = stat.map_or((None, None), |(messages, octets)| (Some(messages), octets));
+        let is_empty = messages == Some(0);
         let mut listing = uidl(flight.next()?, is_announced && !is_empty)?;
         if octets {
             list(flight.next()?, &mut listing)?;
         } else if !listing.has_unique_ids {
             self.list_all(&mut listing)?;
         }
-        Ok(Survey { stat, listing })
+        Ok(Survey { messages, octets: total, listing })
     }
 
     /// Finds the sizes of some positions of a listing: by LIST of each when they are few, else by LIST of all. A message
@@ -174,7 +177,7 @@ impl<T: Transport> Transaction<T> {
 }
 
 /// Commands whose replies are read in order: all sent at once with PIPELINING, each before its reply without.
-struct Flight<'s, T> {
+pub(super) struct Flight<'s, T> {
     connection: &'s mut Connection<T>,
     unsent: Vec<Command<'static>>,
     /// The command whose reply comes next.
@@ -182,7 +185,7 @@ struct Flight<'s, T> {
 }
 
 impl<'s, T: Transport> Flight<'s, T> {
-    fn new(transaction: &'s mut Transaction<T>, commands: &[Command<'static>]) -> Self {
+    pub(super) fn new(transaction: &'s mut Transaction<T>, commands: &[Command<'static>]) -> Self {
         let awaited = commands[0].verb();
         let mut unsent = commands.to_vec();
         if transaction.capabilities.pipelining {
@@ -193,7 +196,7 @@ impl<'s, T: Transport> Flight<'s, T> {
     }
 
     /// The connection, with the next command's reply on its way.
-    fn next(&mut self) -> Result<&mut Connection<T>, Error> {
+    pub(super) fn next(&mut self) -> Result<&mut Connection<T>, Error> {
         if let Some(command) = self.unsent.pop() {
             self.connection.queue(command);
             self.awaited = command.verb();

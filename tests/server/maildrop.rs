@@ -112,6 +112,8 @@ struct State {
     traffic: Vec<Traffic>,
     complaints: Vec<String>,
     forgets_dots: bool,
+    /// Answers that were given while the server ran.
+    answers: HashMap<String, String>,
 }
 
 struct User {
@@ -285,6 +287,20 @@ impl Maildrop {
     /// The unique-ids of a user's maildrop, in its order.
     pub fn unique_ids(&self, user: &str) -> Vec<String> {
         self.shared.state().users[user].maildrop.iter().map(|mail| mail.unique_id.clone()).collect()
+    }
+
+    /// The maildrop as it is from the next session on.
+    pub fn replace(&self, user: &str, mails: impl IntoIterator<Item = Mail>) {
+        self.with_user(user, |user| user.maildrop = mails.into_iter().map(Arc::new).collect());
+    }
+
+    /// Answers a command as [`Builder::answer`] does from now on; as usual again without a line.
+    pub fn answer(&self, command: &str, line: Option<&str>) {
+        let answers = &mut self.shared.state().answers;
+        match line {
+            Some(line) => answers.insert(command.into(), line.into()),
+            None => answers.remove(command),
+        };
     }
 
     /// New mail.
@@ -466,8 +482,9 @@ impl Session {
 
     fn obey(&mut self, line: &str) -> Step {
         let keyword = keyword_of(line);
-        let answers = &self.shared.settings.answers;
-        if let Some(answer) = answers.get(line).or_else(|| answers.get(&keyword)).cloned() {
+        let of = |answers: &HashMap<String, String>| answers.get(line).or_else(|| answers.get(&keyword)).cloned();
+        let answer = of(&self.shared.state().answers).or_else(|| of(&self.shared.settings.answers));
+        if let Some(answer) = answer {
             return self.say(&answer);
         }
         let argument = line.split_once(' ').map_or("", |(_, argument)| argument);

@@ -1,0 +1,249 @@
+//! What the maildrop holds, compared with what the ledger knows, and what follows from it.
+//!
+//! The ledger is a belief about another machine. What it says of a message is checked against what the server says now,
+//! before the message is deleted for it; and where most of what is known does not fit, nothing is done at all.
+
+use std::collections::{HashMap, HashSet};
+
+use super::line::Line;
+use super::{Fetch, now};
+use crate::header::Identity as Reader;
+use crate::ledger::{Identity, Ledger, Renamed, Standing, Standings, State, Top, comparable};
+use crate::maildrop::{Fingerprint, MessageNumber};
+use crate::plan::{Identities, NoUniqueIds, Plan, Policy, View};
+use crate::pop3::{Head, Survey, Transaction};
+use crate::report::{Failure, Notice};
+
+/// From this many known messages on, sizes are asked for one by one: LIST of everything costs the server as much as
+/// UIDL, and of a large maildrop only a few messages are new.
+const LARGE: usize = 1000;
+
+/// A note about a maildrop whose STAT is not the sum of its sizes: from then on the sum is not looked at.
+const NO_SUM: &str = "stat-is-no-sum";
+
+/// What fewer known messages than this have in common may be chance.
+const FEW: usize = 3;
+
+/// A survey under way: what the server said so far, and how it stands to the ledger.
+struct Surveyor<'s, 'l> {
+    transaction: &'s mut Transaction<Line<'l>>,
+    ledger: &'s mut Ledger,
+    policy: Policy,
+    now: u64,
+    /// Nothing that was only found out on the way is written down.
+    is_dry: bool,
+    survey: Survey,
+    standings: Standings,
+}
+
+impl Fetch<'_> {
+    /// Lists the maildrop, compares it with the ledger, asks the server what has to be proved, and decides.
+    pub(super) fn survey(
+        &mut self,
+        transaction: &mut Transaction<Line<'_>>,
+        ledger: &mut Ledger,
+    ) -> Result<(Survey, Standings, Plan), Failure> {
+        let survey = transaction.survey(ledger.facts().len() < LARGE)?;
+        let standings = ledger.locate(&survey.listing);
+        self.summary.listed = survey.listing.len();
+        let (policy, now) = (self.policy(), now());
+        let is_dry = self.run.dry_run;
+        let mut surveyor = Surveyor { transaction, ledger, policy, now, is_dry, survey, standings };
+        surveyor.measure()?;
+        let renamed = if policy.all { 0 } else { surveyor.recognize()? };
+        if renamed > 0 {
+            self.summary.notices.push(Notice::Renamed(renamed));
+        }
+        let identities = surveyor.identify()?;
+        let plan = surveyor.view().plan(&identities).map_err(|error| match error {
+            NoUniqueIds::Kept => Failure::NoUniqueIds,
+            NoUniqueIds::Known => Failure::UniqueIdsGone,
+        })?;
+        let Surveyor { survey, standings, .. } = surveyor;
+        Ok((survey, standings, plan))
+    }
+}
+
+impl Surveyor<'_, '_> {
+    fn view(&self) -> View<'_> {
+        let Surveyor { ledger, policy, now, survey, standings, .. } = self;
+        View { listing: &survey.listing, standings, ledger, policy, now: *now }
+    }
+
+    /// Asks for the sizes that a decision needs, and for all of them when STAT shows that a known message has changed.
+    fn measure(&mut self) -> Result<(), Failure> {
+        let needed = self.view().sizes_needed();
+        self.ask_sizes(&needed)?;
+        if self.view().adds_up(self.survey.octets) || self.ledger.has_note(NO_SUM, b"") {
+            return Ok(());
+        }
+        let listing = &self.survey.listing;
+        let unknown: Vec<usize> =
+            (0..listing.len()).filter(|position| listing.get(*position).octets.is_none()).collect();
+        self.ask_sizes(&unknown)?;
+        if !self.view().adds_up(self.survey.octets) && !self.is_dry {
+            self.ledger.note(NO_SUM, b"", self.now)?;
+        }
+        Ok(())
+    }
+
+    fn ask_sizes(&mut self, positions: &[usize]) -> Result<(), Failure> {
+        if !positions.is_empty() {
+            self.transaction.measure(&mut self.survey.listing, positions)?;
+            self.standings = self.ledger.locate(&self.survey.listing);
+        }
+        Ok(())
+    }
+
+    /// Asks for the header sections of messages.
+    fn tops(&mut self, positions: &[usize]) -> Result<Vec<Top>, Failure> {
+        let numbers: Vec<MessageNumber> =
+            positions.iter().map(|position| self.survey.listing.get(*position).number).collect();
+        let mut readers: Vec<Option<Reader>> = positions.iter().map(|_| Some(Reader::default())).collect();
+        let has_top = self.transaction.heads(&numbers, |position, head| match head {
+            Head::Octets(octets) => readers[position].iter_mut().for_each(|reader| reader.push(octets)),
+            Head::Refused => readers[position] = None,
+        })?;
+        let top = |reader: Option<Reader>| match reader {
+            Some(reader) => Top::Head(reader.fingerprint()),
+            None if has_top => Top::Refused,
+            None => Top::Missing,
+        };
+        Ok(readers.into_iter().map(top).collect())
+    }
+
+    /// Finds out whether messages are the known ones, where that decides anything, and notes their sizes where they are.
+    fn identify(&mut self) -> Result<Identities, Failure> {
+        let needed = self.view().heads_needed();
+        if needed.is_empty() {
+            return Ok(Identities::new());
+        }
+        let recorded = self.ledger.heads(needed.iter().map(|(_, fact)| *fact))?;
+        let (asked, unasked): (Vec<_>, Vec<_>) = needed.into_iter().partition(|(_, fact)| recorded.contains_key(fact));
+        let positions: Vec<usize> = asked.iter().map(|(position, _)| *position).collect();
+        let tops = self.tops(&positions)?;
+        // Without a recorded fingerprint TOP tells nothing.
+        let all = asked.into_iter().zip(tops).chain(unasked.into_iter().map(|unasked| (unasked, Top::Missing)));
+        let (mut identities, mut sizes, mut resized) = (Identities::new(), vec![], 0);
+        for ((position, fact), top) in all {
+            let listed = self.survey.listing.get(position);
+            let identity = self.ledger.identify(fact, recorded.get(&fact).copied(), &listed, top);
+            if let (Identity::Same(same), Some(octets)) = (identity, listed.octets) {
+                sizes.push((same, octets));
+            }
+            let is_known = self.ledger.facts().get(fact).state == State::Delivered;
+            resized += usize::from(identity == Identity::Another && is_known && !recorded.contains_key(&fact));
+            identities.insert(position, identity);
+        }
+        self.check_resized(resized)?;
+        if !self.is_dry {
+            self.ledger.resized(sizes)?;
+        }
+        Ok(identities)
+    }
+
+    /// Many known messages of other sizes, and no fingerprint of any: a server that counts anew is more likely than one
+    /// that used all these unique-ids again.
+    fn check_resized(&self, resized: usize) -> Result<(), Failure> {
+        let known = (0..self.survey.listing.len()).filter(|position| match self.standings.get(*position) {
+            Standing::Known(fact) => self.ledger.facts().get(fact).state == State::Delivered,
+            Standing::New { .. } => false,
+        });
+        if resized >= FEW && resized * 2 >= known.count() { Err(Failure::Resized(resized)) } else { Ok(()) }
+    }
+
+    /// Recognizes a maildrop whose messages all have other unique-ids than before, and returns how many of them are
+    /// known under these now.
+    ///
+    /// It is suspected when none of the known ids is listed, and at least half of the known sizes are. A batch of other
+    /// messages, as Gmail hands them out, and a maildrop that was emptied, are no suspicion.
+    fn recognize(&mut self) -> Result<usize, Failure> {
+        let Some(known) = self.unlisted()? else { return Ok(0) };
+        let listing = &self.survey.listing;
+        let new: Vec<usize> = (0..listing.len()).filter(|p| !listing.get(*p).unique_id.is_empty()).collect();
+        let listed = new.iter().map(|position| comparable(listing.get(*position).octets)).collect();
+        let is_suspicious = |alike: usize| alike >= FEW && alike * 2 >= known.len();
+        if !is_suspicious(in_common(self.sizes(&known), listed)) {
+            return Ok(0);
+        }
+        let recorded = self.ledger.heads(known.iter().copied())?;
+        let tops = self.tops(&new)?;
+        let pairs = pair(&new, &tops, &known, &recorded);
+        // Where TOP could not tell, the suspicion stands.
+        let is_told = tops.iter().all(|top| matches!(top, Top::Head(_)));
+        let untold: Vec<u32> = known.iter().copied().filter(|fact| !is_told || !recorded.contains_key(fact)).collect();
+        let paired: HashSet<usize> = pairs.iter().map(|(position, _)| *position).collect();
+        let listing = &self.survey.listing;
+        let unpaired = new.iter().filter(|position| !paired.contains(position));
+        let listed = unpaired.map(|position| comparable(listing.get(*position).octets)).collect();
+        if is_suspicious(in_common(self.sizes(&untold), listed)) {
+            return Err(Failure::Renumbered(known.len()));
+        }
+        self.rename(&pairs)?;
+        Ok(pairs.len())
+    }
+
+    fn sizes(&self, facts: &[u32]) -> Vec<u32> {
+        facts.iter().map(|fact| self.ledger.facts().get(*fact).octets).collect()
+    }
+
+    /// The known messages, when there are some and not one of them is listed.
+    fn unlisted(&self) -> Result<Option<Vec<u32>>, Failure> {
+        let is_known = |position| matches!(self.standings.get(position), Standing::Known(_));
+        if self.survey.listing.is_empty() || (0..self.survey.listing.len()).any(is_known) {
+            return Ok(None);
+        }
+        let facts = || (0..).zip(self.ledger.facts().iter());
+        let of = |wanted: &[State]| -> Vec<u32> {
+            facts().filter(|(_, fact)| wanted.contains(&fact.state)).map(|(number, _)| number).collect()
+        };
+        let delivered = of(&[State::Delivered]);
+        let known = if delivered.len() >= FEW { delivered } else { of(&[State::Delivered, State::Gone]) };
+        Ok((known.len() >= FEW).then_some(known))
+    }
+
+    fn rename(&mut self, pairs: &[(usize, u32)]) -> Result<(), Failure> {
+        let mut nths: HashMap<&[u8], u32> = HashMap::new();
+        let listing = &self.survey.listing;
+        let renamed: Vec<Renamed<'_>> = pairs
+            .iter()
+            .map(|(position, fact)| {
+                let listed = listing.get(*position);
+                let nth = nths.entry(listed.unique_id).or_default();
+                *nth += 1;
+                Renamed { fact: *fact, unique_id: listed.unique_id, nth: *nth, octets: listed.octets }
+            })
+            .collect();
+        if !renamed.is_empty() {
+            self.ledger.renamed(&renamed, self.now)?;
+            self.standings = self.ledger.locate(&self.survey.listing);
+        }
+        Ok(())
+    }
+}
+
+/// How many sizes two lists share, one to one.
+fn in_common(mut known: Vec<u32>, mut listed: Vec<u32>) -> usize {
+    known.retain(|octets| *octets != u32::MAX);
+    known.sort_unstable();
+    listed.sort_unstable();
+    let mut listed = listed.into_iter().peekable();
+    let is_listed = |octets: &&u32| {
+        while listed.next_if(|other| other < octets).is_some() {}
+        listed.next_if_eq(*octets).is_some()
+    };
+    known.iter().filter(is_listed).count()
+}
+
+/// Pairs listed messages with known ones of the same fingerprint, each of them once, in order.
+fn pair(new: &[usize], tops: &[Top], known: &[u32], recorded: &HashMap<u32, Fingerprint>) -> Vec<(usize, u32)> {
+    let mut facts: HashMap<Fingerprint, Vec<u32>> = HashMap::new();
+    for fact in known.iter().rev() {
+        recorded.get(fact).into_iter().for_each(|head| facts.entry(*head).or_default().push(*fact));
+    }
+    let pairs = new.iter().zip(tops).filter_map(|(position, top)| {
+        let Top::Head(head) = top else { return None };
+        Some((*position, facts.get_mut(head)?.pop()?))
+    });
+    pairs.collect()
+}

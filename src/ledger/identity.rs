@@ -1,0 +1,230 @@
+//! Whether the message that a server lists now is the one that the ledger knows by its unique-id.
+//!
+//! A unique-id may be used again once its message is gone (RFC 1939 §7), and nothing says when that was. So nothing is
+//! deleted on the ledger's word unless what the server says now fits the record: the size, and, where the server has
+//! TOP, the fingerprint. Sizes alone decide little: GNU mailutils rewrites `Status` between sessions.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+
+use super::error::Error;
+use super::facts::{State, comparable};
+use super::line::{Line, id_text};
+use super::{Committed, Key, Ledger, Relisted};
+use crate::maildrop::{Fingerprint, Listed, MessageNumber};
+
+/// What the server answered to TOP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Top {
+    /// A header section with this fingerprint.
+    Head(Fingerprint),
+    /// A refusal for this message, from a server that has TOP.
+    Refused,
+    /// It has no TOP.
+    Missing,
+}
+
+/// How a listed message stands to the known one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// It is the known one.
+    Same(SameMessage),
+    /// It is another one, and was never delivered.
+    Another,
+    /// Only its text tells: it is the known one when its fingerprint is this.
+    Compare(Fingerprint),
+    /// Nothing proves that it is the known one, and nothing speaks against it: it is neither fetched nor deleted.
+    Unproved,
+}
+
+/// A known message that is listed under another unique-id.
+#[derive(Debug, Clone, Copy)]
+pub struct Renamed<'a> {
+    /// What is known of it.
+    pub fact: u32,
+    /// Its unique-id now, of which there is no fact yet, and which of several messages with this id it is.
+    pub unique_id: &'a [u8],
+    /// Counted from 1.
+    pub nth: u32,
+    /// Its size now.
+    pub octets: Option<u64>,
+}
+
+/// Proof that the listed message is the one of this fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SameMessage(u32);
+
+impl Ledger {
+    /// Compares what the server says of a message with the fact of its unique-id and its recorded fingerprint.
+    pub fn identify(&self, fact: u32, recorded: Option<Fingerprint>, listed: &Listed<'_>, top: Top) -> Identity {
+        let known = self.facts().get(fact);
+        let announced = comparable(listed.octets);
+        let has_sizes = announced != u32::MAX && known.octets != u32::MAX;
+        let is_as_large = has_sizes && announced == known.octets;
+        match (recorded, top) {
+            (Some(recorded), Top::Head(head)) if recorded == head => Identity::Same(SameMessage(fact)),
+            (Some(_), Top::Head(_)) => Identity::Another,
+            (Some(recorded), _) if has_sizes && !is_as_large => Identity::Compare(recorded),
+            (None, _) if has_sizes && !is_as_large => Identity::Another,
+            (Some(_), Top::Refused) => Identity::Unproved,
+            // After a confirmed deletion the id is free again: an equal size is not enough.
+            _ if is_as_large && known.state != State::Deleted => Identity::Same(SameMessage(fact)),
+            _ => Identity::Unproved,
+        }
+    }
+
+    /// Proof for a message that an earlier run delivered, and that the server has now.
+    pub fn committed(&self, same: SameMessage, number: MessageNumber) -> Committed {
+        Committed { number, fact: Some(same.0) }
+    }
+
+    /// The recorded fingerprints of facts, as far as there are any, read from the file.
+    pub fn heads(&self, facts: impl IntoIterator<Item = u32>) -> Result<HashMap<u32, Fingerprint>, Error> {
+        let mut heads = HashMap::new();
+        self.for_lines_of(facts, |fact, line| {
+            heads.extend(line.head.as_ref().and_then(|head| head.parse().ok()).map(|head| (fact, head)));
+        })?;
+        Ok(heads)
+    }
+
+    /// Calls `each` with the line that speaks of each fact.
+    fn for_lines_of(
+        &self,
+        facts: impl IntoIterator<Item = u32>,
+        mut each: impl FnMut(u32, Line<'_>),
+    ) -> Result<(), Error> {
+        let mut lines: Vec<(u32, u32)> = facts.into_iter().map(|fact| (self.facts().get(fact).line, fact)).collect();
+        lines.sort_unstable();
+        let mut wanted = lines.into_iter().peekable();
+        if wanted.peek().is_none() {
+            return Ok(());
+        }
+        let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
+        let mut file = BufReader::with_capacity(64 << 10, file);
+        let mut text = vec![];
+        for number in 1.. {
+            text.clear();
+            if wanted.peek().is_none() || file.read_until(b'\n', &mut text).map_err(Error::io("read", &self.path))? == 0
+            {
+                return Ok(());
+            }
+            while let Some((_, fact)) = wanted.next_if(|(line, _)| *line == number) {
+                serde_json::from_slice(&text).into_iter().for_each(|line| each(fact, line));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down, durably, that known messages have other unique-ids now: what is known of them goes over to these, and
+    /// the old ids are gone.
+    pub fn renamed(&mut self, renamed: &[Renamed<'_>], now: u64) -> Result<(), Error> {
+        let by_fact: HashMap<u32, usize> =
+            renamed.iter().enumerate().map(|(position, renamed)| (renamed.fact, position)).collect();
+        let mut texts = vec![vec![]; renamed.len()];
+        self.for_lines_of(by_fact.keys().copied(), |fact, line| {
+            let (position, known) = (by_fact[&fact], self.facts().get(fact));
+            let Renamed { unique_id, nth, octets, .. } = renamed[position];
+            Line {
+                intend: None,
+                delivered: Some(id_text(unique_id)),
+                batch: None,
+                nth: Some(nth).filter(|nth| *nth > 1),
+                again: false,
+                reused: false,
+                octets: octets.or(line.octets),
+                at: Some(u64::from(known.at)),
+                ..line
+            }
+            .write(&mut texts[position]);
+        })?;
+        let read = (0..).zip(&texts).filter(|(_, text)| !text.is_empty()).map(|(position, _)| position);
+        let read: Vec<usize> = read.collect();
+        let first_line = self.loaded.lines + 1;
+        self.append(&texts.concat(), read.len() as u32)?;
+        for (position, line) in read.iter().zip(first_line..) {
+            let Renamed { fact, unique_id, nth, octets } = renamed[*position];
+            let known = self.facts().get(fact);
+            let octets = octets.map_or(known.octets, |octets| comparable(Some(octets)));
+            self.loaded.facts.push(unique_id, known.at, octets, nth, line);
+        }
+        let gone: Vec<u32> = read.iter().map(|position| renamed[*position].fact).collect();
+        self.note_ended(&gone, State::Gone, now)?;
+        self.sync()
+    }
+
+    /// Writes down sizes that a known message has now.
+    pub fn resized(&mut self, sizes: impl IntoIterator<Item = (SameMessage, u64)>) -> Result<(), Error> {
+        let is_news = |fact: u32, octets| self.facts().get(fact).octets != comparable(Some(octets));
+        let news = sizes.into_iter().filter(|(same, octets)| is_news(same.0, *octets));
+        let news: Vec<_> =
+            news.map(|(same, octets)| Relisted { fact: same.0, octets: Some(octets), at: None }).collect();
+        self.relist(&news)
+    }
+
+    /// Writes down the sizes of messages whose text has shown that they are the known ones.
+    pub fn compared(&mut self, keys: &[Key]) -> Result<(), Error> {
+        let facts = &mut self.loaded.facts;
+        let sizes =
+            keys.iter().filter_map(|key| Some((SameMessage(facts.find(&key.unique_id, key.nth)?), key.octets?)));
+        let sizes: Vec<_> = sizes.collect();
+        self.resized(sizes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maildrop::Listing;
+
+    const ONE: Fingerprint = Fingerprint(1);
+    const TWO: Fingerprint = Fingerprint(2);
+
+    fn identify(state: &str, recorded: Option<Fingerprint>, octets: Option<u64>, top: Top) -> Identity {
+        let folder = tempfile::tempdir().unwrap();
+        let over = if state.is_empty() { String::new() } else { format!("{{\"{state}\":\"x\",\"at\":2}}\n") };
+        let text =
+            format!("{{\"popfetch\":2,\"maildrop\":\"u@h\"}}\n{{\"delivered\":\"x\",\"octets\":9,\"at\":1}}\n{over}");
+        std::fs::write(folder.path().join("l.jsonl"), text).unwrap();
+        let ledger = Ledger::open(folder.path(), "l", "u@h").unwrap().0;
+        let mut listing = Listing::default();
+        assert!(listing.push(MessageNumber(1), b"x"));
+        octets.into_iter().for_each(|octets| listing.set_octets(0, octets));
+        ledger.identify(0, recorded, &listing.get(0), top)
+    }
+
+    #[test]
+    fn a_fingerprint_decides_whatever_the_size() {
+        for octets in [None, Some(9), Some(10)] {
+            for state in ["", "gone", "deleted"] {
+                assert_eq!(identify(state, Some(ONE), octets, Top::Head(ONE)), Identity::Same(SameMessage(0)));
+                assert_eq!(identify(state, Some(ONE), octets, Top::Head(TWO)), Identity::Another);
+            }
+        }
+    }
+
+    #[test]
+    fn without_top_an_equal_size_decides_unless_the_id_is_free_again() {
+        for recorded in [None, Some(ONE)] {
+            assert_eq!(identify("", recorded, Some(9), Top::Missing), Identity::Same(SameMessage(0)));
+            assert_eq!(identify("gone", recorded, Some(9), Top::Missing), Identity::Same(SameMessage(0)));
+            assert_eq!(identify("deleted", recorded, Some(9), Top::Missing), Identity::Unproved);
+            assert_eq!(identify("", recorded, None, Top::Missing), Identity::Unproved);
+        }
+    }
+
+    #[test]
+    fn another_size_without_top_makes_the_text_decide_where_a_fingerprint_is_recorded() {
+        for state in ["", "gone", "deleted"] {
+            assert_eq!(identify(state, Some(ONE), Some(10), Top::Missing), Identity::Compare(ONE));
+            assert_eq!(identify(state, Some(ONE), Some(10), Top::Refused), Identity::Compare(ONE));
+            assert_eq!(identify(state, None, Some(10), Top::Missing), Identity::Another);
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_top_proves_nothing() {
+        assert_eq!(identify("", Some(ONE), Some(9), Top::Refused), Identity::Unproved);
+        assert_eq!(identify("", Some(ONE), None, Top::Refused), Identity::Unproved);
+    }
+}

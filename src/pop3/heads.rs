@@ -1,0 +1,69 @@
+//! TOP (RFC 1939 §7): header sections without the messages below them.
+
+use super::command::Command;
+use super::connection::{Awaited, Connection, Expected, Trace, Transport};
+use super::error::Error;
+use super::retrieval::Window;
+use super::transaction::{Flight, Transaction};
+use super::unstuff::Unstuffer;
+use crate::maildrop::MessageNumber;
+
+/// What comes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head<'a> {
+    /// Octets of its header section, dot-stuffing undone and with LF line ends. A piece may end anywhere.
+    Octets(&'a [u8]),
+    /// The server refused TOP for it, or has none.
+    Refused,
+}
+
+impl<T: Transport> Transaction<T> {
+    /// Asks for the header sections of messages, in one flight where the server takes it. `take` gets the position of a
+    /// message in `numbers` with each piece. Returns true when the server has TOP.
+    pub fn heads(&mut self, numbers: &[MessageNumber], mut take: impl FnMut(usize, Head<'_>)) -> Result<bool, Error> {
+        let mut has_top = self.capabilities().top;
+        let mut positions = 0..numbers.len();
+        while !positions.is_empty() {
+            // A server that does not announce it may have it. One answer tells.
+            let count = if has_top { Window::default().messages } else { 1 };
+            let chunk = positions.start..positions.end.min(positions.start + count);
+            let commands: Vec<_> = numbers[chunk.clone()].iter().map(|number| Command::Top(*number)).collect();
+            let mut flight = Flight::new(self, &commands);
+            for (position, command) in chunk.clone().zip(&commands) {
+                let connection = flight.next()?;
+                if connection.reply(command.verb())?.is_err() {
+                    take(position, Head::Refused);
+                    continue;
+                }
+                has_top = true;
+                head(connection, Awaited::Lines(command.verb()), |octets| take(position, Head::Octets(octets)))?;
+            }
+            positions.start = chunk.end;
+            if !has_top {
+                positions.for_each(|position| take(position, Head::Refused));
+                return Ok(false);
+            }
+        }
+        Ok(has_top)
+    }
+}
+
+fn head<T: Transport>(
+    connection: &mut Connection<T>,
+    awaited: Awaited,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), Error> {
+    connection.io().expect(Expected::Body);
+    let mut unstuffer = Unstuffer::default();
+    let mut octets = 0;
+    let mut decoded = vec![];
+    while !unstuffer.is_ended() {
+        let used = unstuffer.feed(connection.received(awaited)?, &mut decoded);
+        connection.consume(used);
+        take(&decoded);
+        octets += decoded.len() as u64;
+        decoded.clear();
+    }
+    connection.io().trace(Trace::Message(octets));
+    Ok(())
+}

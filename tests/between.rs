@@ -1,0 +1,284 @@
+//! What changes on the server between two runs: unique-ids that are used again, sizes that wander, listings that lack
+//! something for a while, maildrops that move. What the ledger knows is a belief, and is checked before it deletes.
+
+use std::fs;
+
+use crate::sandbox::{Account, Sandbox, USER, all_at_home, at_home, mails, read, server};
+use crate::server::{Builder, Mail, Maildrop};
+
+/// The ways to keep or not to keep what is known. The last but one makes everything due in the run after the first.
+const KEEPS: [&str; 3] = ["false", "\"1s\"", "true"];
+
+/// A message of a certain size with an identity of its own.
+fn sized(unique_id: &str, subject: &str, octets: usize) -> Mail {
+    let head = format!("Message-ID: <{subject}@x>\r\nDate: Mon, 5 Jan 2026 10:00:00 +0000\r\nFrom: a@x\r\n\r\n");
+    let body = "x".repeat(octets - head.len() - 2);
+    Mail::new(unique_id, head + &body + "\r\n")
+}
+
+fn delivered(server: &Maildrop, keep: &str) -> Sandbox {
+    let sandbox = Sandbox::with(Account::on(server.port).set("keep", true));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    sandbox.config(&Account::on(server.port).set("keep", keep).to_string());
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    sandbox
+}
+
+fn without_top(builder: Builder) -> Builder {
+    builder.capabilities(&["UIDL", "PIPELINING", "USER", "SASL PLAIN"]).answer("TOP", "-ERR what?")
+}
+
+/// Every message that ever was on the server is at home once, and nothing else is.
+#[track_caller]
+fn assert_at_home(sandbox: &Sandbox, mails: &[Mail], when: &str) {
+    assert_eq!(sandbox.maildir().messages(), all_at_home(mails), "{when}");
+}
+
+#[test]
+fn another_message_under_a_used_id_is_fetched_and_not_deleted_unseen() {
+    for keep in KEEPS {
+        for (size, has_top) in [(400, true), (300, true), (400, false)] {
+            let when = format!("keep {keep}, {size} octets, TOP {has_top}");
+            let [old, other] = [sized("7", "old", 300), sized("8", "other", 300)];
+            let builder = server([old.clone(), other.clone()]);
+            let server = if has_top { builder } else { without_top(builder) }.start();
+            let sandbox = delivered(&server, keep);
+            let new = sized("7", "new", size);
+            server.replace(USER, [new.clone(), other.clone()]);
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            // Of the very size of the old one, it is noticed when it is to be deleted.
+            if size == 300 && keep == "true" {
+                sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+            }
+            assert_at_home(&sandbox, &[old, other, new], &when);
+            sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+            assert!(server.unique_ids(USER).is_empty(), "{when}");
+            assert_eq!(server.count("RETR"), 3, "{when}");
+        }
+    }
+}
+
+#[test]
+fn another_message_under_a_used_id_is_noticed_among_a_thousand_known_ones() {
+    for keep in ["true", "false"] {
+        let mut all: Vec<Mail> = (0..1200).map(|n| sized(&format!("{n}"), &format!("m{n}"), 200)).collect();
+        let server = server(all.clone()).start();
+        let sandbox = delivered(&server, keep);
+        let new = sized("600", "new", 300);
+        let old = std::mem::replace(&mut all[600], new);
+        server.replace(USER, all.clone());
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        all.push(old);
+        assert_at_home(&sandbox, &all, keep);
+        assert_eq!(server.count("RETR"), 1201);
+    }
+}
+
+#[test]
+fn a_quiet_run_over_a_thousand_known_messages_asks_for_no_size() {
+    let server = server((0..1200).map(|n| sized(&format!("{n}"), "m", 200))).start();
+    let sandbox = delivered(&server, "true");
+    let before = server.heard().len();
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let heard: Vec<_> = server.heard()[before..].iter().map(|heard| heard.line.clone()).collect();
+    assert!(!heard.iter().any(|line| line.starts_with("LIST") || line.starts_with("TOP")), "{heard:?}");
+}
+
+#[test]
+fn a_maildrop_whose_stat_is_no_sum_is_measured_once() {
+    let server = server((0..1200).map(|n| sized(&format!("{n}"), "m", 200))).answer("STAT", "+OK 1200 99").start();
+    let sandbox = delivered(&server, "true");
+    let lists = server.count("LIST");
+    for _ in 0..3 {
+        sandbox.popfetch(["-q"]).exits(0).silently();
+    }
+    assert!(server.count("LIST") <= lists + 1);
+}
+
+/// GNU mailutils writes `Status: O` into what was listed once.
+fn with_status(mail: &Mail) -> Mail {
+    let text = String::from_utf8(mail.octets.clone()).unwrap();
+    Mail::new(&mail.unique_id, text.replacen("\r\n\r\n", "\r\nStatus: O\r\nX-UID: 17\r\n\r\n", 1))
+}
+
+#[test]
+fn a_size_that_wanders_makes_no_other_message() {
+    for keep in KEEPS {
+        for has_top in [true, false] {
+            for has_message_id in [true, false] {
+                let when = format!("keep {keep}, TOP {has_top}, Message-ID {has_message_id}");
+                let all: Vec<Mail> = match has_message_id {
+                    true => vec![sized("1", "a", 200), sized("2", "b", 200)],
+                    false => mails(2),
+                };
+                let builder = server(all.clone());
+                let server = if has_top { builder } else { without_top(builder) }.start();
+                let sandbox = delivered(&server, keep);
+                server.replace(USER, all.iter().map(with_status));
+                sandbox.popfetch(["-q"]).exits(0).silently();
+                assert_at_home(&sandbox, &all, &when);
+                let retrieved = server.count("RETR");
+                assert_eq!(retrieved, if has_top { 2 } else { 4 }, "{when}: without TOP the text is compared");
+                sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+                assert_eq!(server.count("RETR"), retrieved, "{when}: the new size is known");
+                assert_at_home(&sandbox, &all, &when);
+                assert!(server.unique_ids(USER).is_empty(), "{when}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_refuses_top_for_one_message_keeps_it() {
+    let server = server(mails(3)).answer("TOP 2 0", "-ERR not this one").start();
+    let sandbox = delivered(&server, "false");
+    sandbox.popfetch(["-q"]).exits(0).says(&["1 message due to be deleted left on the server"]);
+    assert_eq!(server.unique_ids(USER).len(), 1);
+}
+
+/// What an earlier release wrote had no fingerprints.
+fn forget_fingerprints(sandbox: &Sandbox, server: &Maildrop) {
+    let ledger = sandbox.ledger(USER, server.port);
+    let text = String::from_utf8(read(&ledger)).unwrap();
+    let lines = text.lines().map(|line| match line.split_once(",\"head\":") {
+        Some((line, _)) => format!("{line}}}\n"),
+        None => format!("{line}\n"),
+    });
+    fs::write(&ledger, lines.collect::<String>().replacen("\"popfetch\":2", "\"popfetch\":1", 1)).unwrap();
+}
+
+#[test]
+fn without_a_fingerprint_an_equal_size_is_proof_enough() {
+    let server = server(mails(5)).start();
+    let sandbox = delivered(&server, "false");
+    forget_fingerprints(&sandbox, &server);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((server.count("TOP"), server.count("RETR"), server.unique_ids(USER).len()), (0, 5, 0));
+}
+
+#[test]
+fn without_fingerprints_many_other_sizes_make_popfetch_ask() {
+    for keep in KEEPS {
+        let all = mails(5);
+        let server = server(all.clone()).start();
+        let sandbox = delivered(&server, keep);
+        forget_fingerprints(&sandbox, &server);
+        server.replace(USER, all.iter().map(with_status));
+        sandbox.popfetch(["-q"]).exits(65).says(&["5 known messages have other sizes", "--all"]);
+        assert_eq!((server.count("RETR"), server.count("DELE")), (5, 0), "{keep}");
+        sandbox.popfetch(["-q", "--all"]).exits(0);
+    }
+}
+
+/// The same messages under other unique-ids.
+fn renumbered(mails: &[Mail]) -> Vec<Mail> {
+    mails.iter().enumerate().map(|(n, mail)| Mail::new(format!("new-{n}"), mail.octets.clone())).collect()
+}
+
+#[test]
+fn a_maildrop_whose_ids_are_all_new_is_recognized() {
+    for keep in KEEPS {
+        let all: Vec<Mail> = (0..20).map(|n| sized(&format!("{n}"), &format!("m{n}"), 200 + n)).collect();
+        let server = server(all.clone()).start();
+        let sandbox = delivered(&server, keep);
+        let mut moved = renumbered(&all);
+        moved.remove(3);
+        let fresh = sized("fresh", "fresh", 210);
+        moved.insert(7, fresh.clone());
+        server.replace(USER, moved);
+        sandbox.popfetch(["-q"]).exits(0).says(&["all unique-ids are new", "19 messages were recognized"]);
+        let home = [all, vec![fresh]].concat();
+        assert_at_home(&sandbox, &home, keep);
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+        assert_at_home(&sandbox, &home, keep);
+        assert_eq!((server.count("RETR"), server.unique_ids(USER).len()), (21, 0), "{keep}");
+    }
+}
+
+#[test]
+fn where_nothing_tells_a_renumbered_maildrop_makes_popfetch_ask() {
+    for forget in [true, false] {
+        let all: Vec<Mail> = (0..8).map(|n| sized(&format!("{n}"), &format!("m{n}"), 200 + n)).collect();
+        let server = if forget { server(all.clone()) } else { without_top(server(all.clone())) }.start();
+        let sandbox = delivered(&server, "false");
+        if forget {
+            forget_fingerprints(&sandbox, &server);
+        }
+        server.replace(USER, renumbered(&all));
+        for _ in 0..2 {
+            sandbox.popfetch(["-q"]).exits(65).says(&["none of 8 known messages is listed", "--all"]);
+        }
+        assert_eq!((server.count("RETR"), server.count("DELE"), server.unique_ids(USER).len()), (8, 0, 8));
+        sandbox.popfetch(["-q", "--all"]).exits(0);
+        assert_eq!((server.count("RETR"), server.unique_ids(USER).len()), (16, 0));
+    }
+}
+
+#[test]
+fn another_batch_and_an_emptied_maildrop_are_no_suspicion() {
+    let all: Vec<Mail> = (0..10).map(|n| sized(&format!("{n}"), &format!("m{n}"), 200 + n)).collect();
+    let server = server(all[..5].to_vec()).start();
+    let sandbox = delivered(&server, "true");
+    server.replace(USER, []);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    server.replace(USER, all[5..].to_vec());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    // Of the same sizes, but other messages.
+    let others: Vec<Mail> = (0..5).map(|n| sized(&format!("o{n}"), &format!("o{n}"), 205 + n)).collect();
+    server.replace(USER, others.clone());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_at_home(&sandbox, &[all, others].concat(), "three batches");
+    assert_eq!(server.count("RETR"), 15);
+}
+
+#[test]
+fn a_listing_that_lacks_ids_for_once_doubles_nothing() {
+    for keep in KEEPS {
+        let all = mails(5);
+        let server = server(all.clone()).start();
+        let sandbox = delivered(&server, keep);
+        server.answer("CAPA", Some("-ERR what?"));
+        server.answer("UIDL", Some("-ERR what?"));
+        sandbox.popfetch(["-q"]).exits(75).says(&["no unique-ids", "though it did before"]);
+        server.answer("UIDL", Some("+OK\r\n1 \r\n2 m2\r\n."));
+        let partial = sandbox.popfetch(["-q"]);
+        assert_eq!(partial.code(), if keep == "false" { 75 } else { 0 }, "{partial:?}");
+        partial.says(&["without unique-id left on the server"]);
+        assert_eq!(server.count("RETR"), 5, "{keep}");
+        server.answer("CAPA", None);
+        server.answer("UIDL", None);
+        sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+        assert_at_home(&sandbox, &all, keep);
+        assert!(server.unique_ids(USER).is_empty());
+    }
+}
+
+#[test]
+fn a_message_that_comes_back_is_asked_who_it_is() {
+    let [old, other] = [sized("7", "old", 300), sized("8", "other", 300)];
+    let server = server([old.clone(), other.clone()]).start();
+    let sandbox = delivered(&server, "true");
+    server.replace(USER, [other.clone()]);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let new = sized("7", "new", 300);
+    server.replace(USER, [new.clone(), other.clone()]);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_at_home(&sandbox, &[old, other, new], "of the very size of the one that is gone");
+}
+
+#[test]
+fn another_message_under_a_used_id_counts_its_days_from_its_own_delivery() {
+    let server = server([sized("7", "old", 300)]).start();
+    let sandbox = delivered(&server, "true");
+    let ledger = sandbox.ledger(USER, server.port);
+    let text = String::from_utf8(read(&ledger)).unwrap();
+    let at = text.split("\"at\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let earlier = at.parse::<u64>().unwrap() - 20 * 86400;
+    fs::write(&ledger, text.replace(&at, &earlier.to_string())).unwrap();
+    server.replace(USER, [sized("7", "new", 400)]);
+    sandbox.popfetch(["-q", "--keep=14d"]).exits(0).silently();
+    sandbox.popfetch(["-q", "--keep=14d"]).exits(0).silently();
+    assert_eq!((server.count("RETR"), server.count("DELE")), (2, 0));
+    assert!(sandbox.maildir().messages().contains(&at_home(&sized("7", "new", 400).octets)));
+}
