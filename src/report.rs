@@ -136,6 +136,13 @@ pub enum Failure {
         /// How many messages were to be deleted.
         messages: usize,
     },
+    /// A message goes on and on beyond `max_size`, whatever LIST said.
+    Endless {
+        /// Its number.
+        number: MessageNumber,
+        /// How much of it was thrown away.
+        octets: u64,
+    },
     /// The target failed.
     Deliver(deliver::Error),
     /// The ledger failed.
@@ -250,6 +257,7 @@ impl Failure {
             Failure::Ledger(error) if error.is_bad_data() => Status::BadState,
             Failure::Ledger(_) => Status::Io,
             Failure::NoUniqueIds => Status::Unavailable,
+            Failure::Endless { .. } => Status::Protocol,
             Failure::NoThread(_) => Status::Temporary,
             Failure::Panic(_) => Status::Io,
             Failure::UniqueIdsGone => Status::Temporary,
@@ -286,6 +294,7 @@ impl Failure {
             )),
             Failure::Login { server, error, .. } => login_hint(server, error),
             Failure::Ledger(error) => error.hint(),
+            Failure::Endless { .. } => Some("raise `max_size`, or leave it out, to have the message".into()),
             Failure::Panic(_) => Some("please report it; the next run carries on where this one ended".into()),
             Failure::NoThread(_) | Failure::Stopped(_) => None,
         }
@@ -420,6 +429,12 @@ impl fmt::Display for Failure {
                 "{} have other sizes than recorded, and an earlier release recorded nothing else by which to know them",
                 counted(*messages, "known message")
             ),
+            Failure::Endless { number, octets: came } => write!(
+                f,
+                "message {number} is larger than `max_size` and than announced, and did not end after {}; it is \
+                 retrieved last from now on",
+                octets(*came)
+            ),
             Failure::Stopped(signal) => write!(f, "stopped by signal {signal}"),
         }
     }
@@ -521,6 +536,24 @@ pub enum Notice {
         /// The server.
         host: String,
     },
+}
+
+/// A message that `max_size` leaves on the server.
+#[derive(Debug, Clone, Copy)]
+pub struct TooLarge {
+    /// Its number.
+    pub number: MessageNumber,
+    /// Its size by LIST, or what came of it.
+    pub octets: u64,
+    /// It was not said before.
+    pub is_news: bool,
+}
+
+impl TooLarge {
+    /// One that was said before.
+    pub fn new(number: MessageNumber, octets: u64) -> Self {
+        TooLarge { number, octets, is_news: false }
+    }
 }
 
 /// A message that is much shorter than LIST announced.
@@ -661,7 +694,7 @@ pub struct Summary {
     /// Left for the next run by `max_messages`.
     pub later: usize,
     /// Left on the server by `max_size`.
-    pub too_large: Vec<(MessageNumber, u64)>,
+    pub too_large: Vec<TooLarge>,
     /// Left on the server because somebody refused them.
     pub refused: Vec<Refused>,
     /// With `--dry-run`: what would be retrieved.
@@ -778,14 +811,13 @@ impl Summary {
     }
 
     fn too_large_line(&self, style: Style) -> Option<String> {
-        if self.too_large.is_empty() || !(style.is_terminal || style.verbose) {
-            return None;
-        }
-        let largest = self.too_large.iter().map(|(_, octets)| *octets).max().unwrap_or(0);
+        let is_shown = |large: &&TooLarge| large.is_news || style.is_terminal || style.verbose;
+        let shown: Vec<_> = self.too_large.iter().filter(is_shown).collect();
+        let largest = shown.iter().map(|large| large.octets).max()?;
         Some(format!(
             "popfetch: {}: {} larger than `max_size` left on the server (the largest has {})",
             self.account,
-            counted(self.too_large.len(), "message"),
+            counted(shown.len(), "message"),
             octets(largest)
         ))
     }

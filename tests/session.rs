@@ -5,7 +5,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::sandbox::{Account, Run, Sandbox, USER, all_at_home, mails, message, server};
+use crate::sandbox::{Account, Destination, Run, Sandbox, USER, all_at_home, mails, message, server, wait_until};
 use crate::server::{Authority, Fault, Identity, Mail, Maildrop, Misdeed, Moment, ScriptServer};
 
 /// Fetches once from an account.
@@ -449,6 +449,68 @@ fn a_message_that_is_too_large_stays_on_the_server() {
     let sandbox = Sandbox::with(Account::on(server.port).set("keep", false).set("max_size", "\"2k\""));
     sandbox.popfetch(["-q"]).exits(0);
     assert_eq!((sandbox.maildir().messages(), server.unique_ids(USER)), (all_at_home(&mails[..1]), vec!["m2".into()]));
+}
+
+/// `m1` is small, `m2` is not.
+fn small_and_large(octets: usize, announced: Option<u64>) -> Vec<Mail> {
+    let mut mails = mails(2);
+    mails[1].octets.extend("x".repeat(octets).bytes().chain(*b"\r\n"));
+    mails[1].announced = announced;
+    mails
+}
+
+#[test]
+fn what_max_size_leaves_is_said_once_without_a_terminal() {
+    let server = server(small_and_large(3000, None)).start();
+    let sandbox = Sandbox::with(Account::on(server.port).set("max_size", "\"2k\""));
+    let said = "larger than `max_size` left on the server";
+    sandbox.popfetch([] as [&str; 0]).exits(0).says(&["1 message", said]);
+    sandbox.popfetch([] as [&str; 0]).exits(0).silently();
+    let run = sandbox.popfetch(["-v", "--json"]).exits(0).says(&["1 message", said]);
+    assert!(run.stdout.contains("\"too_large\": 1"), "{run:#?}");
+    server.arrive(USER, Mail::new("m3", "x".repeat(2500) + "\r\n"));
+    sandbox.popfetch([] as [&str; 0]).exits(0).says(&["1 message", said, "2.4 KiB"]);
+    sandbox.popfetch([] as [&str; 0]).exits(0).silently();
+    assert_eq!(server.count("RETR"), 1);
+}
+
+#[test]
+fn a_message_that_is_larger_than_announced_is_left_on_the_server_as_well() {
+    for destination in Destination::ALL {
+        for pipelining in [true, false] {
+            let mails = small_and_large(300_000, Some(100));
+            let builder = server(mails.clone());
+            let server = if pipelining { builder } else { builder.without_pipelining() }.start();
+            let sandbox = Sandbox::new();
+            let deliver = destination.deliver(&sandbox);
+            let account = Account::on(server.port).set("keep", false).set("deliver", deliver);
+            sandbox.config(&account.clone().set("max_size", "\"2k\"").to_string());
+            sandbox
+                .popfetch([] as [&str; 0])
+                .exits(0)
+                .says(&["1 message larger than `max_size` left on the server", "293"]);
+            let run = sandbox.popfetch(["--json"]).exits(0);
+            assert!(run.stderr.is_empty() && run.stdout.contains("\"too_large\": 1"), "{run:#?}");
+            assert_eq!(destination.messages(&sandbox), all_at_home(&mails[..1]), "{destination:?}");
+            assert_eq!((server.unique_ids(USER), sandbox.maildir().litter()), (vec!["m2".into()], vec![]));
+            sandbox.config(&account.to_string());
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert_eq!(destination.messages(&sandbox), all_at_home(&mails), "{destination:?}");
+            assert!(server.unique_ids(USER).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_message_that_goes_on_and_on_ends_the_session_and_keeps_no_other_back() {
+    let mut mails = small_and_large(20 << 20, Some(100));
+    mails.rotate_right(1);
+    let server = server(mails.clone()).start();
+    let sandbox = Sandbox::with(Account::on(server.port).set("max_size", "\"2k\""));
+    sandbox.popfetch(["-q"]).exits(76).says(&["message 1 is larger than `max_size`", "hint: raise `max_size`"]);
+    wait_until(|| server.is_idle());
+    sandbox.popfetch(["-q"]).exits(76).says(&["message 1 is larger than `max_size`"]);
+    assert_eq!((sandbox.maildir().messages(), sandbox.maildir().litter()), (all_at_home(&mails[1..]), vec![]));
 }
 
 #[test]

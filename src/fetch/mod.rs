@@ -8,6 +8,7 @@ mod survey;
 mod transfer;
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ use crate::oauth;
 use crate::plan::{self, Plan, Policy};
 use crate::pop3::{self, Authorization, Credentials, Limits, Survey, Transaction};
 use crate::progress::{Bar, Progress};
-use crate::report::{Failure, Notice, Refused, Status, Summary};
+use crate::report::{Failure, Notice, Refused, Status, Summary, TooLarge};
 use crate::stop::Stop;
 
 use line::{Line, Tracer};
@@ -45,6 +46,9 @@ pub struct Run<'r> {
 
 /// The ledger's note about a maildrop whose server does not answer what is sent ahead.
 const LOCK_STEP: &str = "lock-step";
+
+/// The ledger's note about a message that `max_size` leaves on the server.
+const TOO_LARGE: &str = "too-large";
 
 /// Fetches one account. Whatever happens is in the summary.
 pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
@@ -128,6 +132,7 @@ impl<'f> Fetch<'f> {
         self.bar.phase("listing");
         let (survey, standings, plan) = self.survey(&mut transaction, ledger)?;
         self.note_skipped(&plan);
+        self.note_too_large(ledger, &survey.listing)?;
         if self.run.dry_run {
             self.summary.would_retrieve = plan.retrieve.len() + plan.distrusted.len();
             self.summary.would_delete = plan.delete.len();
@@ -293,7 +298,8 @@ impl<'f> Fetch<'f> {
         }
         self.summary.known = skipped.known;
         self.summary.later = skipped.later;
-        self.summary.too_large = skipped.too_large.clone();
+        let too_large = skipped.too_large.iter();
+        self.summary.too_large = too_large.map(|(number, octets)| TooLarge::new(*number, *octets)).collect();
         if skipped.nameless > 0 {
             let had_ids = self.account.keep == Keep::Never;
             self.summary.notices.push(Notice::Nameless { messages: skipped.nameless, had_ids });
@@ -310,6 +316,20 @@ impl<'f> Fetch<'f> {
         if skipped.relisted > 0 {
             self.summary.notices.push(Notice::Relisted(skipped.relisted));
         }
+    }
+
+    /// What `max_size` leaves on the server is news once.
+    fn note_too_large(&mut self, ledger: &mut Ledger, listing: &Listing) -> Result<(), Failure> {
+        if self.summary.too_large.is_empty() {
+            return Ok(());
+        }
+        let mut large: HashMap<_, _> = self.summary.too_large.iter_mut().map(|large| (large.number, large)).collect();
+        for message in listing.iter() {
+            if let Some(large) = large.get_mut(&message.number) {
+                large.is_news = is_news(self.run, ledger, message.unique_id)?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings the messages home. Returns what may be deleted now.
@@ -337,6 +357,10 @@ impl<'f> Fetch<'f> {
         self.summary.refused.extend(moved.refused);
         if let Some(short) = Notice::short(moved.short) {
             self.summary.notices.push(short);
+        }
+        for (key, octets) in moved.too_large {
+            let is_news = is_news(self.run, ledger, &key.unique_id)?;
+            self.summary.too_large.push(TooLarge { number: key.number, octets, is_news });
         }
         if let Some(key) = moved.out_of_step.filter(|key| !key.unique_id.is_empty()) {
             ledger.note(plan::OUT_OF_STEP, &key.unique_id, now())?;
@@ -382,6 +406,15 @@ impl<'f> Fetch<'f> {
         }
         Ok(ledger.settle(&survey.listing, standings, now())?)
     }
+}
+
+/// True the first time that a message is found too large.
+fn is_news(run: &Run<'_>, ledger: &mut Ledger, unique_id: &[u8]) -> Result<bool, Failure> {
+    let is_news = unique_id.is_empty() || !ledger.has_note(TOO_LARGE, unique_id);
+    if is_news && !run.dry_run && !unique_id.is_empty() {
+        ledger.note(TOO_LARGE, unique_id, now())?;
+    }
+    Ok(is_news)
 }
 
 /// True when strangers may listen on the way, as far as we can tell: what a tunnel does is its user's choice.

@@ -50,6 +50,8 @@ pub struct Moved {
     pub out_of_step: Option<Key>,
     /// Messages much shorter than announced.
     pub short: Vec<Short>,
+    /// Messages that turned out larger than wanted, and what came of them.
+    pub too_large: Vec<(Key, u64)>,
     pub failure: Option<Failure>,
 }
 
@@ -93,6 +95,7 @@ impl Transfer<'_, '_> {
             moved.out_of_step = arrivals.moved.out_of_step;
             moved.short = arrivals.moved.short;
             moved.known = arrivals.moved.known;
+            moved.too_large = arrivals.moved.too_large;
             // A committer that failed is why the reader could not go on, not the other way round.
             moved.failure = moved.failure.or(received.err());
             moved
@@ -126,8 +129,15 @@ impl Transfer<'_, '_> {
                 }
                 Incoming::Message(body) => {
                     let mut key = key;
-                    let (staged, octets) = stage(&mut self.stager, self.bar, &mut key, body)?;
-                    arrivals.held = Some(Held { key, staged, octets });
+                    match stage(&mut self.stager, self.bar, self.account.max_size, &mut key, body) {
+                        Ok((staged, octets)) => arrivals.held = Some(Held { key, staged, octets }),
+                        Err(failure) => {
+                            if let Failure::Endless { .. } = failure {
+                                arrivals.moved.out_of_step = Some(key);
+                            }
+                            return Err(failure);
+                        }
+                    }
                 }
             }
         }
@@ -153,19 +163,30 @@ impl Transfer<'_, '_> {
     }
 }
 
-/// Copies one message into staging, notes its identity, and tells how many octets it had on the line.
-fn stage(stager: &mut Stager, bar: &Bar, key: &mut Key, body: Body<'_, Line<'_>>) -> Result<(Staged, u64), Failure> {
+/// Copies one message into staging, notes its identity, and tells how many octets it had on the line. Of one larger than
+/// wanted nothing is staged.
+fn stage(
+    stager: &mut Stager,
+    bar: &Bar,
+    max_size: Option<u64>,
+    key: &mut Key,
+    body: Body<'_, Line<'_>>,
+) -> Result<(Option<Staged>, u64), Failure> {
     let environment = vec![("POPFETCH_UIDL".into(), OsString::from_vec(without_nul(&key.unique_id)))];
-    let mut sink = Sink { stage: stager.stage(environment)?, bar, identity: Identity::default() };
-    let octets = body.copy_to(&mut sink).map_err(|error| match error {
+    let stage = Some(stager.stage(environment)?);
+    let mut sink = Sink { stage, bar, identity: Identity::default(), octets: 0, max_size };
+    let copied = body.copy_to(&mut sink);
+    let Sink { stage, identity, octets: came, .. } = sink;
+    let octets = copied.map_err(|error| match error {
         CopyError::Session(error) => Failure::from(error),
+        CopyError::Sink(_) if stage.is_none() => Failure::Endless { number: key.number, octets: came },
         CopyError::Sink(error) => {
             Failure::from(deliver::Error::from_stage(error).expect("a stage fails with delivery's own error"))
         }
     })?;
     bar.message();
-    key.head = Some(sink.identity.fingerprint());
-    Ok((sink.stage.finish()?, octets))
+    key.head = Some(identity.fingerprint());
+    Ok((stage.map(Stage::finish).transpose()?, octets))
 }
 
 /// What has come, on its way to the committer.
@@ -178,7 +199,8 @@ struct Arrivals {
 /// A message that has come, before the reply behind it proves that this was all of it.
 struct Held {
     key: Key,
-    staged: Staged,
+    /// `None` for one that is larger than wanted.
+    staged: Option<Staged>,
     octets: u64,
 }
 
@@ -205,6 +227,10 @@ impl Arrivals {
         if let Some(announced) = key.octets.filter(|announced| is_short(*announced, octets)) {
             self.moved.short.push(Short { number: key.number, announced, octets });
         }
+        let Some(staged) = staged else {
+            self.moved.too_large.push((key, octets));
+            return true;
+        };
         self.batches.add(key, staged)
     }
 
@@ -233,21 +259,44 @@ fn without_nul(id: &[u8]) -> Vec<u8> {
 
 /// A stage that counts what it takes.
 struct Sink<'s> {
-    stage: Stage,
+    /// `None` once the message is larger than wanted: the rest is thrown away.
+    stage: Option<Stage>,
     bar: &'s Bar,
     identity: Identity,
+    octets: u64,
+    max_size: Option<u64>,
+}
+
+/// At most this much, or as much again as is wanted, is read and thrown away to come to the next message. A window of
+/// RETR has as much.
+const THROWN_AWAY: u64 = 16 << 20;
+
+impl Sink<'_> {
+    fn is_over(&self, slack: u64) -> bool {
+        self.max_size.is_some_and(|limit| self.octets > limit.saturating_add(slack))
+    }
 }
 
 impl Write for Sink<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let written = self.stage.write(octets)?;
+        let written = match &mut self.stage {
+            Some(stage) => stage.write(octets)?,
+            None => octets.len(),
+        };
         self.identity.push(&octets[..written]);
+        self.octets += written as u64;
         self.bar.octets(written as u64);
+        if self.is_over(0) {
+            self.stage = None;
+        }
+        if self.is_over(self.max_size.unwrap_or(0).max(THROWN_AWAY)) {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.stage.flush()
+        self.stage.as_mut().map_or(Ok(()), Stage::flush)
     }
 }
 
