@@ -271,13 +271,14 @@ fn dotlock_path(mbox: &Path) -> PathBuf {
     path.into()
 }
 
-/// Removes a dotlock that a dead process of this host left. Returns how many.
+/// Removes a dotlock that counts no more: a dead process of this host left it, or, after a power cut, nobody can read who
+/// did and it is old. Returns how many.
 pub(super) fn sweep(mbox: &Path) -> usize {
     // Another account of this run may hold it.
     let Ok(_claim) = Claim::take(mbox) else { return 0 };
     let path = dotlock_path(mbox);
     match Found::look(&path) {
-        Some(found) if found.is_of_the_dead() => usize::from(found.remove(&path)),
+        Some(found) if found.is_stale() => usize::from(found.remove(&path)),
         _ => 0,
     }
 }
@@ -458,8 +459,11 @@ mod tests {
     fn an_old_dotlock_is_broken() {
         let (_folder, path, stop) = mbox();
         let file = File::create(dotlock_path(&path)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - STALE - Duration::from_secs(1)).unwrap();
+        let old = std::time::SystemTime::now() - STALE - Duration::from_secs(1);
+        file.set_modified(old).unwrap();
         lock_soon(&path, &stop).unwrap();
+        File::create(dotlock_path(&path)).unwrap().set_modified(old).unwrap();
+        assert_eq!(sweep(&path), 1);
     }
 
     #[test]

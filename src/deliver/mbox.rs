@@ -458,6 +458,9 @@ pub(super) fn recover(path: &Path, places: &[Place], context: &Context) -> Resul
     let ranges: Vec<_> = intended.iter().map(|message| message.range(&spools)).collect();
     let locked = lock::lock(path, &context.stop)?;
     let whole = find(&locked, &intended, &ranges)?;
+    if let (Some(first), Some(true)) = (intended.first(), whole.first()) {
+        separate_again(&locked, first.offset)?;
+    }
     // Also what is there already: after a sync that failed, memory may hold octets that the disk does not, and
     // only writing them again makes the kernel write them again.
     let found = intended.iter().zip(&ranges).zip(&whole).filter(|(_, is_whole)| **is_whole);
@@ -494,27 +497,44 @@ fn find(locked: &Locked, intended: &[Intended<'_>], ranges: &[Option<Range<'_>>]
     Ok(found)
 }
 
-/// True when the mbox ends within, or right before, the first of these messages, with nothing else in between,
-/// and all of them can be written.
+/// True when the mbox has of these messages what a power cut may have left: it ends within or right before them, or blocks
+/// of them are still zeros, and nothing else is in between; and all of them can be written.
 fn can_continue(
     locked: &Locked,
     length: u64,
     intended: &[Intended<'_>],
     ranges: &[Option<Range<'_>>],
 ) -> Result<bool, Error> {
-    let (Some(first), Some(Some(range))) = (intended.first(), ranges.first()) else { return Ok(false) };
+    let Some(first) = intended.first().filter(|first| first.offset <= length) else { return Ok(false) };
     let is_in_a_row = intended.windows(2).all(|pair| pair[0].end() == Some(pair[1].offset));
-    let is_at_end = first.offset <= length && Some(length) < first.end();
-    if !is_in_a_row || !is_at_end || ranges.iter().any(Option::is_none) {
+    if !is_in_a_row || ranges.iter().any(Option::is_none) {
         return Ok(false);
     }
     // With not an octet of it there, it proves nothing that the lengths agree: what is there must still be an
     // mbox that ends where a message may begin.
-    let may_begin = first.offset == 0 || end(locked, first.offset)? == [b'\n', b'\n'];
-    if !may_begin || !is_mbox(locked.file(), locked.path(), first.offset)? {
+    if !is_separated(locked, first.offset)? || !is_mbox(locked.file(), locked.path(), first.offset)? {
         return Ok(false);
     }
-    range.is_at(locked.file(), locked.path(), first.offset, length - first.offset)
+    for (message, range) in intended.iter().zip(ranges.iter().flatten()) {
+        let there = length.saturating_sub(message.offset).min(message.length);
+        if !range.is_partly_at(locked.file(), locked.path(), message.offset, there)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// True when a blank line ends here, or what a power cut left of it: [`separated`] saw to it that there is one.
+fn is_separated(locked: &Locked, offset: u64) -> Result<bool, Error> {
+    Ok(offset == 0 || offset >= 2 && end(locked, offset)?.iter().all(|octet| [0, b'\n'].contains(octet)))
+}
+
+fn separate_again(locked: &Locked, offset: u64) -> Result<(), Error> {
+    if offset == 0 || !end(locked, offset)?.contains(&0) || !is_separated(locked, offset)? {
+        return Ok(());
+    }
+    let written = locked.file().write_all_at(b"\n\n", offset - 2);
+    written.map_err(|error| Error::io("write", locked.path(), error))
 }
 
 /// Removes the dotlock of a run that was killed.
@@ -727,6 +747,39 @@ mod tests {
         let foreign = [&whole[..begin as usize], b"From else\n\n"].concat();
         fs::write(&home.mbox, &foreign).unwrap();
         assert_eq!(home.recover(&places), [false; 3]);
+        assert_eq!(fs::read(&home.mbox).unwrap(), foreign);
+    }
+
+    /// As a power cut leaves it where blocks are written in any order: the length is there, and some of the octets.
+    #[test]
+    fn what_a_power_cut_left_empty_is_filled_in() {
+        let home = Home::new();
+        fs::create_dir(home.mbox.parent().unwrap()).unwrap();
+        fs::write(&home.mbox, "From a@x Thu Jan  1 00:00:00 1970\n\nold").unwrap();
+        let (mut stager, mut publisher) = home.open();
+        let batch = vec![stage(&mut stager, b"1\n"), stage(&mut stager, b"From 2\n")];
+        let synced = publisher.sync(batch).unwrap();
+        let begin = fs::metadata(&home.mbox).unwrap().len() as usize;
+        let places = places(&synced);
+        publisher.publish(Promised(synced)).unwrap();
+        drop(publisher);
+        let whole = fs::read(&home.mbox).unwrap();
+        let later: &[u8] = b"From another@x Thu Jan  1 00:00:00 1970\n\n\n";
+        for from in begin - 2..whole.len() {
+            for to in [from + 1, whole.len()] {
+                for behind in [b"", later] {
+                    let mut cut = [&whole, behind].concat();
+                    cut[from..to].fill(0);
+                    fs::write(&home.mbox, &cut).unwrap();
+                    assert_eq!(home.recover(&places), [true; 2], "empty from {from} to {to}");
+                    assert_eq!(fs::read(&home.mbox).unwrap(), [&whole, behind].concat(), "empty from {from} to {to}");
+                }
+            }
+        }
+        let mut foreign = [&whole[..begin], &vec![0; whole.len() - begin][..]].concat();
+        *foreign.last_mut().unwrap() = b'x';
+        fs::write(&home.mbox, &foreign).unwrap();
+        assert_eq!(home.recover(&places), [false; 2]);
         assert_eq!(fs::read(&home.mbox).unwrap(), foreign);
     }
 

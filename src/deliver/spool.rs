@@ -141,12 +141,30 @@ impl<'a> Range<'a> {
 
     /// True when `target` holds the first `length` octets of this range, from its offset `at` on.
     pub(super) fn is_at(&self, target: &File, target_path: &Path, at: u64, length: u64) -> Result<bool, Error> {
+        self.compare(target, target_path, at, length, |ours, theirs| ours == theirs)
+    }
+
+    /// As [`Range::is_at`], but octets of `target` may be zero instead: a power cut can leave a file its length, and
+    /// blocks that were never written.
+    pub(super) fn is_partly_at(&self, target: &File, target_path: &Path, at: u64, length: u64) -> Result<bool, Error> {
+        let is_like = |(ours, theirs): (&u8, &u8)| *theirs == 0 || ours == theirs;
+        self.compare(target, target_path, at, length, |ours, theirs| ours.iter().zip(theirs).all(is_like))
+    }
+
+    fn compare(
+        &self,
+        target: &File,
+        target_path: &Path,
+        at: u64,
+        length: u64,
+        are_alike: impl Fn(&[u8], &[u8]) -> bool,
+    ) -> Result<bool, Error> {
         let (mut ours, mut theirs) = (self.buffer(), self.buffer());
         for (done, chunk) in chunks(length.min(self.length)) {
             let (ours, theirs) = (&mut ours[..chunk], &mut theirs[..chunk]);
             self.read(ours, done)?;
             target.read_exact_at(theirs, at + done).map_err(|error| Error::io("read", target_path, error))?;
-            if ours != theirs {
+            if !are_alike(ours, theirs) {
                 return Ok(false);
             }
         }
