@@ -291,10 +291,10 @@ fn an_mda_gets_at_most_one_message_twice_when_the_machine_stops() {
 // At random.
 
 /// xorshift64: the same series for the same seed.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -302,7 +302,7 @@ impl Random {
     }
 }
 
-fn number_in(variable: &str) -> Option<u64> {
+pub fn number_in(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 

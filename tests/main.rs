@@ -38,6 +38,8 @@ mod crash;
 
 /// The steps of a commit, each after the one before.
 mod order;
+/// Every state that a power cut can leave: recorded, modelled, generated and tried.
+mod states;
 
 /// Disks that are full, broken or forbidden.
 mod disk;

@@ -43,6 +43,12 @@ impl Sandbox {
         Sandbox { folder }
     }
 
+    /// A sandbox in memory, where there is such a folder: for tests of very many runs, whose syncs would wait for a disk.
+    pub fn in_memory() -> Self {
+        let folder = tempfile::Builder::new().prefix("popfetch-test-").tempdir_in("/dev/shm");
+        folder.map_or_else(|_| Sandbox::new(), |folder| Sandbox { folder })
+    }
+
     /// A sandbox that fetches from this server as [`USER`] with the changes of [`Account`].
     pub fn with(account: Account) -> Self {
         let sandbox = Sandbox::new();

@@ -313,6 +313,11 @@ impl Maildrop {
         self.shared.state().forgets_dots = forgets;
     }
 
+    /// Makes a user's maildrop what it once was.
+    pub fn restore(&self, user: &str, mails: impl IntoIterator<Item = Mail>) {
+        self.with_user(user, |user| user.maildrop = mails.into_iter().map(Arc::new).collect());
+    }
+
     /// Another client holds the maildrop until the server ends.
     pub fn lock(&self, user: &str) {
         self.with_user(user, |user| user.is_locked = true);

@@ -1,0 +1,136 @@
+//! What must be true after a power cut: the next run ends well and in silence, with each message once where it belongs,
+//! what others had there as it was, and nothing left over; the run behind it finds nothing new.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::tree::{Node, Tree, brief, capture};
+use crate::sandbox::{Destination, Run, Sandbox, USER, all_at_home, at_home};
+use crate::server::{Mail, Maildrop};
+
+/// What a scenario wants at its end.
+pub struct Wanted<'w> {
+    pub sandbox: &'w Sandbox,
+    pub server: &'w Maildrop,
+    pub destination: Destination,
+    pub keep: bool,
+    /// Everything that ever was on the server.
+    pub mails: &'w [Mail],
+    /// How many times a run was interrupted: an MDA may get so many messages twice.
+    pub interruptions: usize,
+    /// What was at home before the first run.
+    pub before: &'w Tree,
+}
+
+type Checked = Result<(), String>;
+
+impl Wanted<'_> {
+    /// Runs popfetch on what is there now.
+    pub fn check(&self) -> Checked {
+        let state = capture(&self.sandbox.path(""));
+        let run = self.run()?;
+        self.each_once()?;
+        // A ledger that lost blocks in its middle is worth a notice, once.
+        is_well(&run, "the run")
+            .or_else(|why| if self.has_damage(&state) && run.code() == 65 { Ok(()) } else { Err(why) })?;
+        self.nothing_left_over(&state)?;
+        self.others_unharmed()?;
+        let retrieved = self.server.count("RETR");
+        is_well(&self.run()?, "a second run")?;
+        ensure(self.server.count("RETR") == retrieved, || "a second run fetches something".into())?;
+        self.each_once()
+    }
+
+    fn run(&self) -> Result<Run, String> {
+        catch_unwind(AssertUnwindSafe(|| self.sandbox.popfetch([""; 0]))).map_err(|_| "the run panics".into())
+    }
+
+    /// True for lines in which blocks are missing.
+    fn has_damage(&self, state: &Tree) -> bool {
+        let whole = |octets: &[u8]| octets.iter().rposition(|octet| *octet == b'\n').map_or(0, |end| end + 1);
+        let ledgers = state.iter().filter(|(path, _)| path.extension().is_some_and(|kind| kind == "jsonl"));
+        ledgers.into_iter().any(|(_, node)| matches!(node, Node::File(octets) if octets[..whole(octets)].contains(&0)))
+    }
+
+    fn each_once(&self) -> Checked {
+        let delivered = catch_unwind(AssertUnwindSafe(|| self.destination.messages(self.sandbox)));
+        let delivered = delivered.map_err(|_| "the mbox is none any more".to_owned())?;
+        let mut times: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+        delivered.into_iter().for_each(|octets| *times.entry(octets).or_default() += 1);
+        self.foreign().into_iter().try_for_each(|foreign| {
+            ensure(times.remove(&foreign) == Some(1), || format!("harmed: {}", brief(&foreign)))
+        })?;
+        let mut twice = 0;
+        for mail in self.mails {
+            let count = times.remove(&at_home(&mail.octets)).unwrap_or(0);
+            ensure(count > 0, || format!("`{}` is lost", mail.unique_id))?;
+            twice += count - 1;
+        }
+        let allowed = if self.destination == Destination::Mda { self.interruptions } else { 0 };
+        ensure(twice <= allowed, || format!("{twice} messages come twice"))?;
+        ensure(times.is_empty(), || format!("at home is also {:?}", times.keys().map(|octets| brief(octets))))?;
+        let left = self.server.unique_ids(USER).len();
+        let expected = if self.keep { all_at_home(self.mails).len() } else { 0 };
+        ensure(left == expected, || format!("{left} messages are left on the server instead of {expected}"))
+    }
+
+    /// The messages of others.
+    fn foreign(&self) -> Vec<Vec<u8>> {
+        match self.destination {
+            Destination::Maildir => {
+                let is_mail = |path: &std::path::Path| path.starts_with("Mail/new") || path.starts_with("Mail/cur");
+                let files = self.before.iter().filter(|(path, _)| is_mail(path));
+                files
+                    .filter_map(|(_, node)| if let Node::File(octets) = node { Some(octets.to_vec()) } else { None })
+                    .collect()
+            }
+            Destination::Mbox => match self.before.get(std::path::Path::new("mbox")) {
+                Some(Node::File(octets)) => {
+                    crate::sandbox::mboxrd(octets).into_iter().map(|message| message.octets).collect()
+                }
+                _ => vec![],
+            },
+            Destination::Mda => vec![],
+        }
+    }
+
+    fn nothing_left_over(&self, state: &Tree) -> Checked {
+        let now = capture(&self.sandbox.path(""));
+        let is_new = |path: &&std::path::PathBuf| !self.before.contains_key(*path);
+        let is_ours = |path: &std::path::PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_mail = (path.starts_with("Mail/new") || path.starts_with("Mail/cur")) && name.contains(",S=");
+            let is_state =
+                path.starts_with(".local/state/popfetch") && [".jsonl", ".lock"].iter().any(|end| name.ends_with(end));
+            let is_kept =
+                path.starts_with(".local/state/popfetch") && name.contains(".damaged-") && self.has_damage(state);
+            let is_folder = now[path] == Node::Folder;
+            is_mail || is_state || is_kept || is_folder || path.starts_with("mda") || name == "mbox"
+        };
+        let litter: Vec<_> = now.keys().filter(is_new).filter(|path| !is_ours(path)).collect();
+        ensure(litter.is_empty(), || format!("litter: {litter:?}"))
+    }
+
+    /// Files that popfetch has nothing to do with.
+    fn others_unharmed(&self) -> Checked {
+        let now = capture(&self.sandbox.path(""));
+        let is_ours = |path: &std::path::Path| path.ends_with("mbox") || path == self.ledger();
+        let others = self.before.iter().filter(|(path, _)| !is_ours(path));
+        let harmed: Vec<_> =
+            others.filter(|(path, node)| now.get(*path) != Some(*node)).map(|(path, _)| path).collect();
+        ensure(harmed.is_empty(), || format!("harmed: {harmed:?}"))
+    }
+
+    fn ledger(&self) -> std::path::PathBuf {
+        let path = self.sandbox.ledger(USER, self.server.port);
+        path.strip_prefix(self.sandbox.path("")).expect("it is at home").to_owned()
+    }
+}
+
+fn is_well(run: &Run, who: &str) -> Checked {
+    ensure(run.code() == 0 && run.stderr.is_empty(), || format!("{who} exits {} and says: {}", run.code(), run.stderr))
+}
+
+fn ensure(is_so: bool, otherwise: impl FnOnce() -> String) -> Checked {
+    if is_so { Ok(()) } else { Err(otherwise()) }
+}
