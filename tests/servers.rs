@@ -679,13 +679,16 @@ fn messages_of_one_unique_id_come_once_each_and_stay() {
     assert_eq!(server.left("alice"), 3);
 }
 
-/// Nothing better than APOP is offered in clear, and a password is not sent in clear unasked.
+/// Nothing better than APOP is offered in clear, and a password is not sent in clear unasked; under TLS it is.
 #[test]
 fn apop_that_a_server_offers_in_vain_is_refused_with_the_way_out() {
     for kind in [Kind::Mailutils, Kind::Twisted] {
         let Some(server) = Server::start(kind, &users(&["alice"]), &mails()) else { continue };
         let sandbox = server.sandbox(&server.account(Mode::Clear, "alice").without("auth"));
         sandbox.popfetch(["-q"]).exits(77).says(&["by APOP", "auth = \"user\""]);
+        let sandbox = server.sandbox(&server.account(Mode::Implicit, "alice").without("auth"));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        server.assert_delivered(Destination::Maildir, &sandbox, &mails(), "under TLS");
     }
 }
 
