@@ -53,6 +53,7 @@ const JOBS: u16 = 32;
 
 /// Runs the program on the process's own arguments and returns its exit status.
 pub fn run() -> ExitCode {
+    limits::no_core();
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {

@@ -5,6 +5,7 @@ use std::io;
 use std::process::Child;
 
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that one account has open at most: thirty messages that wait, and its line, ledger, lock, spool, folders,
 /// pipes and programs.
@@ -28,20 +29,39 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| number == Some(errno.raw_os_error()))
 }
 
-#[cfg(target_os = "linux")]
-use linux::descriptors;
+/// Lets no crash write the memory of this process, which holds passwords, to a disk. It can be traced all the same.
+///
+/// One octet is less than any core has, as none would be; but it keeps the kernel from piping a core to a program, too
+/// (core(5): there a limit of none counts for nothing).
+pub(crate) fn no_core() {
+    let before = getrlimit(Resource::Core);
+    let limit = Rlimit { current: Some(before.maximum.unwrap_or(1).min(1)), ..before };
+    if setrlimit(Resource::Core, limit).is_ok() {
+        changed(Resource::Core, before);
+    }
+}
+
 #[cfg(target_os = "linux")]
 pub(crate) use linux::give_back;
+#[cfg(target_os = "linux")]
+use linux::{changed, descriptors};
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::process::Child;
-    use std::sync::OnceLock;
+    use std::sync::{Mutex, PoisonError};
 
     use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
-    /// The limit of descriptors as it was, once it is another one.
-    static BEFORE: OnceLock<Rlimit> = OnceLock::new();
+    /// The limits that were changed, as they were.
+    static BEFORE: Mutex<Vec<(Resource, Rlimit)>> = Mutex::new(Vec::new());
+
+    pub(super) fn changed(resource: Resource, before: Rlimit) {
+        let mut changed = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+        if changed.iter().all(|(known, _)| *known != resource) {
+            changed.push((resource, before));
+        }
+    }
 
     /// Tries to raise the soft limit to so many, and tells what it is then.
     pub(super) fn descriptors(needed: u64) -> u64 {
@@ -52,25 +72,28 @@ mod linux {
         if raised <= soft || setrlimit(Resource::Nofile, limit).is_err() {
             return soft;
         }
-        let _ = BEFORE.set(before);
+        changed(Resource::Nofile, before);
         raised
     }
 
-    /// Lets a program that was just started have the limit that it would have without us: there are programs that
+    /// Lets a program that was just started have the limits that it would have without us: there are programs that
     /// select(2) or that close every descriptor there may be. (Between fork and exec only unsafe code could do this.)
     pub(crate) fn give_back(child: &Child) {
-        if let Some(before) = BEFORE.get() {
-            // One that has become another user keeps it, and one that has ended needs none.
-            let _ = prlimit(Some(Pid::from_child(child)), Resource::Nofile, *before);
+        for (resource, before) in BEFORE.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            // One that has become another user keeps ours, and one that has ended needs none.
+            let _ = prlimit(Some(Pid::from_child(child)), *resource, *before);
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 fn descriptors(_needed: u64) -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Nothing was changed that could be given back.
+#[cfg(not(target_os = "linux"))]
+fn changed(_resource: Resource, _before: Rlimit) {}
+
+/// There is no way to give it back, and a core is all that is missing.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn give_back(_child: &Child) {}

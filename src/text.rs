@@ -6,7 +6,7 @@ use std::fmt::Write;
 pub const SHOWN: usize = 200;
 
 /// Octets from a server as printable text: UTF-8 stays, everything that could drive a terminal (controls,
-/// also C1, and bidirectional overrides) and every stray octet is escaped, and what is longer than
+/// also C1, and what is invisible) and every stray octet is escaped, and what is longer than
 /// [`SHOWN`] characters is cut with an ellipsis.
 pub fn printable(octets: &[u8]) -> String {
     printable_within(octets, SHOWN)
@@ -47,11 +47,32 @@ fn push(shown: &mut String, character: char) -> usize {
     1
 }
 
-/// Controls drive terminals; bidirectional overrides and invisible separators make text lie about itself.
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+/// Controls drive terminals; what is invisible, or turns the direction of writing, makes text lie about itself.
+pub fn is_unsafe(character: char) -> bool {
+    character.is_control() || INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&character))
 }
+
+/// Every Default_Ignorable_Code_Point of Unicode (DerivedCoreProperties.txt), assigned or not, among them all of
+/// Bidi_Control, and the separators of lines and paragraphs.
+const INVISIBLE: [(char, char); 17] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fff8}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
 
 fn cut(shown: String, limit: usize) -> String {
     let mut shorter: String = shown.chars().take(limit.saturating_sub(1)).collect();
@@ -150,6 +171,18 @@ mod tests {
     fn what_could_drive_a_terminal_is_escaped() {
         assert_eq!(printable(b"+OK \x1b[2J \xff bell\x07 \xc2\x9b"), "+OK \\x1b[2J \\xff bell\\x07 \\x9b");
         assert_eq!(printable("schön \u{202e}evil".as_bytes()), "schön \\u{202e}evil");
+    }
+
+    #[test]
+    fn what_is_invisible_is_escaped() {
+        let invisible = "\u{ad}\u{34f}\u{61c}\u{115f}\u{17b4}\u{180e}\u{200b}\u{200f}\u{2028}\u{202a}\u{2060}\u{2065}\u{2069}\
+                         \u{206f}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{fff0}\u{1bca0}\u{1d17a}\u{e0001}\u{e0041}\u{e01ef}\u{e0fff}";
+        for character in invisible.chars() {
+            let shown = printable(format!("a{character}b").as_bytes());
+            assert!(shown.is_ascii() && shown.len() > 3, "{character:?}: {shown}");
+        }
+        let visible = "Zürich, 東京, \u{1f600}, \u{e000}, \u{fffd}, žuto; עברית, العربية";
+        assert_eq!(printable(visible.as_bytes()), visible);
     }
 
     #[test]

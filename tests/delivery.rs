@@ -283,14 +283,16 @@ fn an_mda_is_told_who_and_what() {
 
 #[test]
 fn a_sender_cannot_become_an_option_or_a_command_of_the_mda() {
-    let senders = ["-oQ/tmp", "a;touch${IFS}evil", "$(touch evil)", "`touch evil`", ""];
+    let senders = ["-oQ/tmp", "\u{202e}-oQ/tmp", "a;touch${IFS}evil", "$(touch evil)", "`touch evil`", ""];
     let mails = senders
         .iter()
         .enumerate()
         .map(|(n, sender)| Mail::new(format!("s{n}"), format!("Return-Path: <{sender}>\r\nSubject: {n}\r\n\r\nx\r\n")));
     let server = server(mails).start();
-    let sandbox = with_mda(server.port, "printf '%s\\n' \"$1\" >>~/told");
+    let sandbox = with_mda(server.port, "printf '%s\\n' \"$1\" >>~/told; printf '%s\\n' \"$SENDER\" >>~/senders");
     sandbox.popfetch(["-q"]).exits(0).silently();
+    let told = fs::read_to_string(sandbox.path("senders")).unwrap();
+    assert!(told.lines().all(|sender| !sender.starts_with('-') && !sender.contains('\u{202e}')), "{told}");
     let told = fs::read_to_string(sandbox.path("told")).unwrap();
     assert_eq!(told.lines().count(), senders.len());
     for sender in told.lines() {

@@ -1,10 +1,14 @@
 //! Threads and descriptors: a run with few of them fetches what it can, and no account ends another.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal};
 
 use crate::faults::{Scenario, can_trace, fail_at, with_few_threads};
-use crate::sandbox::{Account, Destination, Sandbox, USER, mails, server};
-use crate::server::Maildrop;
+use crate::sandbox::{Account, Destination, Sandbox, USER, left_out, mails, server, wait_until};
+use crate::server::{Fault, Maildrop, Misdeed, Moment};
 
 /// So many accounts, each on a server of its own and with a Maildir of its own.
 fn accounts(count: usize) -> (Vec<Maildrop>, Sandbox) {
@@ -101,6 +105,43 @@ fn the_limit_is_raised_for_us_and_not_for_the_programs_that_we_start() {
     let limits = fs::read_to_string(sandbox.path("limits")).unwrap();
     // Four accounts need less than the hard limit.
     assert_eq!(limits.lines().collect::<Vec<_>>(), ["200 1000 288"; 4]);
+}
+
+/// Starts a script in the sandbox, where cores may be as large as they like.
+fn start_with_cores(sandbox: &Sandbox, script: &str) -> std::process::Child {
+    let mut command = Command::new("/bin/sh");
+    sandbox.adopt(&mut command);
+    command.args(["-c", &format!("ulimit -c unlimited && {script}")]).spawn().unwrap()
+}
+
+#[test]
+fn a_crash_leaves_no_core() {
+    let sandbox = Sandbox::new();
+    if !start_with_cores(&sandbox, "kill -ABRT $$").wait().unwrap().core_dumped() {
+        return left_out("the core of a crash", "this system makes none, not even of a shell");
+    }
+    let stall = Fault { moment: Moment::BeforeCommand(4), misdeed: Misdeed::Stall };
+    let server = server(mails(1)).faults([stall]).start();
+    sandbox.config(&Account::on(server.port).to_string());
+    let mut popfetch = start_with_cores(&sandbox, &format!("exec {} -q", env!("CARGO_BIN_EXE_popfetch")));
+    wait_until(|| server.count("AUTH") > 0);
+    rustix::process::kill_process(Pid::from_child(&popfetch), Signal::ABORT).unwrap();
+    let status = popfetch.wait().unwrap();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn programs_that_we_start_may_leave_their_cores() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::new();
+    // popfetch gives the limit back when the program runs already.
+    let wait = "i=0; while [ $(ulimit -S -c) != 100 ] && [ $i -lt 200 ]; do sleep 0.1; i=$((i+1)); done";
+    let look = "grep 'Max core file size' /proc/$PPID/limits | tr -s ' ' | cut -d' ' -f5";
+    let deliver = sandbox.mda_script(&format!("{wait}; echo $(ulimit -S -c) $(ulimit -H -c) $({look}) >~/limits"));
+    sandbox.config(&Account::on(server.port).set("deliver", &deliver).to_string());
+    sandbox.shell("ulimit -S -c 100 && ulimit -H -c 200 && exec popfetch -q").exits(0).silently();
+    assert_eq!(fs::read_to_string(sandbox.path("limits")).unwrap(), "100 200 1\n");
 }
 
 #[test]

@@ -231,8 +231,16 @@ fn has_nul(text: &OsString) -> bool {
 }
 
 fn sender(file: &File, envelope_sender: fn(&[u8]) -> Option<String>) -> String {
-    let sender = envelope_sender(&beginning_of(file, HEAD)).filter(|sender| !sender.is_empty());
-    sender.filter(|sender| !sender.contains(char::is_control)).unwrap_or_else(|| NOBODY.to_owned())
+    shown(&envelope_sender(&beginning_of(file, HEAD)).unwrap_or_default())
+}
+
+/// The sender as programs may show it and hand it on: nothing that is invisible, and no option.
+fn shown(sender: &str) -> String {
+    let visible: String = sender.chars().filter(|character| !text::is_unsafe(*character)).collect();
+    match visible.trim_start_matches('-') {
+        "" => NOBODY.to_owned(),
+        sender => sender.to_owned(),
+    }
 }
 
 /// What no shell, option parser or file system takes for anything but letters.
@@ -629,6 +637,9 @@ mod tests {
         assert_eq!(in_safe_characters("a.b+c=d_e-f@x"), "a.b+c=d_e-f@x");
         assert_eq!(in_safe_characters("--exec=`rm -rf`;é@x"), "exec=rm-rf@x");
         assert_eq!(in_safe_characters("-- $()"), NOBODY);
+        assert_eq!(shown("a.b+c=d_e-f@x"), "a.b+c=d_e-f@x");
+        assert_eq!(shown("\u{202e}-\u{ad}-oQ@\u{61c}žuto"), "oQ@žuto");
+        assert_eq!(shown("--\u{2060}"), NOBODY);
     }
 
     #[test]
