@@ -35,6 +35,7 @@ pub mod cli;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -118,6 +119,7 @@ fn fetch_accounts(cli: &Cli) -> anyhow::Result<Status> {
         stop: Stop::on_signals().context("cannot listen to signals")?,
         dry_run: options.dry_run,
         verbose: options.verbose,
+        ledgers: OnceLock::new(),
     };
     let style = Style { is_terminal, quiet: options.quiet, verbose: options.verbose > 0, dry_run: options.dry_run };
     let summaries = side_by_side(&accounts, &run, options.jobs.unwrap_or(JOBS), |summary| {

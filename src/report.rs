@@ -516,6 +516,13 @@ pub enum Notice {
     Unproved(usize),
     /// Known messages that are listed under new unique-ids.
     Renamed(usize),
+    /// Messages that another ledger has delivered to the same target.
+    Adopted {
+        /// How many.
+        messages: usize,
+        /// The name of the maildrop there.
+        maildrop: String,
+    },
     /// Messages that the server had confirmed as deleted, or others under their unique-ids.
     Unsure(usize),
     /// Messages to be fetched whose size the server does not tell.
@@ -633,6 +640,12 @@ impl fmt::Display for Notice {
                 f,
                 "all unique-ids are new, but {} were recognized as delivered before, and are known under the new ones now",
                 counted(*messages, "message")
+            ),
+            Notice::Adopted { messages, maildrop } => write!(
+                f,
+                "{} came to the same target from `{}` before, and are known",
+                counted(*messages, "message"),
+                printable(maildrop.as_bytes())
             ),
             Notice::Unsure(messages) => write!(
                 f,

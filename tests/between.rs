@@ -282,3 +282,66 @@ fn another_message_under_a_used_id_counts_its_days_from_its_own_delivery() {
     assert_eq!((server.count("RETR"), server.count("DELE")), (2, 0));
     assert!(sandbox.maildir().messages().contains(&at_home(&sized("7", "new", 400).octets)));
 }
+
+#[test]
+fn another_name_of_the_server_makes_nothing_new() {
+    for keep in KEEPS {
+        for destination in ["maildir:~/Mail", "mbox:~/mbox"] {
+            let all = mails(4);
+            let server = server(all.clone()).start();
+            let account = |keep: &str| {
+                let deliver = format!("\"{destination}\"");
+                Account::on(server.port).set("keep", keep).set("deliver", deliver)
+            };
+            let sandbox = Sandbox::with(account("true"));
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            let new = sized("new", "new", 300);
+            server.arrive(USER, new.clone());
+            sandbox.config(&account(keep).set("server", "\"localhost\"").to_string());
+            let said = ["4 messages came to the same target from `alice@127.0.0.1:", "are known"];
+            sandbox.popfetch(["-q"]).exits(0).says(&said);
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert_eq!(server.count("RETR"), 5, "{destination}, keep {keep}");
+            sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+            assert_eq!((server.count("RETR"), server.unique_ids(USER).len()), (5, 0), "{destination}, keep {keep}");
+        }
+    }
+}
+
+#[test]
+fn a_run_by_url_and_an_account_with_the_same_target_share_what_they_know() {
+    let all = mails(4);
+    let server = server(all.clone()).start();
+    let sandbox = Sandbox::with(Account::on(server.port).set("keep", true));
+    let url = format!("pop3://{USER}@127.0.0.1:{}", server.port);
+    sandbox.file("password", crate::sandbox::CANARY);
+    sandbox.file(".netrc", format!("machine 127.0.0.1 login {USER} password {}\n", crate::sandbox::CANARY));
+    let by_url = ["-q", "--tls", "none", "--deliver", "maildir:~/Mail/", &url];
+    sandbox.popfetch(by_url).exits(0);
+    sandbox.popfetch(["-q"]).exits(0).says(&["4 messages came to the same target"]);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_at_home(&sandbox, &all, "once by URL, once by name");
+    assert_eq!(server.count("RETR"), 4);
+}
+
+#[test]
+fn other_messages_of_a_ledger_beside_it_are_not_taken_over() {
+    let all: Vec<Mail> = (0..4).map(|n| sized(&format!("{n}"), &format!("m{n}"), 200)).collect();
+    let server = server(all.clone()).start();
+    let sandbox = delivered(&server, "true");
+    // The same ids and sizes, but other messages.
+    let others: Vec<Mail> = (0..4).map(|n| sized(&format!("{n}"), &format!("o{n}"), 200)).collect();
+    server.replace(USER, others.clone());
+    sandbox.config(&Account::on(server.port).set("server", "\"localhost\"").to_string());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_at_home(&sandbox, &[all.clone(), others].concat(), "another server");
+    // And a second target starts afresh.
+    server.replace(USER, all.clone());
+    let elsewhere = Account::on(server.port)
+        .set("server", "\"127.1\"")
+        .set("auth", "\"plain\"")
+        .set("deliver", "\"maildir:~/Other\"");
+    sandbox.config(&elsewhere.to_string());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(server.count("RETR"), 12);
+}

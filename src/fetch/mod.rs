@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, TlsMode};
@@ -42,6 +43,8 @@ pub struct Run<'r> {
     pub dry_run: bool,
     /// 1: a line per message; 2: the wire as well.
     pub verbose: u8,
+    /// The ledgers that were there when the first account asked.
+    pub ledgers: OnceLock<Vec<PathBuf>>,
 }
 
 /// The ledger's note about a maildrop whose server does not answer what is sent ahead.

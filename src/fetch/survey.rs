@@ -4,11 +4,13 @@
 //! before the message is deleted for it; and where most of what is known does not fit, nothing is done at all.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::line::Line;
 use super::{Fetch, now};
 use crate::header::Identity as Reader;
-use crate::ledger::{Identity, Ledger, Renamed, Standing, Standings, State, Top, comparable};
+use crate::ledger::{self, Identity, Kin, Ledger, Renamed, Standing, Standings, State, Top, comparable};
 use crate::maildrop::{Fingerprint, MessageNumber};
 use crate::plan::{Identities, NoUniqueIds, Plan, Policy, View};
 use crate::pop3::{Head, Survey, Transaction};
@@ -50,6 +52,15 @@ impl Fetch<'_> {
         let is_dry = self.run.dry_run;
         let mut surveyor = Surveyor { transaction, ledger, policy, now, is_dry, survey, standings };
         surveyor.measure()?;
+        if surveyor.ledger.facts().is_empty() && !policy.all {
+            for kin in self.kin(surveyor.ledger.path()) {
+                let adopted = surveyor.adopt(&kin)?;
+                if adopted > 0 {
+                    let maildrop = kin.maildrop().to_owned();
+                    self.summary.notices.push(Notice::Adopted { messages: adopted, maildrop });
+                }
+            }
+        }
         let renamed = if policy.all { 0 } else { surveyor.recognize()? };
         if renamed > 0 {
             self.summary.notices.push(Notice::Renamed(renamed));
@@ -64,7 +75,66 @@ impl Fetch<'_> {
     }
 }
 
+impl Fetch<'_> {
+    /// Other ledgers that have delivered to this account's target what may be the same maildrop.
+    fn kin(&self, own: &Path) -> Vec<Kin> {
+        let ledgers = self.run.ledgers.get_or_init(|| {
+            let entries = fs::read_dir(&self.run.state_dir).into_iter().flatten().flatten();
+            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            paths.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+            paths.sort();
+            paths
+        });
+        let user = self.run.state_dir.join(ledger::file_name(&format!("{}@", self.account.user), None));
+        let of_user =
+            |path: &&PathBuf| path.as_os_str().as_encoded_bytes().starts_with(user.as_os_str().as_encoded_bytes());
+        let from = ledgers.partition_point(|path| path.as_os_str() < user.as_os_str());
+        let of_user = ledgers[from..].iter().take_while(of_user).filter(|path| *path != own);
+        of_user.filter_map(|path| Kin::read(path, &self.account.maildrop(), &self.account.deliver)).collect()
+    }
+}
+
 impl Surveyor<'_, '_> {
+    /// Takes over what another ledger knows of the listed messages, and returns of how many.
+    ///
+    /// Where TOP tells nothing, many messages of the same unique-ids and sizes are the same, and a few may be others.
+    fn adopt(&mut self, kin: &Kin) -> Result<usize, Failure> {
+        let listing = &self.survey.listing;
+        let is_new = |position: &usize| {
+            self.standings.get(*position) == Standing::New { nth: 1 } && !self.standings.is_repeated(*position)
+        };
+        let by_id: HashMap<&[u8], usize> =
+            (0..listing.len()).filter(is_new).map(|position| (listing.get(position).unique_id, position)).collect();
+        let alike: Vec<(usize, u32, u32, Option<Fingerprint>)> = kin
+            .delivered()
+            .filter_map(|(fact, id, octets, head)| Some((*by_id.get(id)?, fact, octets, head)))
+            .collect();
+        let positions: Vec<usize> = alike.iter().map(|(position, ..)| *position).collect();
+        let tops = if positions.is_empty() { vec![] } else { self.tops(&positions)? };
+        let listing = &self.survey.listing;
+        let is_as_large =
+            |position: usize, octets: u32| octets != u32::MAX && comparable(listing.get(position).octets) == octets;
+        let of_one_size = alike.iter().filter(|(position, _, octets, _)| is_as_large(*position, *octets)).count();
+        let are_many = of_one_size >= FEW && of_one_size * 2 >= listing.len();
+        let is_same =
+            |(position, _, octets, recorded): &(usize, u32, u32, Option<Fingerprint>), top: &Top| match (recorded, top)
+            {
+                (Some(recorded), Top::Head(head)) => recorded == head,
+                _ => are_many && is_as_large(*position, *octets),
+            };
+        let same = alike.iter().zip(&tops).filter(|(alike, top)| is_same(alike, top));
+        let renamed: Vec<Renamed<'_>> = same
+            .map(|((position, fact, ..), _)| {
+                let listed = listing.get(*position);
+                Renamed { fact: *fact, unique_id: listed.unique_id, nth: 1, octets: listed.octets }
+            })
+            .collect();
+        self.ledger.adopt(kin, &renamed)?;
+        let adopted = renamed.len();
+        self.standings = self.ledger.locate(&self.survey.listing);
+        Ok(adopted)
+    }
+
     fn view(&self) -> View<'_> {
         let Surveyor { ledger, policy, now, survey, standings, .. } = self;
         View { listing: &survey.listing, standings, ledger, policy, now: *now }

@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 
 use super::error::Error;
-use super::facts::{State, comparable};
+use super::facts::{Facts, State, comparable};
 use super::line::{Line, id_text};
 use super::{Committed, Key, Ledger, Relisted};
 use crate::maildrop::{Fingerprint, Listed, MessageNumber};
@@ -82,75 +83,32 @@ impl Ledger {
     /// The recorded fingerprints of facts, as far as there are any, read from the file.
     pub fn heads(&self, facts: impl IntoIterator<Item = u32>) -> Result<HashMap<u32, Fingerprint>, Error> {
         let mut heads = HashMap::new();
-        self.for_lines_of(facts, |fact, line| {
+        let wanted = facts.into_iter().map(|fact| (self.facts().get(fact).line, fact)).collect();
+        lines_of(&self.path, wanted, |fact, line| {
             heads.extend(line.head.as_ref().and_then(|head| head.parse().ok()).map(|head| (fact, head)));
         })?;
         Ok(heads)
     }
 
-    /// Calls `each` with the line that speaks of each fact.
-    fn for_lines_of(
-        &self,
-        facts: impl IntoIterator<Item = u32>,
-        mut each: impl FnMut(u32, Line<'_>),
-    ) -> Result<(), Error> {
-        let mut lines: Vec<(u32, u32)> = facts.into_iter().map(|fact| (self.facts().get(fact).line, fact)).collect();
-        lines.sort_unstable();
-        let mut wanted = lines.into_iter().peekable();
-        if wanted.peek().is_none() {
-            return Ok(());
-        }
-        let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
-        let mut file = BufReader::with_capacity(64 << 10, file);
-        let mut text = vec![];
-        for number in 1.. {
-            text.clear();
-            if wanted.peek().is_none() || file.read_until(b'\n', &mut text).map_err(Error::io("read", &self.path))? == 0
-            {
-                return Ok(());
-            }
-            while let Some((_, fact)) = wanted.next_if(|(line, _)| *line == number) {
-                serde_json::from_slice(&text).into_iter().for_each(|line| each(fact, line));
-            }
-        }
-        Ok(())
-    }
-
     /// Writes down, durably, that known messages have other unique-ids now: what is known of them goes over to these, and
     /// the old ids are gone.
     pub fn renamed(&mut self, renamed: &[Renamed<'_>], now: u64) -> Result<(), Error> {
-        let by_fact: HashMap<u32, usize> =
-            renamed.iter().enumerate().map(|(position, renamed)| (renamed.fact, position)).collect();
-        let mut texts = vec![vec![]; renamed.len()];
-        self.for_lines_of(by_fact.keys().copied(), |fact, line| {
-            let (position, known) = (by_fact[&fact], self.facts().get(fact));
-            let Renamed { unique_id, nth, octets, .. } = renamed[position];
-            Line {
-                intend: None,
-                delivered: Some(id_text(unique_id)),
-                batch: None,
-                nth: Some(nth).filter(|nth| *nth > 1),
-                again: false,
-                reused: false,
-                octets: octets.or(line.octets),
-                at: Some(u64::from(known.at)),
-                ..line
-            }
-            .write(&mut texts[position]);
-        })?;
-        let read = (0..).zip(&texts).filter(|(_, text)| !text.is_empty()).map(|(position, _)| position);
-        let read: Vec<usize> = read.collect();
-        let first_line = self.loaded.lines + 1;
-        self.append(&texts.concat(), read.len() as u32)?;
-        for (position, line) in read.iter().zip(first_line..) {
-            let Renamed { fact, unique_id, nth, octets } = renamed[*position];
-            let known = self.facts().get(fact);
-            let octets = octets.map_or(known.octets, |octets| comparable(Some(octets)));
-            self.loaded.facts.push(unique_id, known.at, octets, nth, line);
-        }
-        let gone: Vec<u32> = read.iter().map(|position| renamed[*position].fact).collect();
+        let copies = copies(&self.path, self.facts(), renamed)?;
+        let gone: Vec<u32> = copies.iter().map(|copy| copy.fact).collect();
+        self.append_copies(&copies)?;
         self.note_ended(&gone, State::Gone, now)?;
         self.sync()
+    }
+
+    /// Adds facts that were known under another name.
+    pub(super) fn append_copies(&mut self, copies: &[Copy]) -> Result<(), Error> {
+        let first_line = self.loaded.lines + 1;
+        let text: Vec<u8> = copies.iter().flat_map(|copy| &copy.text).copied().collect();
+        self.append(&text, copies.len() as u32)?;
+        for (copy, line) in copies.iter().zip(first_line..) {
+            self.loaded.facts.push(&copy.unique_id, copy.at, copy.octets, copy.nth, line);
+        }
+        Ok(())
     }
 
     /// Writes down sizes that a known message has now.
@@ -170,6 +128,70 @@ impl Ledger {
         let sizes: Vec<_> = sizes.collect();
         self.resized(sizes)
     }
+}
+
+/// A fact under another unique-id, and its line.
+#[derive(Debug)]
+pub(super) struct Copy {
+    fact: u32,
+    unique_id: Vec<u8>,
+    nth: u32,
+    at: u32,
+    octets: u32,
+    text: Vec<u8>,
+}
+
+/// What the ledger of a path says of facts, under their new unique-ids.
+pub(super) fn copies(path: &Path, facts: &Facts, renamed: &[Renamed<'_>]) -> Result<Vec<Copy>, Error> {
+    let by_fact: HashMap<u32, &Renamed<'_>> = renamed.iter().map(|renamed| (renamed.fact, renamed)).collect();
+    let wanted = by_fact.keys().map(|fact| (facts.get(*fact).line, *fact)).collect();
+    let mut copies = vec![];
+    lines_of(path, wanted, |fact, line| {
+        let Renamed { unique_id, nth, octets, .. } = *by_fact[&fact];
+        let known = facts.get(fact);
+        let mut text = vec![];
+        Line {
+            intend: None,
+            delivered: Some(id_text(unique_id)),
+            batch: None,
+            nth: Some(nth).filter(|nth| *nth > 1),
+            again: false,
+            reused: false,
+            octets: octets.or(line.octets),
+            at: Some(u64::from(known.at)),
+            ..line
+        }
+        .write(&mut text);
+        let octets = octets.map_or(known.octets, |octets| comparable(Some(octets)));
+        copies.push(Copy { fact, unique_id: unique_id.to_vec(), nth, at: known.at, octets, text });
+    })?;
+    Ok(copies)
+}
+
+/// Calls `each` with the line that speaks of each fact; `wanted` has the number of the line and of the fact.
+pub(super) fn lines_of(
+    path: &Path,
+    mut wanted: Vec<(u32, u32)>,
+    mut each: impl FnMut(u32, Line<'_>),
+) -> Result<(), Error> {
+    wanted.sort_unstable();
+    let mut wanted = wanted.into_iter().peekable();
+    if wanted.peek().is_none() {
+        return Ok(());
+    }
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let mut file = BufReader::with_capacity(64 << 10, file);
+    let mut text = vec![];
+    for number in 1.. {
+        text.clear();
+        if wanted.peek().is_none() || file.read_until(b'\n', &mut text).map_err(Error::io("read", path))? == 0 {
+            return Ok(());
+        }
+        while let Some((_, fact)) = wanted.next_if(|(line, _)| *line == number) {
+            serde_json::from_slice(&text).into_iter().for_each(|line| each(fact, line));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::account::Target;
 use crate::deliver::Place;
 
 /// The format that this program writes, and the newest that it reads.
@@ -175,6 +176,17 @@ impl<'a> Line<'a> {
             return Some(Place::Mbox { path: path(mbox), offset, length, spool: path(spool), spool_offset });
         }
         self.mda.then_some(Place::Mda)
+    }
+
+    /// True when the message went to this target, as far as the line tells: not for an MDA.
+    pub fn is_for(&self, target: &Target) -> bool {
+        let is_at =
+            |text: &Option<Cow<'_, str>>, target: &Path| text.as_deref().is_some_and(|text| path(text) == target);
+        match target {
+            Target::Maildir(maildir) => is_at(&self.maildir, maildir),
+            Target::Mbox(mbox) => is_at(&self.mbox, mbox),
+            Target::Mda(_) => false,
+        }
     }
 
     /// Appends the line with its LF.

@@ -12,6 +12,7 @@ mod brief;
 mod error;
 mod facts;
 mod identity;
+mod kin;
 mod line;
 mod load;
 mod lock;
@@ -30,6 +31,7 @@ use rustix::fs::{Access, OFlags};
 pub use error::Error;
 pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
 pub use identity::{Identity, Renamed, SameMessage, Top};
+pub use kin::Kin;
 pub use text::fingerprint;
 
 use crate::deliver::{Intents, Outcome, Place, Recovered, Synced};

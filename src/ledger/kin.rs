@@ -1,0 +1,100 @@
+//! Other ledgers of what is the same maildrop: under another name of its server, or that of a run by URL.
+//!
+//! A ledger bears the name under which its maildrop is fetched. When that changes, the new one knows nothing, though the
+//! messages lie where they are to be delivered again. So a new ledger takes over what another one knows of the same
+//! unique-ids and the same target, when it is proved to be the same messages. The other one is only read, and not locked.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::facts::State;
+use super::identity::{Renamed, copies, lines_of};
+use super::line::Line;
+use super::load::{self, Loaded};
+use super::{Error, Ledger};
+use crate::account::Target;
+use crate::maildrop::Fingerprint;
+
+/// Another ledger, as far as it is about one target.
+#[derive(Debug)]
+pub struct Kin {
+    path: PathBuf,
+    maildrop: String,
+    loaded: Loaded,
+    delivered: Vec<(u32, Option<Fingerprint>)>,
+}
+
+/// A header is hardly longer than this.
+const HEADER: u64 = 4096;
+
+impl Kin {
+    /// Reads a ledger; `None` when it is none of the same user and port, or has delivered nothing to the target. What
+    /// cannot be read counts as none.
+    pub fn read(path: &Path, maildrop: &str, target: &Target) -> Option<Self> {
+        let theirs = header(path)?;
+        if user_and_port(&theirs) != user_and_port(maildrop) {
+            return None;
+        }
+        let file = BufReader::with_capacity(64 << 10, File::open(path).ok()?);
+        let loaded = load::load(file, path, &theirs).ok()?;
+        let known = (0..).zip(loaded.facts.iter()).filter(|(_, fact)| fact.state != State::Deleted);
+        let known: Vec<(u32, u32)> = known.map(|(number, fact)| (fact.line, number)).collect();
+        let mut delivered = vec![];
+        let collect = |fact, line: Line<'_>| {
+            if line.is_for(target) {
+                delivered.push((fact, line.head.and_then(|head| head.parse().ok())));
+            }
+        };
+        lines_of(path, known, collect).ok()?;
+        (!delivered.is_empty()).then_some(Kin { path: path.into(), maildrop: theirs, loaded, delivered })
+    }
+
+    /// The maildrop as the ledger calls it.
+    pub fn maildrop(&self) -> &str {
+        &self.maildrop
+    }
+
+    /// What it has delivered to the target: numbers of facts, unique-ids, sizes as they are compared, and fingerprints.
+    pub fn delivered(&self) -> impl Iterator<Item = (u32, &[u8], u32, Option<Fingerprint>)> {
+        let facts = &self.loaded.facts;
+        self.delivered.iter().map(|(fact, head)| (*fact, facts.id(*fact), facts.get(*fact).octets, *head))
+    }
+}
+
+impl Ledger {
+    /// Takes over, durably, what another ledger knows of these messages.
+    pub fn adopt(&mut self, kin: &Kin, adopted: &[Renamed<'_>]) -> Result<(), Error> {
+        let copies = copies(&kin.path, &kin.loaded.facts, adopted)?;
+        self.append_copies(&copies)?;
+        self.sync()
+    }
+}
+
+/// The maildrop that a ledger's first line names.
+fn header(path: &Path) -> Option<String> {
+    let mut text = vec![];
+    BufReader::new(File::open(path).ok()?.take(HEADER)).read_until(b'\n', &mut text).ok()?;
+    let line: Line<'_> = serde_json::from_slice(&text).ok()?;
+    Some(line.maildrop?.into_owned())
+}
+
+/// `USER` and `:PORT`, which another name of the server leaves as they are.
+fn user_and_port(maildrop: &str) -> Option<(&str, &str)> {
+    let (user, server) = maildrop.rsplit_once('@')?;
+    // An IPv6 address has colons as well; what follows its last one may be taken for a port, which only tells it apart.
+    Some((user, server.rsplit_once(':').map_or("", |(_, port)| port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_name_of_the_server_keeps_user_and_port() {
+        assert_eq!(user_and_port("a@x@h.example"), Some(("a@x", "")));
+        assert_eq!(user_and_port("a@h:99"), user_and_port("a@other:99"));
+        assert_ne!(user_and_port("a@h:99"), user_and_port("a@h"));
+        assert_eq!(user_and_port("a"), None);
+    }
+}
