@@ -14,6 +14,9 @@ use crate::maildrop::{Listing, MessageNumber};
 /// The ledger's note about a message behind which a session got out of step.
 pub const OUT_OF_STEP: &str = "out-of-step";
 
+/// The ledger's note about a message that the MDA refused when it took none at all: others are tried before it.
+pub const REFUSED: &str = "refused";
+
 /// The wishes of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -30,7 +33,7 @@ pub struct Policy {
 /// What to do in one session.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// To retrieve, in the server's order.
+    /// To retrieve, in the server's order, but those last that an MDA refused when it took none.
     pub retrieve: Vec<Key>,
     /// To retrieve after all others: behind each of them a session got out of step before.
     pub distrusted: Vec<Key>,
@@ -159,7 +162,11 @@ impl View<'_> {
         let mut planner = Planner { view: *self, identities, takes_nameless, clock, plan };
         let is_distrusted = |position: &usize| self.ledger.has_note(OUT_OF_STEP, self.listing.get(*position).unique_id);
         let positions = 0..self.listing.len();
-        positions.clone().filter(|position| !is_distrusted(position)).for_each(|position| planner.decide(position));
+        let is_refused = |position: &usize| self.ledger.has_note(REFUSED, self.listing.get(*position).unique_id);
+        for is_later in [false, true] {
+            let trusted = positions.clone().filter(|position| !is_distrusted(position));
+            trusted.filter(|position| is_refused(position) == is_later).for_each(|position| planner.decide(position));
+        }
         let trusted = planner.plan.retrieve.len();
         positions.filter(is_distrusted).for_each(|position| planner.decide(position));
         planner.plan.distrusted = planner.plan.retrieve.split_off(trusted);

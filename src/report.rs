@@ -145,6 +145,13 @@ pub enum Failure {
     },
     /// The target failed.
     Deliver(deliver::Error),
+    /// The MDA has refused message after message in the same way, and taken none.
+    MdaTakesNone {
+        /// How many were not given to it.
+        left: usize,
+        /// The status of the refusals.
+        status: Status,
+    },
     /// The ledger failed.
     Ledger(ledger::Error),
     /// The server has no UIDL, and messages are to be kept.
@@ -259,6 +266,7 @@ impl Failure {
             Failure::NoUniqueIds => Status::Unavailable,
             Failure::Endless { .. } => Status::Protocol,
             Failure::NoThread(_) => Status::Temporary,
+            Failure::MdaTakesNone { status, .. } => *status,
             Failure::Panic(_) => Status::Io,
             Failure::UniqueIdsGone => Status::Temporary,
             Failure::Renumbered(_) | Failure::Resized(_) => Status::BadState,
@@ -296,6 +304,9 @@ impl Failure {
             Failure::Ledger(error) => error.hint(),
             Failure::Endless { .. } => Some("raise `max_size`, or leave it out, to have the message".into()),
             Failure::Panic(_) => Some("please report it; the next run carries on where this one ended".into()),
+            Failure::MdaTakesNone { .. } => {
+                Some("try the command of `deliver` by hand, with a message as its input".into())
+            }
             Failure::NoThread(_) | Failure::Stopped(_) => None,
         }
     }
@@ -414,6 +425,11 @@ impl fmt::Display for Failure {
             Failure::NoUniqueIds => {
                 f.write_str("the server has no UIDL, so messages that are kept cannot be remembered")
             }
+            Failure::MdaTakesNone { left, .. } => write!(
+                f,
+                "the MDA refuses message after message in the same way, so {} not given to it",
+                if *left == 1 { "1 other message was".into() } else { format!("{left} other messages were") }
+            ),
             Failure::NoThread(error) => write!(f, "cannot start a thread: {error}"),
             Failure::Panic(words) => write!(f, "popfetch made a mistake: {}", printable(words.as_bytes())),
             Failure::UniqueIdsGone => f.write_str(
@@ -471,6 +487,16 @@ impl Refused {
     fn distrusted_because(key: &Key, reason: &str) -> Self {
         let (number, unique_id) = (key.number, key.unique_id.clone());
         Refused { number, unique_id, status: Status::Protocol, reason: reason.into() }
+    }
+
+    /// The unique-id, or nothing where the server has none.
+    pub fn unique_id(&self) -> &[u8] {
+        &self.unique_id
+    }
+
+    /// The exit status that it deserves.
+    pub fn status(&self) -> Status {
+        self.status
     }
 
     /// The target did not take it.

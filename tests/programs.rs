@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal};
 
-use crate::sandbox::{Account, Running, Sandbox, USER, left_out, mails, server, wait_until};
+use crate::sandbox::{Account, Run, Running, Sandbox, USER, left_out, mails, server, wait_until};
+use crate::server::Maildrop;
 
 /// Neither root nor the user of the tests.
 const NOBODY: u32 = 65534;
@@ -193,4 +194,63 @@ fn what_an_mda_leaves_behind_may_go_on_talking() {
     sandbox.config(&Account::on(server.port).set("deliver", deliver).set("keep", false).to_string());
     sandbox.popfetch(["-q"]).exits(0).silently();
     assert!(sandbox.path("alive").exists() && server.unique_ids(USER).is_empty());
+}
+
+// An MDA that refuses everything.
+
+/// Fetches 20 messages to an MDA that keeps its turn in `~/turns` and does this; tells how often it ran.
+fn turns_of(script: &str, code: i32) -> (Sandbox, Maildrop, Run, usize) {
+    let server = server(mails(20)).start();
+    let sandbox = Sandbox::new();
+    let deliver = sandbox.mda_script(&format!("echo >>~/turns; n=$(wc -l <~/turns); {script}"));
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).set("keep", false).to_string());
+    let run = sandbox.popfetch(["-q"]).exits(code);
+    let turns = turns(&sandbox);
+    (sandbox, server, run, turns)
+}
+
+fn turns(sandbox: &Sandbox) -> usize {
+    fs::read_to_string(sandbox.path("turns")).unwrap().lines().count()
+}
+
+#[test]
+fn an_mda_that_refuses_everything_is_soon_left_alone() {
+    let script = "[ -e ~/mended ] && exec cat >/dev/null; echo lda $$: no such service >&2; exit 75";
+    let (sandbox, server, run, turns_before) = turns_of(script, 75);
+    assert_eq!((turns_before, server.unique_ids(USER).len()), (5, 20));
+    run.says(&["so 15 other messages were not given to it; nothing was delivered or deleted", "by hand"]);
+    let report = sandbox.popfetch(["-q", "--json"]).exits(75);
+    assert_eq!(report.stdout.matches("no such service").count(), 5, "{report:#?}");
+    // Other messages are tried each time, last those that were.
+    let ledger = fs::read_to_string(sandbox.ledger(USER, server.port)).unwrap();
+    assert_eq!((turns(&sandbox), ledger.matches("\"note\":\"refused\"").count()), (10, 10));
+    sandbox.file("mended", "");
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert!(server.unique_ids(USER).is_empty());
+}
+
+#[test]
+fn five_messages_that_an_mda_is_right_to_refuse_do_not_keep_the_others_back() {
+    let script = "grep -q '^Subject: message [1-5]$' && { echo too large >&2; exit 69; }; exit 0";
+    let (sandbox, server, _, turns) = turns_of(script, 74);
+    assert_eq!((turns, server.unique_ids(USER).len()), (5, 20));
+    sandbox.popfetch(["-q"]).exits(74);
+    assert_eq!(server.unique_ids(USER), ["m1", "m2", "m3", "m4", "m5"]);
+}
+
+#[test]
+fn five_messages_and_no_more_that_are_refused_are_refused_and_nothing_else() {
+    let server = server(mails(5)).start();
+    let sandbox = Sandbox::new();
+    let deliver = sandbox.mda_script("exit 67");
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).to_string());
+    let run = sandbox.popfetch(["-q"]).exits(74);
+    assert!(!run.stderr.contains("not given"), "{run:#?}");
+}
+
+#[test]
+fn refusals_that_differ_and_an_mda_that_takes_some_end_nothing() {
+    for script in ["echo message $n >&2; [ $n = 1 ] || exit 67", "w=$(echo $n | tr 0-9 a-j); echo $w >&2; exit 67"] {
+        assert_eq!(turns_of(script, 74).3, 20, "{script}");
+    }
 }

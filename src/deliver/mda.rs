@@ -43,6 +43,9 @@ const SAID_LINES: usize = 3;
 const SAID_CHARACTERS: usize = 400;
 const SAID_OCTETS: usize = 4 * SAID_CHARACTERS;
 
+/// How many of the first words of two complaints must be the same, when the cause is.
+const ALIKE_WORDS: usize = 3;
+
 /// How much is read before anything else is looked at: four times what a pipe holds.
 const DRAINED_CHUNKS: usize = 64;
 
@@ -405,6 +408,15 @@ impl Refusal {
         let lines = said.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
         let said = lines.take(SAID_LINES).collect::<Vec<_>>().join(&b"; "[..]);
         Refusal { reason, said: text::printable_within(&said, SAID_CHARACTERS), is_left: false }
+    }
+
+    /// True when both have the same reason and begin with the same words; numbers, as of processes, do not count.
+    pub fn is_like(&self, other: &Refusal) -> bool {
+        let words = |refusal: &Refusal| {
+            let words = refusal.said.split_whitespace().take(ALIKE_WORDS);
+            words.map(|word| word.replace(|c: char| c.is_ascii_digit(), "")).collect::<Vec<_>>()
+        };
+        self.reason == other.reason && words(self) == words(other)
     }
 
     /// What happened.

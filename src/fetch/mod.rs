@@ -365,6 +365,9 @@ impl<'f> Fetch<'f> {
             let is_news = is_news(self.run, ledger, &key.unique_id)?;
             self.summary.too_large.push(TooLarge { number: key.number, octets, is_news });
         }
+        if let Some(Failure::MdaTakesNone { .. }) = moved.failure {
+            self.note_refused(ledger)?;
+        }
         if let Some(key) = moved.out_of_step.filter(|key| !key.unique_id.is_empty()) {
             ledger.note(plan::OUT_OF_STEP, &key.unique_id, now())?;
             ledger.sync()?;
@@ -376,6 +379,13 @@ impl<'f> Fetch<'f> {
             None if self.account.keep == Keep::Never => Ok(moved.committed),
             None => Ok(vec![]),
         }
+    }
+
+    /// Lets the next run begin with other messages, in case that the MDA is right about these.
+    fn note_refused(&self, ledger: &mut Ledger) -> Result<(), Failure> {
+        let ids = self.summary.refused.iter().map(Refused::unique_id).filter(|id| !id.is_empty());
+        ids.map(|id| ledger.note(plan::REFUSED, id, now())).collect::<Result<(), _>>()?;
+        Ok(ledger.sync()?)
     }
 
     /// Deletes what is safe at home, and ends the session (RFC 1939 §6).

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use super::line::Line;
 use super::{Run, caught, now};
 use crate::account::Account;
-use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Stage, Staged, Stager};
+use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
 use crate::header::Identity;
 use crate::ledger::{Committed, Key, Ledger};
 use crate::pop3::{Body, CopyError, Incoming, Transaction, Wanted, Window};
 use crate::progress::Bar;
-use crate::report::{Failure, Refused, Short};
+use crate::report::{Failure, Refused, Short, Status};
 use crate::text::{octets, printable};
 
 /// A batch is closed when it is this old, so that little is fetched again after a power cut on a slow line.
@@ -24,6 +24,10 @@ const AGE: Duration = Duration::from_secs(5);
 
 /// How often a waiting session tells the server that it is alive; RFC 1939 §3 lets servers hang up after ten minutes.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// After so many equal refusals in a row an MDA that has taken nothing gets no more messages: each may take it seconds,
+/// and a log line.
+const REFUSALS: usize = 5;
 
 /// One account's messages on their way home.
 pub struct Transfer<'t, 'l> {
@@ -69,9 +73,11 @@ impl Transfer<'_, '_> {
         let limit = publisher.batch_limit();
         let (sender, receiver) = sync_channel(limit.ahead);
         // Announced sizes may be absurd.
+        let messages = self.wanted.len();
         let total = self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?));
         self.bar.begin(self.wanted.len() as u64, total);
-        let mut committer = Committer { run: self.run, account: self.account, publisher, ledger };
+        let mut committer =
+            Committer { run: self.run, account: self.account, publisher, ledger, alike: Alike::default() };
         let (at_work, done) = channel();
         thread::scope(|scope| {
             let commit = move || {
@@ -96,6 +102,13 @@ impl Transfer<'_, '_> {
             moved.short = arrivals.moved.short;
             moved.known = arrivals.moved.known;
             moved.too_large = arrivals.moved.too_large;
+            let spoken_of = moved.delivered + moved.refused.len() + moved.known.len() + moved.too_large.len();
+            let left_over = messages.saturating_sub(spoken_of);
+            match &mut moved.failure {
+                Some(Failure::MdaTakesNone { .. }) if left_over == 0 => moved.failure = None,
+                Some(Failure::MdaTakesNone { left, .. }) => *left = left_over,
+                _ => {}
+            }
             // A committer that failed is why the reader could not go on, not the other way round.
             moved.failure = moved.failure.or(received.err());
             moved
@@ -350,12 +363,28 @@ impl Batches {
     }
 }
 
+/// Counts equal refusals in a row.
+#[derive(Default)]
+struct Alike {
+    last: Option<Refusal>,
+    count: usize,
+}
+
+impl Alike {
+    fn add(&mut self, refusal: &Refusal) {
+        let is_like = self.last.as_ref().is_some_and(|last| last.is_like(refusal));
+        self.count = if is_like { self.count + 1 } else { 1 };
+        self.last = Some(refusal.clone());
+    }
+}
+
 /// Takes each batch through sync, intend, publish and record (DESIGN §5).
 struct Committer<'c> {
     run: &'c Run<'c>,
     account: &'c Account,
     publisher: Publisher,
     ledger: &'c mut Ledger,
+    alike: Alike,
 }
 
 impl Committer<'_> {
@@ -369,6 +398,11 @@ impl Committer<'_> {
             }
             if let Err(failure) = self.commit(batch, &mut moved) {
                 moved.failure = Some(failure);
+                break;
+            }
+            if moved.delivered == 0 && self.alike.count >= REFUSALS {
+                let status = Status::of(moved.refused.iter().map(Refused::status));
+                moved.failure = Some(Failure::MdaTakesNone { left: 0, status });
                 break;
             }
         }
@@ -401,7 +435,10 @@ impl Committer<'_> {
                     moved.delivered += 1;
                     moved.octets += receipt.octets();
                 }
-                Outcome::Refused(refusal) => moved.refused.push(Refused::by_target(*number, id, refusal)),
+                Outcome::Refused(refusal) => {
+                    moved.refused.push(Refused::by_target(*number, id, refusal));
+                    self.alike.add(refusal);
+                }
             }
         }
         labels.iter().zip(&outcomes).for_each(|(key, outcome)| self.say(key, outcome));
