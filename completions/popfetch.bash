@@ -29,7 +29,7 @@ _popfetch() {
 
     case "${cmd}" in
         popfetch)
-            opts="-q -v -h -V --deliver --keep --no-keep --all --max-messages --max-size --dry-run --jobs --tls --ca-file --auth --timeout --config --state-dir --json --progress --quiet --verbose --help --version fetch login"
+            opts="-q -v -h -V --deliver --keep --no-keep --all --max-messages --max-size --create --dry-run --jobs --tls --ca-file --auth --timeout --config --state-dir --json --progress --quiet --verbose --help --version fetch login"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -91,7 +91,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__fetch)
-            opts="-q -v -h --deliver --keep --no-keep --all --max-messages --max-size --dry-run --jobs --tls --ca-file --auth --timeout --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --all --max-messages --max-size --create --dry-run --jobs --tls --ca-file --auth --timeout --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -153,7 +153,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__login)
-            opts="-q -v -h --deliver --keep --no-keep --all --max-messages --max-size --dry-run --jobs --tls --ca-file --auth --timeout --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --all --max-messages --max-size --create --dry-run --jobs --tls --ca-file --auth --timeout --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

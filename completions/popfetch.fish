@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_popfetch_global_optspecs
-    string join \n deliver= keep= no-keep all max-messages= max-size= dry-run jobs= tls= ca-file= auth= timeout= config= state-dir= json progress= q/quiet v/verbose h/help V/version
+    string join \n deliver= keep= no-keep all max-messages= max-size= create dry-run jobs= tls= ca-file= auth= timeout= config= state-dir= json progress= q/quiet v/verbose h/help V/version
 end
 
 function __fish_popfetch_needs_command
@@ -54,6 +54,7 @@ always\t'Always'
 never\t'Never'"
 complete -c popfetch -n "__fish_popfetch_needs_command" -l no-keep -d 'Delete messages from the server once they are safe at home'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_needs_command" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l json -d 'Report on standard output as JSON'
 complete -c popfetch -n "__fish_popfetch_needs_command" -s q -l quiet -d 'Say nothing but errors'
@@ -92,6 +93,7 @@ always\t'Always'
 never\t'Never'"
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l no-keep -d 'Delete messages from the server once they are safe at home'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l json -d 'Report on standard output as JSON'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s q -l quiet -d 'Say nothing but errors'
@@ -127,6 +129,7 @@ always\t'Always'
 never\t'Never'"
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l no-keep -d 'Delete messages from the server once they are safe at home'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l json -d 'Report on standard output as JSON'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s q -l quiet -d 'Say nothing but errors'

@@ -119,6 +119,10 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", value_parser = forms::size, global = true, help_heading = FETCH)]
     max_size: Option<u64>,
 
+    /// Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone
+    #[arg(long, global = true, help_heading = FETCH)]
+    pub create: bool,
+
     /// Show what would be fetched and deleted, and do neither
     #[arg(long, global = true, help_heading = FETCH)]
     pub dry_run: bool,

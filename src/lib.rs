@@ -118,6 +118,7 @@ fn fetch_accounts(cli: &Cli) -> anyhow::Result<Status> {
         progress: &progress,
         stop: Stop::on_signals().context("cannot listen to signals")?,
         dry_run: options.dry_run,
+        create: options.create,
         verbose: options.verbose,
         ledgers: OnceLock::new(),
     };

@@ -527,6 +527,20 @@ pub enum Notice {
         /// Where the damaged file was put.
         kept: Option<PathBuf>,
     },
+    /// What an interrupted run has put into a Maildir or an mbox is not there any more.
+    NotFound {
+        /// How many messages.
+        messages: usize,
+        /// The Maildir or the mbox.
+        path: PathBuf,
+    },
+    /// Nobody can tell whether an interrupted run has put messages there.
+    Unreachable {
+        /// How many messages.
+        messages: usize,
+        /// Why.
+        reason: String,
+    },
     /// Nothing tells the server from an impostor.
     Unverified,
     /// The server does not answer what is sent ahead, though it announces PIPELINING.
@@ -640,6 +654,19 @@ impl fmt::Display for Notice {
                 )?;
                 kept.as_ref().map_or(Ok(()), |kept| write!(f, "; the file as it was is `{}`", kept.display()))
             }
+            Notice::NotFound { messages, path } => write!(
+                f,
+                "{} of an interrupted run not found in `{}`; what is still on the server is fetched again, also if a \
+                 reader has deleted or moved it meanwhile",
+                counted(*messages, "message"),
+                path.display()
+            ),
+            Notice::Unreachable { messages, reason } => write!(
+                f,
+                "{} of an interrupted run may have been delivered to a place that cannot be used any more ({reason}); \
+                 what is still on the server is fetched again, and may come twice",
+                counted(*messages, "message")
+            ),
             Notice::Unverified => f.write_str(
                 "the certificate of the server is not verified (`tls_verify = false`): whoever is in between can read the password and the mail; a `tls_pin` would tell",
             ),

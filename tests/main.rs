@@ -41,6 +41,9 @@ mod order;
 /// Every state that a power cut can leave: recorded, modelled, generated and tried.
 mod states;
 
+/// Targets that are gone, moved or out of reach.
+mod places;
+
 /// Disks that are full, broken or forbidden.
 mod disk;
 

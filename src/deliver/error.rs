@@ -27,6 +27,16 @@ pub enum Error {
         /// The mbox.
         path: PathBuf,
     },
+    /// The Maildir, or the folder of the mbox, is not there though mail was delivered to it.
+    Gone {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `tmp` and `new` of a Maildir are on different file systems, so that nothing can be renamed between them.
+    Apart {
+        /// The Maildir.
+        path: PathBuf,
+    },
     /// The MDA cannot be started.
     Mda {
         /// The program as configured.
@@ -93,6 +103,7 @@ impl Error {
             Error::Mda { .. } if self.is_transient() => ErrorKind::Busy,
             Error::CannotCreate { .. } | Error::Io { .. } if self.is_transient() => ErrorKind::Busy,
             Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => ErrorKind::CannotCreate,
+            Error::Gone { .. } | Error::Apart { .. } => ErrorKind::CannotCreate,
             Error::Mda { .. } => ErrorKind::CannotCreate,
             Error::Io { .. } => ErrorKind::Io,
             Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } => ErrorKind::Busy,
@@ -133,6 +144,14 @@ impl Error {
             Error::Mda { program, source } if source.kind() == io::ErrorKind::NotFound && !program.contains('/') => {
                 Some(format!("write the whole path of `{program}` in `deliver`"))
             }
+            Error::Gone { path } => Some(format!(
+                "mount the disk of `{}`, or put it back; `--create` creates it anew, empty",
+                path.display()
+            )),
+            Error::Apart { path } => Some(format!(
+                "put `tmp`, `new` and `cur` of `{}` on the same file system: messages are renamed between them",
+                path.display()
+            )),
             Error::Untrusted { path } => {
                 Some(format!("others can write to `{}`; deliver to a folder of your own", folder(path).display()))
             }
@@ -153,6 +172,12 @@ impl fmt::Display for Error {
             }
             Error::Mda { program, source } => write!(f, "cannot start the MDA `{program}`: {}", reason(source)),
             Error::Io { doing, path, source } => write!(f, "cannot {doing} `{}`: {}", path.display(), reason(source)),
+            Error::Gone { path } => {
+                write!(f, "`{}` is not there, though mail was delivered to it before", path.display())
+            }
+            Error::Apart { path } => {
+                write!(f, "`tmp` and `new` of Maildir `{}` are on different file systems", path.display())
+            }
             Error::Locked { path, holder } => write!(f, "mbox `{}` is locked by {holder}", path.display()),
             Error::Stopped { path } => write!(f, "stopped while waiting for the lock of mbox `{}`", path.display()),
             Error::Changed { path } => {

@@ -53,7 +53,12 @@ impl Folders {
             rustix::fs::access(&folder, Access::WRITE_OK | Access::EXEC_OK)
                 .map_err(|error| Error::cannot_create(folder.join("…"), error))?;
         }
-        Self::open(path).map_err(|error| Error::io("open", path, error))
+        let folders = Self::open(path).map_err(|error| Error::io("open", path, error))?;
+        let device = |folder: &OwnedFd| rustix::fs::fstat(folder).map(|stat| stat.st_dev);
+        match (device(&folders.tmp), device(&folders.new)) {
+            (Ok(tmp), Ok(new)) if tmp != new => Err(Error::Apart { path: path.to_owned() }),
+            _ => Ok(folders),
+        }
     }
 
     fn open(path: &Path) -> rustix::io::Result<Self> {
@@ -297,6 +302,8 @@ impl Publisher {
             Ok(()) => Ok(Outcome::Delivered(receipt)),
             // Somebody tidied up below `tmp`: this message has to come again, the others need not.
             Err(Errno::NOENT) => Ok(Outcome::Refused(Refusal::new(Reason::Vanished, &[]))),
+            // One file system may be mounted in two places.
+            Err(Errno::XDEV) => Err(Error::Apart { path: self.folders.path.clone() }),
             Err(error) => Err(unseen.failed("rename", error)),
         }
     }
@@ -328,10 +335,23 @@ fn staged_name(name: &str) -> Option<(&str, u64)> {
     (!name.contains('/')).then_some((staged, octets.parse().ok()?))
 }
 
+/// True when there is no Maildir. One of its folders tells that there is: an empty one may have been tidied up.
+pub(super) fn is_gone(path: &Path) -> Result<bool, Error> {
+    for name in ["new", "cur", "tmp"] {
+        match path.join(name).metadata() {
+            Ok(metadata) if metadata.is_dir() => return Ok(false),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            // One that is out of reach may well be there.
+            Err(error) => return Err(Error::io("read", path.join(name), error)),
+        }
+    }
+    Ok(true)
+}
+
 /// Finds the intended messages of one batch, and publishes those that only lack that.
 pub(super) fn recover(path: &Path, places: &[Place]) -> Result<Vec<Recovered>, Error> {
-    // One folder tells that there is a Maildir; an empty one of the three may have been tidied up.
-    if !["new", "cur", "tmp"].iter().any(|name| path.join(name).is_dir()) {
+    if is_gone(path)? {
         return Ok(places.iter().map(|_| Recovered::Absent).collect());
     }
     let folders = Folders::create(path)?;
@@ -341,8 +361,10 @@ pub(super) fn recover(path: &Path, places: &[Place]) -> Result<Vec<Recovered>, E
     }
     // A mail reader moves messages from `new` to `cur` at any moment: only one that was not in `new` any more
     // when we looked can be in `cur`, so that is looked at later.
-    if found.contains(&false) {
-        find_in_cur(&folders, places, &mut found)?;
+    for folder in ["new", "cur"] {
+        if found.contains(&false) {
+            find_renamed(&path.join(folder), places, &mut found)?;
+        }
     }
     if found.contains(&true) {
         // It may have been renamed, by us or by a reader, just before the crash.
@@ -383,13 +405,18 @@ fn settle_in_new(folders: &Folders, name: &str) -> Result<bool, Error> {
     }
 }
 
-/// In `cur` a name has the reader's flags behind it: `:2,` and letters (`;` or `!` where `:` cannot be).
-fn find_in_cur(folders: &Folders, places: &[Place], found: &mut [bool]) -> Result<(), Error> {
-    let missing: HashMap<&str, usize> =
-        places.iter().enumerate().filter(|(i, _)| !found[*i]).map(|(i, place)| (name_of(place), i)).collect();
-    let base = |name: &str| name.split([':', ';', '!']).next().and_then(|base| missing.get(base).copied());
-    for name in barrier::names_in(&folders.path.join("cur"), |name| base(name).is_some())? {
-        found[base(&name).expect("only such names were asked for")] = true;
+/// What readers and servers add to a name comes behind a mark, in `new` as well as in `cur`: flags behind `:2,` (`;` or
+/// `!` where `:` cannot be), sizes behind `,S=` and `,W=`. So a message is known by what comes before the first mark.
+fn find_renamed(folder: &Path, places: &[Place], found: &mut [bool]) -> Result<(), Error> {
+    let unique = |name: &str| name.split([',', ':', ';', '!']).next().unwrap_or_default().to_owned();
+    let missing: HashMap<String, usize> = places
+        .iter()
+        .enumerate()
+        .filter(|(i, place)| !found[*i] && staged_name(name_of(place)).is_some())
+        .map(|(i, place)| (unique(name_of(place)), i))
+        .collect();
+    for name in barrier::names_in(folder, |name| missing.contains_key(&unique(name)))? {
+        found[missing[&unique(&name)]] = true;
     }
     Ok(())
 }
@@ -520,8 +547,24 @@ mod tests {
         };
         take(0, "cur/NAME:2,FS");
         take(1, "cur/NAME");
-        take(2, "cur/NAMEx:2,");
+        take(2, "cur/xNAME:2,");
         assert_eq!(home.recover(&places), [true, true, false]);
+    }
+
+    #[test]
+    fn recovery_finds_what_a_server_has_renamed() {
+        for name in ["cur/NAME,S=1,W=2", "cur/NAME,W=2:2,S", "cur/NAME:2,S", "new/NAME", "new/NAME,S=1,W=2"] {
+            let home = Home::new();
+            let (mut stager, mut publisher) = home.open();
+            let synced = publisher.sync(vec![stage(&mut stager, b"1"), stage(&mut stager, b"2")]).unwrap();
+            let places = places(&synced);
+            publisher.publish(Promised(synced)).unwrap();
+            let before = name_of(&places[0]);
+            let after = name.replace("NAME", staged_name(before).unwrap().0);
+            fs::rename(home.maildir.join("new").join(before), home.maildir.join(after)).unwrap();
+            fs::remove_file(home.maildir.join("new").join(name_of(&places[1]))).unwrap();
+            assert_eq!(home.recover(&places), [true, false], "{name}");
+        }
     }
 
     #[test]

@@ -537,6 +537,13 @@ fn separate_again(locked: &Locked, offset: u64) -> Result<(), Error> {
     written.map_err(|error| Error::io("write", locked.path(), error))
 }
 
+/// The folder of the mbox, when that is not there. An mbox itself may be missing: some readers remove an empty one.
+pub(super) fn missing_folder(path: &Path) -> Result<Option<PathBuf>, Error> {
+    let path = lock::resolve(path)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    Ok((!folder.is_dir()).then(|| folder.to_owned()))
+}
+
 /// Removes the dotlock of a run that was killed.
 pub(super) fn sweep(path: &Path) -> Result<usize, Error> {
     Ok(lock::sweep(&lock::resolve(path)?))

@@ -17,7 +17,7 @@ mod spool;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::account::Target;
@@ -75,6 +75,33 @@ pub enum Place {
     Mda,
 }
 
+impl Place {
+    /// True when it is in the Maildir or the mbox that this target is, whichever MDA an MDA was.
+    pub fn is_in(&self, target: &Target) -> bool {
+        match (self, target) {
+            (Place::Maildir { maildir, .. }, Target::Maildir(path)) => is_same(maildir, path),
+            (Place::Mbox { path: mbox, .. }, Target::Mbox(path)) => {
+                is_same(mbox, path) || lock::resolve(path).is_ok_and(|path| is_same(mbox, &path))
+            }
+            (Place::Mda, Target::Mda(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// The Maildir or the mbox.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Place::Maildir { maildir: path, .. } | Place::Mbox { path, .. } => Some(path),
+            Place::Mda => None,
+        }
+    }
+}
+
+/// True also for the same file by another path. Equal paths may differ in a slash at the end.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
 /// How much is worth committing at once: a batch should be closed as soon as it reaches one of the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimit {
@@ -109,6 +136,17 @@ pub fn open(target: &Target, context: &Context) -> Result<(Stager, Publisher), E
             (Stager(StagerOf::Mda(stager)), Publisher(PublisherOf::Mda(publisher)))
         }
     })
+}
+
+/// Fails when the Maildir, or the folder of the mbox, is not there: the disk it is on may not be mounted, and what is
+/// created in its place would be hidden later.
+pub fn check_present(target: &Target) -> Result<(), Error> {
+    let gone = match target {
+        Target::Maildir(path) => maildir::is_gone(path)?.then(|| path.clone()),
+        Target::Mbox(path) => mbox::missing_folder(path)?,
+        Target::Mda(_) => None,
+    };
+    gone.map_or(Ok(()), |path| Err(Error::Gone { path }))
 }
 
 /// The end of a target where messages are written before anybody sees them.
@@ -332,6 +370,13 @@ pub enum Recovered {
     Delivered(Receipt),
     /// It is not; it must be fetched again.
     Absent,
+}
+
+/// Removes what a run left below `tmp` of a Maildir to which the account no longer delivers, as far as that is possible.
+pub fn tidy(places: &[Place], context: &Context) {
+    if let Some(Place::Maildir { maildir, .. }) = places.first() {
+        let _ = maildir::sweep(maildir, context);
+    }
 }
 
 /// Looks at the intended places of one batch, in the journal's order, and finishes what can be finished. The

@@ -15,9 +15,9 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, TlsMode};
+use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, Target, TlsMode};
 use crate::config;
-use crate::deliver;
+use crate::deliver::{self, Place, Recovered};
 use crate::header;
 use crate::ledger::{self, Committed, Ledger, Standings};
 use crate::maildrop::Listing;
@@ -41,6 +41,8 @@ pub struct Run<'r> {
     pub stop: Stop,
     /// Say what would be done, and do none of it.
     pub dry_run: bool,
+    /// Create a target that is gone, too.
+    pub create: bool,
     /// 1: a line per message; 2: the wire as well.
     pub verbose: u8,
     /// The ledgers that were there when the first account asked.
@@ -168,13 +170,54 @@ impl<'f> Fetch<'f> {
             let path = ledger.path().into();
             self.summary.notices.push(Notice::LedgerDamaged { path, lines: notices.damaged, kept: notices.kept });
         }
+        self.check_target(&ledger)?;
         for (batch, places) in ledger.pending() {
-            let found = deliver::recover(&places, &self.context())?;
+            let found = self.recover(&places)?;
             ledger.resolve(batch, &found)?;
         }
         // Also when there will be nothing to fetch: a dead run's lock on an mbox keeps other programs out.
         deliver::sweep(&self.account.deliver, &self.context(), || ledger.sync().map_err(Failure::from))?;
         Ok(ledger)
+    }
+
+    /// A Maildir that is gone may be on a disk that is not mounted: with a history, it is not made anew in silence.
+    fn check_target(&self, ledger: &Ledger) -> Result<(), Failure> {
+        match deliver::check_present(&self.account.deliver) {
+            Err(deliver::Error::Gone { .. }) if self.run.create && self.run.dry_run => Ok(()),
+            Err(deliver::Error::Gone { .. }) if self.run.create => {
+                Ok(deliver::open(&self.account.deliver, &self.context()).map(drop)?)
+            }
+            Err(error @ deliver::Error::Gone { .. }) if ledger.has_delivered_to(&self.account.deliver)? => {
+                Err(error.into())
+            }
+            // Others are for those to tell who need the target.
+            _ => Ok(()),
+        }
+    }
+
+    /// What became of the messages of a batch. A place to which the account no longer delivers, and which cannot be used
+    /// any more, holds nothing up.
+    fn recover(&mut self, places: &[Place]) -> Result<Vec<Recovered>, Failure> {
+        let path = places.iter().find_map(Place::path).map(PathBuf::from).unwrap_or_default();
+        let is_former = !places.iter().any(|place| place.is_in(&self.account.deliver));
+        let found = deliver::recover(places, &self.context());
+        if is_former {
+            deliver::tidy(places, &self.context());
+        }
+        let found = match found {
+            Err(error) if is_former && error.kind() != deliver::ErrorKind::Busy => {
+                self.summary.notices.push(Notice::Unreachable { messages: places.len(), reason: error.to_string() });
+                return Ok(places.iter().map(|_| Recovered::Absent).collect());
+            }
+            found => found?,
+        };
+        let is_missing =
+            |(place, found): &(&Place, &Recovered)| **place != Place::Mda && matches!(found, Recovered::Absent);
+        let messages = places.iter().zip(&found).filter(is_missing).count();
+        if messages > 0 {
+            self.summary.notices.push(Notice::NotFound { messages, path });
+        }
+        Ok(found)
     }
 
     fn ledger_name(&self) -> String {
@@ -345,6 +388,9 @@ impl<'f> Fetch<'f> {
     ) -> Result<Vec<Committed>, Failure> {
         let context = self.context();
         let (stager, publisher) = deliver::open(&self.account.deliver, &context)?;
+        if !matches!(self.account.deliver, Target::Mda(_)) {
+            ledger.note_target(&self.account.deliver, now())?;
+        }
         let transfer = transfer::Transfer {
             run: self.run,
             account: self.account,

@@ -21,7 +21,7 @@ mod notes;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub use identity::{Identity, Renamed, SameMessage, Top};
 pub use kin::Kin;
 pub use text::fingerprint;
 
+use crate::account::Target;
 use crate::deliver::{Intents, Outcome, Place, Recovered, Synced};
 use crate::maildrop::{Durable, Fingerprint, Listing, MessageNumber};
 use crate::text;
@@ -369,6 +370,27 @@ impl Ledger {
         self.loaded.notes.contains(word, id)
     }
 
+    /// Writes down that messages go to this Maildir or mbox, unless that is known.
+    pub fn note_target(&mut self, target: &Target, at: u64) -> Result<(), Error> {
+        self.note(&target_word(target), b"", at)
+    }
+
+    /// True when messages have gone to this Maildir or mbox, as a note or the line of one of them says.
+    pub fn has_delivered_to(&self, target: &Target) -> Result<bool, Error> {
+        if self.has_note(&target_word(target), b"") {
+            return Ok(true);
+        }
+        let failed = |error| Error::io("read", &self.path)(error);
+        for text in BufReader::new(File::open(&self.path).map_err(failed)?).split(b'\n') {
+            let text = text.map_err(failed)?;
+            let line = serde_json::from_slice::<Line<'_>>(&text).unwrap_or_default();
+            if line.is_for(target) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Writes down what the listing says of known messages.
     fn relist(&mut self, relisted: &[Relisted]) -> Result<(), Error> {
         if relisted.is_empty() {
@@ -499,6 +521,11 @@ impl Ledger {
         self.loaded.lines += lines;
         Ok(())
     }
+}
+
+/// The word of the note about a target; a path itself could be as long as a line.
+fn target_word(target: &Target) -> String {
+    format!("target-{}", fingerprint(target.to_string().trim_end_matches('/')))
 }
 
 fn intent(key: &Key, batch: u64, at: u64) -> Line<'_> {
@@ -671,7 +698,6 @@ fn remove_compaction(path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::Target;
     use crate::deliver::{self, Context};
     use crate::stop::Stop;
 
