@@ -1,6 +1,7 @@
 //! What is said about a run: notices, failures with their hints, the summary line, JSON; and the exit status, which is
 //! made here and nowhere else.
 
+mod abridged;
 mod refusals;
 
 use std::fmt;
@@ -10,6 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::json;
+
+use abridged::abridged;
 
 use crate::account::{Account, Password};
 use crate::ledger::Key;
@@ -833,11 +836,13 @@ impl Summary {
         if !style.quiet {
             lines.extend(self.too_large_line(style));
         }
-        lines.extend(self.refused.iter().map(|refused| format!("popfetch: {account}: {refused}")));
-        for refusal in &self.undeleted {
+        let refused = self.refused.iter().map(|refused| (refused.reason.clone(), refused.to_string()));
+        let undeleted = self.undeleted.iter().map(|refusal| {
             let (number, text) = (refusal.number, printable(&refusal.text));
-            lines.push(format!("popfetch: {account}: the server refused to delete message {number}: `{text}`"));
-        }
+            (text.clone(), format!("the server refused to delete message {number}: `{text}`"))
+        });
+        let refusals = abridged(refused).into_iter().chain(abridged(undeleted));
+        lines.extend(refusals.map(|line| format!("popfetch: {account}: {line}")));
         if let Some(failure) = &self.failure {
             lines.push(format!("popfetch: {account}: {failure}{}", self.standing(failure)));
             lines.extend(failure.hint().map(|hint| format!("  hint: {hint}")));
@@ -923,6 +928,10 @@ impl Summary {
                 "unique_id": printable(&refused.unique_id),
                 "status": refused.status.code(),
                 "reason": self.without_secret(refused.reason.clone()),
+            })).collect::<Vec<_>>(),
+            "undeleted": self.undeleted.iter().map(|refusal| json!({
+                "number": refusal.number.0,
+                "reason": self.without_secret(printable(&refusal.text)),
             })).collect::<Vec<_>>(),
             "notices": self.notices.iter().map(Notice::to_string).collect::<Vec<_>>(),
             "would_deliver": self.would_retrieve,

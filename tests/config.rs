@@ -204,3 +204,14 @@ fn another_user_host_or_port_is_another_maildrop() {
         assert!(error.contains("enabled = false"), "only that is wrong: {error}");
     }
 }
+
+#[test]
+fn many_accounts_are_read_in_linear_time() {
+    // Compared each with all, they would take minutes, and no run may take half of one.
+    let account =
+        |n| format!("[accounts.a{n}]\nserver = \"h\"\nuser = \"u{n}\"\ndeliver = \"mbox:/m\"\nenabled = false\n");
+    let text: String = (0..12_000).map(account).collect();
+    let sandbox = Sandbox::new();
+    sandbox.config(&text);
+    sandbox.popfetch(["-q"]).exits(78).says(&["enabled"]);
+}

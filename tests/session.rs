@@ -674,3 +674,21 @@ fn only_the_accounts_that_are_named_are_fetched() {
     sandbox.popfetch(["-q", "two"]).exits(0);
     assert_eq!((one.connections(), two.connections()), (1, 1));
 }
+
+#[test]
+fn of_many_refusals_three_are_shown_and_all_are_in_json() {
+    for (command, key) in [("DELE", "undeleted"), ("RETR", "refused")] {
+        let server = server(mails(500)).answer(command, "-ERR [SYS/TEMP] not 12 now").start();
+        let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
+        let run = sandbox.popfetch(["-q"]).exits(75);
+        assert_eq!(run.stderr.matches("[SYS/TEMP] not 12 now").count(), 3, "{command}: {run:#?}");
+        assert_eq!(run.stderr.matches("… and 497 more like these\n").count(), 1, "{command}: {run:#?}");
+        let again = server.count(command);
+        let report = sandbox.popfetch(["-q", "--json"]).exits(75);
+        assert_eq!(server.count(command), 2 * again);
+        let report: serde_json::Value = serde_json::from_str(&report.stdout).expect("it is JSON");
+        let refused = report["accounts"][0][key].as_array().unwrap();
+        assert_eq!((refused.len(), refused[0]["number"].as_u64()), (500, Some(1)), "{command}");
+        assert!(refused[0]["reason"].as_str().unwrap().contains("not 12 now"), "{command}: {}", refused[0]);
+    }
+}

@@ -17,6 +17,7 @@ mod settings;
 mod url;
 mod value;
 
+use std::collections::HashMap;
 use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -148,26 +149,18 @@ impl Configuration {
             self.defaults.read(table_of(entry, TABLE)?, &Place::Defaults, paths)?;
         }
         let Some(entry) = table.get("accounts") else { return Ok(()) };
+        let mut maildrops = HashMap::new();
         for entry in table_of(entry, ACCOUNTS)?.iter() {
             let account = self.account(entry, paths, overrides)?;
-            self.check_maildrop(&account).map_err(|problem| Fault { at: entry.key_at, problem })?;
+            // A maildrop has one ledger. Two accounts would take turns with it, and each would miss what the other fetched.
+            let lowercase = Account { host: account.host.to_ascii_lowercase(), ..account.clone() };
+            if let Some(other) = maildrops.insert(lowercase.maildrop(), account.name.clone()) {
+                let (name, maildrop) = (account.name.clone(), account.maildrop());
+                return Err(Fault { at: entry.key_at, problem: Problem::SameMaildrop { name, other, maildrop } });
+            }
             self.accounts.push(account);
         }
         Ok(())
-    }
-
-    /// A maildrop has one ledger. Two accounts would take turns with it, and each would miss what the other fetched.
-    fn check_maildrop(&self, account: &Account) -> Result<(), Problem> {
-        let maildrop =
-            |account: &Account| Account { host: account.host.to_ascii_lowercase(), ..account.clone() }.maildrop();
-        match self.accounts.iter().find(|other| maildrop(other) == maildrop(account)) {
-            None => Ok(()),
-            Some(other) => Err(Problem::SameMaildrop {
-                name: account.name.clone(),
-                other: other.name.clone(),
-                maildrop: account.maildrop(),
-            }),
-        }
     }
 
     fn account(&self, entry: &Entry, paths: Paths<'_>, overrides: &Overrides) -> Result<Account, Fault> {

@@ -8,7 +8,7 @@ mod survey;
 mod transfer;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -448,7 +448,7 @@ impl<'f> Fetch<'f> {
         }
         self.bar.phase("deleting");
         let update = transaction.update(&due).map_err(|error| update_failure(error, due.len()))?;
-        let refused: Vec<_> = update.refused.iter().map(|refusal| refusal.number).collect();
+        let refused: HashSet<_> = update.refused.iter().map(|refusal| refusal.number).collect();
         let deleted: Vec<Committed> = due
             .into_iter()
             .filter(|committed| !refused.contains(&crate::maildrop::Durable::number(committed)))
