@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::mask;
+
 /// One maildrop to fetch from, and what to do with its messages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
@@ -362,31 +364,23 @@ impl Password {
         Password(secret.into())
     }
 
-    /// A text in which the secret, should somebody have repeated it, is masked. One of fewer than four characters is
-    /// left alone: asterisks in the midst of common words would give it away.
+    /// A text as it is shown, in which the secret, should somebody have repeated it, is masked. One of fewer than four
+    /// octets is left alone: asterisks in the midst of common words would give it away.
     pub fn masked_in(&self, text: &str) -> String {
         let shown = crate::text::printable_within(self.0.as_bytes(), usize::MAX);
-        match shown.chars().count() {
-            0..4 => text.to_owned(),
-            _ => text.replace(&shown, "****"),
-        }
+        let masked = mask::anywhere(shown.as_bytes(), &mask::anywhere(self.0.as_bytes(), text.as_bytes()));
+        String::from_utf8_lossy(&masked).into_owned()
     }
 
     /// Octets in which the secret is masked, for what is cut before it is shown: of a secret cut in two,
     /// [`Password::masked_in`] knows neither half.
     pub fn masked_in_octets(&self, octets: &[u8]) -> Vec<u8> {
-        let secret = self.0.as_bytes();
-        let mut masked = Vec::with_capacity(octets.len());
-        let mut rest = octets;
-        while secret.len() >= 4
-            && let Some(at) = memchr::memmem::find(rest, secret)
-        {
-            masked.extend_from_slice(&rest[..at]);
-            masked.extend_from_slice(b"****");
-            rest = &rest[at + secret.len()..];
-        }
-        masked.extend_from_slice(rest);
-        masked
+        mask::anywhere(self.0.as_bytes(), octets)
+    }
+
+    /// The same for an answer to what had the secret in it: there a short one is masked, too, where it is a word.
+    pub fn masked_in_answer(&self, octets: &[u8]) -> Vec<u8> {
+        mask::as_word(self.0.as_bytes(), octets)
     }
 
     /// The secret itself, for the one place that sends it.

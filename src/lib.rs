@@ -6,14 +6,15 @@
 //! * [`cli`]: what the user may type. `lib.rs` itself: one run, from arguments to exit status.
 //! * [`fetch`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; signing in; what is said about it.
 //! * [`config`], [`net`], [`oauth`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
-//! * [`account`], [`exposure`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know; `child`, `limits`:
-//!   programs, and the limits of this one.
+//! * [`account`], [`exposure`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know; `mask`: secrets in
+//!   words of others; `child`, `limits`: programs, and the limits of this one.
 
 pub mod account;
 pub(crate) mod child;
 pub mod exposure;
 pub(crate) mod limits;
 pub mod maildrop;
+mod mask;
 pub mod stop;
 pub mod text;
 

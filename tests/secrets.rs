@@ -7,6 +7,8 @@ use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::Signal;
 
 use crate::sandbox::{Account, CANARY, Run, Sandbox, USER, left_out, mails, server, wait_until};
@@ -341,6 +343,54 @@ fn a_server_that_repeats_the_password_is_not_repeated() {
     let server = server(mails(1)).answer("PASS", &echo).start();
     // Whatever popfetch does with such a reply, the sandbox looks for the password in it.
     Sandbox::with(Account::on(server.port).set("auth", "\"user\"")).popfetch(["-vv"]).exits(77);
+}
+
+#[test]
+fn a_server_that_repeats_the_password_in_another_form_is_not_repeated() {
+    let encoded = BASE64.encode(CANARY);
+    let within = BASE64.encode(format!("you said {CANARY}, didn't you?"));
+    let percent: String = CANARY.bytes().map(|octet| format!("%{octet:02x}")).collect();
+    let of_plain = BASE64.encode(format!("\0{USER}\0{CANARY}"));
+    for form in [&encoded, &within, &percent, &of_plain] {
+        for (auth, command) in
+            [("user", "PASS"), ("plain", "AUTH"), ("user", "RETR 1"), ("user", "DELE"), ("user", "UIDL")]
+        {
+            for status in ["-ERR ", ""] {
+                let server = server(mails(1)).answer(command, &format!("{status}said: {form}")).start();
+                let account = Account::on(server.port).set("auth", format!("{auth:?}")).set("keep", false);
+                let run = Sandbox::with(account).popfetch(["-vv", "--json"]);
+                assert_ne!(run.code(), 0);
+                let run = run.says(&["said: ****"]);
+                assert!(!(run.stdout + &run.stderr).contains(form.as_str()), "{command}: {form}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_short_password_is_masked_where_a_login_is_answered() {
+    for password in ["xyz", "q", "7"] {
+        for (auth, command) in [("user", "PASS"), ("plain", "AUTH")] {
+            let encoded = BASE64.encode(password);
+            let answer = format!("-ERR [AUTH] wrong password {password} ({encoded})");
+            let server = server(mails(1)).answer(command, &answer).start();
+            let account = Account::on(server.port).set("auth", format!("{auth:?}"));
+            let sandbox = Sandbox::with(account.set("password", format!("{password:?}")));
+            let run = sandbox.popfetch(["-vv"]).exits(77).says(&["wrong password **** (****)"]);
+            assert!(!run.stderr.contains(&format!("password {password}")), "{run:#?}");
+        }
+    }
+}
+
+#[test]
+fn of_a_long_password_that_is_repeated_no_part_is_shown() {
+    let password = "z".repeat(700);
+    for answer in ["-ERR [AUTH] wrong: ", "wrong: "] {
+        let server = server(mails(1)).answer("PASS", &format!("{answer}{password}")).start();
+        let account = Account::on(server.port).set("auth", "\"user\"").set("password", format!("{password:?}"));
+        let run = Sandbox::with(account).popfetch(["-vv"]).says(&["wrong: ****"]);
+        assert!(!run.stderr.contains("zzzz"), "{run:#?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use crate::account::Password;
 use crate::net::{Stream, Wait};
-use crate::pop3::{Command, Expected, Trace, Transport};
+use crate::pop3::{Expected, Trace, Transport};
 use crate::progress::Progress;
 use crate::text::printable;
 
@@ -21,14 +21,15 @@ pub struct Tracer<'l> {
     pub secret: Password,
     /// What was made of the secret and sent: a refusal may repeat the command.
     pub responses: Vec<Password>,
+    /// The last command had a secret in it.
+    pub is_login: bool,
 }
 
 impl Tracer<'_> {
     fn note(&mut self, trace: &Trace<'_>) {
-        if let Trace::Sent(Command::Auth(_, Some(secret)) | Command::Continuation(secret) | Command::Apop(_, secret)) =
-            trace
-        {
-            self.responses.push(Password::new(*secret));
+        if let Trace::Sent(command) = trace {
+            self.is_login = command.secret().is_some();
+            self.responses.extend(command.secret().map(Password::new));
         }
     }
 }
@@ -75,16 +76,15 @@ impl Transport for Line<'_> {
     fn trace(&mut self, trace: Trace<'_>) {
         let Some(tracer) = &mut self.trace else { return };
         tracer.note(&trace);
-        let Tracer { progress, account, secret, responses } = tracer;
+        let Tracer { progress, account, secret, responses, is_login } = tracer;
+        let mask = if *is_login { Password::masked_in_answer } else { Password::masked_in_octets };
         let line = match trace {
             Trace::Sent(command) => format!("{account}: C: {}", printable(command.to_string().as_bytes())),
             // A challenge: with the salt and the signature of SCRAM anybody could try passwords at home.
             Trace::Received([b'+', b' ', _, ..]) => format!("{account}: S: + ****"),
             Trace::Received(line) => {
-                let line = responses
-                    .iter()
-                    .chain([&*secret])
-                    .fold(line.to_vec(), |line, secret| secret.masked_in_octets(&line));
+                let secrets = responses.iter().chain([&*secret]);
+                let line = secrets.fold(line.to_vec(), |line, secret| mask(secret, &line));
                 format!("{account}: S: {}", printable(&line))
             }
             Trace::Message(octets) => format!("{account}: S: ({octets} octets of message text) ."),

@@ -327,6 +327,7 @@ impl<'f> Fetch<'f> {
             account: &self.account.name,
             secret: credentials.password.clone(),
             responses: vec![],
+            is_login: false,
         });
         Line::new(stream, trace)
     }

@@ -11,7 +11,6 @@ use super::error::Error;
 use super::method::Method;
 use super::reply::Status;
 use super::sasl::{Exchange, Mechanism, Problem};
-use crate::account::Password;
 
 /// A command line is at most 255 octets long, CRLF included (RFC 5034 §4).
 const LINE: usize = 255;
@@ -21,22 +20,19 @@ pub fn auth<T: Transport>(
     connection: &mut Connection<T>,
     mechanism: Mechanism,
     mut exchange: Box<dyn Exchange>,
-    secret: &Password,
 ) -> Result<(), Error> {
     let mut initial = exchange.initial().map(|octets| STANDARD.encode(octets));
     let inline = initial.take_if(|response| fits(mechanism, response));
     let command = Command::Auth(mechanism.name(), inline.as_deref());
     let awaited = Awaited::Reply(command.verb());
     connection.queue(command);
-    let mut sent = inline.unwrap_or_default();
     loop {
         connection.flush(awaited)?;
         let response = match connection.status(awaited, Expected::Reply)? {
             Status::Ok(_) => return exchange.accepted().map_err(|problem| Error::Exchange { mechanism, problem }),
             Status::Err(text) => {
-                // A server that repeats what it was sent is not repeated.
-                let text = secret.masked_in_octets(&Password::new(sent).masked_in_octets(text));
-                return Err(refused(&text, mechanism, exchange.as_ref()));
+                let text = text.to_vec();
+                return Err(refused(connection.refused(&text), mechanism, exchange.as_ref()));
             }
             Status::Challenge(challenge) => match initial.take() {
                 Some(initial) => Ok(initial),
@@ -44,10 +40,9 @@ pub fn auth<T: Transport>(
             },
         };
         match response {
-            Ok(response) => sent = response,
+            Ok(response) => connection.queue(Command::Continuation(&response)),
             Err(problem) => return Err(give_up(connection, mechanism, problem)),
         }
-        connection.queue(Command::Continuation(&sent));
     }
 }
 
@@ -71,8 +66,7 @@ fn give_up<T: Transport>(connection: &mut Connection<T>, mechanism: Mechanism, p
     Error::Exchange { mechanism, problem }
 }
 
-fn refused(text: &[u8], mechanism: Mechanism, exchange: &dyn Exchange) -> Error {
-    let Refused { code, text } = Refused::new(text);
+fn refused(Refused { code, text }: Refused, mechanism: Mechanism, exchange: &dyn Exchange) -> Error {
     let explanation = exchange.explanation().map(Box::new);
     Error::LoginRefused { method: Method::Sasl(mechanism), code, text, explanation }
 }

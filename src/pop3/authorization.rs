@@ -50,7 +50,8 @@ impl<T: Transport> Authorization<T> {
         let timestamp = match connection.status(Awaited::Greeting, Expected::Greeting)? {
             Status::Ok(text) => sasl::timestamp(text),
             Status::Err(text) | Status::Challenge(text) => {
-                let refused = Refused::new(text);
+                let text = text.to_vec();
+                let refused = connection.refused(&text);
                 return Err(Error::Unwelcome { code: refused.code, text: refused.text });
             }
         };
@@ -98,6 +99,7 @@ impl<T: Transport> Authorization<T> {
         {
             return Err(Error::Unsendable);
         }
+        self.connection.secrets.push(credentials.password.clone());
         match self.method(credentials)? {
             Method::User => self.user_pass(credentials)?,
             Method::Apop => self.apop(credentials)?,
@@ -105,7 +107,7 @@ impl<T: Transport> Authorization<T> {
                 let binding = self.connection.io().server_end_point();
                 let exchange =
                     mechanism.begin(credentials, binding).map_err(|problem| Error::Exchange { mechanism, problem })?;
-                auth(&mut self.connection, mechanism, exchange, &credentials.password)?;
+                auth(&mut self.connection, mechanism, exchange)?;
             }
         }
         Transaction::begin(self.connection, self.capabilities)
@@ -135,10 +137,7 @@ impl<T: Transport> Authorization<T> {
     fn apop(&mut self, credentials: &Credentials) -> Result<(), Error> {
         let timestamp = self.timestamp.as_deref().ok_or(Error::NotOffered(Missing::ApopTimestamp))?;
         let digest = sasl::apop(timestamp, credentials);
-        let refused = |Refused { code, text }| {
-            let text = Password::new(digest.as_str()).masked_in_octets(&text);
-            login_refused(Method::Apop, Refused { code, text })
-        };
+        let refused = |refused| login_refused(Method::Apop, refused);
         self.connection.command(Command::Apop(&credentials.user, &digest))?.map_err(refused)?;
         Ok(())
     }

@@ -61,6 +61,15 @@ impl Command<'_> {
         wire.extend_from_slice(b"\r\n");
     }
 
+    /// What it carries that a server must not make us show.
+    pub fn secret(&self) -> Option<&str> {
+        match self {
+            Command::Pass(password) => Some(password.reveal()),
+            Command::Apop(_, secret) | Command::Auth(_, Some(secret)) | Command::Continuation(secret) => Some(secret),
+            _ => None,
+        }
+    }
+
     /// What the reply to this command is called in errors.
     pub fn verb(&self) -> Verb {
         let (word, number) = match *self {

@@ -6,10 +6,12 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
 use super::command::{Command, Verb};
 use super::error::Error;
 use super::reply::{ResponseCode, Status, status};
+use crate::account::Password;
 
 /// What a session runs over. The notices do nothing unless an implementation wants them, and a line is in clear unless
 /// it says otherwise.
@@ -135,6 +137,10 @@ pub struct Connection<T> {
     /// Commands sent since the line was idle.
     flight: usize,
     pub limits: Limits,
+    /// What was sent, and the password in it: a server that repeats it is not repeated.
+    pub secrets: Vec<Password>,
+    /// The last command had a secret in it.
+    is_login: bool,
 }
 
 impl<T: Transport> Connection<T> {
@@ -149,6 +155,8 @@ impl<T: Transport> Connection<T> {
             in_flight: 0,
             flight: 0,
             limits,
+            secrets: vec![],
+            is_login: false,
         }
     }
 
@@ -160,6 +168,8 @@ impl<T: Transport> Connection<T> {
     pub fn queue(&mut self, command: Command<'_>) {
         command.encode(&mut self.queued);
         self.queued_commands += 1;
+        self.is_login = command.secret().is_some();
+        self.secrets.extend(command.secret().map(Password::new));
         self.io.trace(Trace::Sent(command));
     }
 
@@ -195,19 +205,41 @@ impl<T: Transport> Connection<T> {
     /// Reads the status line of the reply to `verb`.
     pub fn reply(&mut self, verb: Verb) -> Result<Result<&[u8], Refused>, Error> {
         let awaited = Awaited::Reply(verb);
-        match self.status(awaited, Expected::Reply)? {
-            Status::Ok(text) => Ok(Ok(text)),
-            Status::Err(text) => Ok(Err(Refused::new(text))),
-            Status::Challenge(text) => Err(Error::Malformed { awaited, line: kept(text), expected: "`+OK` or `-ERR`" }),
+        let line = self.status_line(awaited, Expected::Reply)?;
+        let line = &self.buffer[line];
+        match status(line) {
+            Some(Status::Ok(text)) => Ok(Ok(text)),
+            Some(Status::Err(text)) => Ok(Err(self.refused(text))),
+            Some(Status::Challenge(_)) | None => Err(self.malformed(awaited, line)),
         }
     }
 
     /// Reads a status line of any kind.
     pub fn status(&mut self, awaited: Awaited, expected: Expected) -> Result<Status<'_>, Error> {
+        let line = self.status_line(awaited, expected)?;
+        let line = &self.buffer[line];
+        status(line).ok_or_else(|| self.malformed(awaited, line))
+    }
+
+    fn status_line(&mut self, awaited: Awaited, expected: Expected) -> Result<Range<usize>, Error> {
         self.io.expect(expected);
         self.in_flight = self.in_flight.saturating_sub(1);
-        let line = self.line(awaited)?;
-        status(line).ok_or_else(|| Error::Malformed { awaited, line: kept(line), expected: "`+OK` or `-ERR`" })
+        self.line(awaited)
+    }
+
+    fn malformed(&self, awaited: Awaited, line: &[u8]) -> Error {
+        Error::Malformed { awaited, line: self.words(line), expected: "`+OK` or `-ERR`" }
+    }
+
+    /// A refusal with this text.
+    pub fn refused(&self, text: &[u8]) -> Refused {
+        Refused { code: ResponseCode::of(text), text: self.words(text) }
+    }
+
+    /// A server's words as far as an error keeps them, masked before they are cut: half a secret is not found any more.
+    fn words(&self, text: &[u8]) -> Vec<u8> {
+        let mask = if self.is_login { Password::masked_in_answer } else { Password::masked_in_octets };
+        kept(&self.secrets.iter().fold(text.to_vec(), |text, secret| mask(secret, &text)))
     }
 
     /// Reads the lines of a multi-line reply, dot-stuffing undone, up to its end.
@@ -215,7 +247,8 @@ impl<T: Transport> Connection<T> {
         let awaited = Awaited::Lines(verb);
         self.io.expect(Expected::Body);
         loop {
-            match self.line(awaited)? {
+            let line = self.line(awaited)?;
+            match &self.buffer[line] {
                 b"." => return Ok(()),
                 line => each(line.strip_prefix(b".").unwrap_or(line))?,
             }
@@ -265,11 +298,11 @@ impl<T: Transport> Connection<T> {
     fn unread_line(&self) -> Vec<u8> {
         let unread = &self.buffer[self.start..self.end];
         let end = memchr::memchr(b'\n', unread).unwrap_or(unread.len());
-        kept(unread[..end].trim_ascii_end())
+        self.words(unread[..end].trim_ascii_end())
     }
 
     /// One line without its end. Outside of message text a bare LF ends a line, too: it can mean nothing else.
-    fn line(&mut self, awaited: Awaited) -> Result<&[u8], Error> {
+    fn line(&mut self, awaited: Awaited) -> Result<Range<usize>, Error> {
         let mut searched = 0;
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.start + searched..self.end]) {
@@ -283,14 +316,14 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    fn take_line(&mut self, lf: usize, awaited: Awaited) -> Result<&[u8], Error> {
+    fn take_line(&mut self, lf: usize, awaited: Awaited) -> Result<Range<usize>, Error> {
         if lf - self.start >= self.limits.line {
             return Err(self.too_long(awaited));
         }
         let line = &self.buffer[self.start..lf];
+        let line = self.start..lf - usize::from(line.ends_with(b"\r"));
         self.start = lf + 1;
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        self.io.trace(Trace::Received(line));
+        self.io.trace(Trace::Received(&self.buffer[line.clone()]));
         Ok(line)
     }
 
@@ -342,10 +375,6 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub fn new(text: &[u8]) -> Self {
-        Refused { code: ResponseCode::of(text), text: kept(text) }
-    }
-
     /// As the error of a command that the session cannot do without.
     pub fn fatal(self, verb: Verb) -> Error {
         Error::Refused { verb, code: self.code, text: self.text }

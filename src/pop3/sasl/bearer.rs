@@ -46,7 +46,7 @@ impl Exchange for Bearer {
         if self.error.is_some() {
             return Err(Problem::Unexpected);
         }
-        self.error = Some(TokenError::parse(&self.token.masked_in_octets(challenge)));
+        self.error = Some(TokenError::parse(&self.token.masked_in_answer(challenge)));
         Ok(self.dummy.to_vec())
     }
 
