@@ -7,12 +7,13 @@
 //! * [`fetch`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; signing in; what is said about it.
 //! * [`config`], [`net`], [`oauth`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
 //! * [`account`], [`exposure`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know; `mask`: secrets in
-//!   words of others; `child`, `limits`: programs, and the limits of this one.
+//!   words of others; `child`, `limits`, [`listings`]: programs, the limits of this one, and its memory.
 
 pub mod account;
 pub(crate) mod child;
 pub mod exposure;
 pub(crate) mod limits;
+pub mod listings;
 pub mod maildrop;
 mod mask;
 pub mod stop;
@@ -46,6 +47,7 @@ use anyhow::Context as _;
 use account::Account;
 use cli::Cli;
 use fetch::Run;
+use listings::Budget;
 use progress::Progress;
 use report::{Status, Style, Summary};
 use stop::Stop;
@@ -122,6 +124,7 @@ fn fetch_accounts(cli: &Cli) -> anyhow::Result<Status> {
         create: options.create,
         verbose: options.verbose,
         ledgers: OnceLock::new(),
+        listings: Budget::default(),
     };
     let style = Style { is_terminal, quiet: options.quiet, verbose: options.verbose > 0, dry_run: options.dry_run };
     let summaries = side_by_side(&accounts, &run, options.jobs.unwrap_or(JOBS), |summary| {

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, Target, TlsMode};
@@ -20,6 +20,7 @@ use crate::config;
 use crate::deliver::{self, Place, Recovered};
 use crate::header;
 use crate::ledger::{self, Committed, Ledger, Standings};
+use crate::listings::{Budget, Share};
 use crate::maildrop::Listing;
 use crate::net::{self, Stream};
 use crate::oauth;
@@ -45,6 +46,8 @@ pub struct Run<'r> {
     pub create: bool,
     /// 1: a line per message; 2: the wire as well.
     pub verbose: u8,
+    /// Memory for the listings of all accounts.
+    pub listings: Budget,
     /// The ledgers that were there when the first account asked.
     pub ledgers: OnceLock<Vec<PathBuf>>,
 }
@@ -128,14 +131,40 @@ impl<'f> Fetch<'f> {
         ended
     }
 
-    /// One session, from connect to QUIT.
+    /// One session, from connect to QUIT; once more when its listing had to wait for memory.
     fn session(&mut self, ledger: &mut Ledger, credentials: &Credentials, in_lock_step: bool) -> Result<(), Failure> {
-        let mut transaction = self.log_in(credentials)?;
+        let Run { listings, stop, .. } = self.run;
+        let mut share = listings.share();
+        let notices = self.summary.notices.len();
+        loop {
+            let ended = self.session_within(&share, ledger, credentials, in_lock_step);
+            if ended.is_ok() || !share.is_exhausted() {
+                return ended;
+            }
+            // The line is closed by now: no server is kept waiting, and nothing was asked of it but listings.
+            self.summary.notices.truncate(notices);
+            self.bar.phase("waiting for memory");
+            match listings.wait_for_more(share, stop).map_err(Failure::Stopped)? {
+                Some(more) => share = more,
+                None => return ended,
+            }
+        }
+    }
+
+    fn session_within(
+        &mut self,
+        share: &Arc<Share>,
+        ledger: &mut Ledger,
+        credentials: &Credentials,
+        in_lock_step: bool,
+    ) -> Result<(), Failure> {
+        let mut transaction = self.log_in(credentials, share)?;
         if in_lock_step {
             transaction.keep_in_step();
         }
         self.bar.phase("listing");
         let (survey, standings, plan) = self.survey(&mut transaction, ledger)?;
+        share.settle();
         self.note_skipped(&plan);
         self.note_too_large(ledger, &survey.listing)?;
         if self.run.dry_run {
@@ -261,7 +290,7 @@ impl<'f> Fetch<'f> {
         }
     }
 
-    fn log_in(&mut self, credentials: &Credentials) -> Result<Transaction<Line<'f>>, Failure> {
+    fn log_in(&mut self, credentials: &Credentials, share: &Arc<Share>) -> Result<Transaction<Line<'f>>, Failure> {
         let account = self.account;
         let identity = config::client_identity(account).map_err(Failure::Secret)?;
         self.bar.phase("connecting");
@@ -271,13 +300,14 @@ impl<'f> Fetch<'f> {
             TlsMode::Implicit => self.handshake(stream, identity.as_ref())?,
             TlsMode::Starttls | TlsMode::None => stream,
         };
-        let mut session = Authorization::greet(self.line(stream, credentials), Limits::default())
+        let limits = Limits { listings: share.clone(), ..Limits::default() };
+        let mut session = Authorization::greet(self.line(stream, credentials), limits.clone())
             .map_err(|error| self.greeting_failure(error))?;
         session.capa()?;
         if account.tls.mode == TlsMode::Starttls {
             let (line, greeting) = session.stls()?;
             let stream = self.handshake(line.into_stream(), identity.as_ref())?;
-            session = Authorization::resume(self.line(stream, credentials), greeting, Limits::default());
+            session = Authorization::resume(self.line(stream, credentials), greeting, limits);
             session.capa()?;
         }
         self.bar.phase("logging in");

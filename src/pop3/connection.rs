@@ -7,11 +7,13 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::command::{Command, Verb};
 use super::error::Error;
 use super::reply::{ResponseCode, Status, status};
 use crate::account::Password;
+use crate::listings::{Budget, Share};
 
 /// What a session runs over. The notices do nothing unless an implementation wants them, and a line is in clear unless
 /// it says otherwise.
@@ -80,21 +82,19 @@ pub enum Trace<'a> {
 }
 
 /// What is taken from a server at most. Each bound is far beyond any real server.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Octets of a status line or of a line in a listing, CRLF included. RFC 2449 §4 says 512.
     pub line: usize,
     /// Lines of a capability list.
     pub capabilities: usize,
-    /// Messages of a maildrop.
-    pub messages: usize,
-    /// Octets of all unique-ids together.
-    pub unique_ids: usize,
+    /// Memory for the listing.
+    pub listings: Arc<Share>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { line: 16 << 10, capabilities: 200, messages: 4_000_000, unique_ids: 256 << 20 }
+        Limits { line: 16 << 10, capabilities: 200, listings: Budget::default().share() }
     }
 }
 

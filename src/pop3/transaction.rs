@@ -1,12 +1,16 @@
 //! The TRANSACTION state (RFC 1939 §5): STAT, LIST, UIDL, RETR, DELE, and QUIT into UPDATE.
 
+use std::sync::Arc;
+
 use super::capabilities::Capabilities;
 use super::command::{Command, Verb};
 use super::connection::{Awaited, Connection, Refused, Transport};
 use super::error::Error;
 use super::listing;
 use super::retrieval::{Refusal, Retrieval, Wanted, Window};
+use crate::listings::{BUDGET, Share};
 use crate::maildrop::{Durable, Listing, MessageNumber};
+use crate::text;
 
 /// A session that is logged in. Dropped without [`Transaction::update`], it deletes nothing.
 pub struct Transaction<T> {
@@ -222,7 +226,7 @@ fn uidl<T: Transport>(connection: &mut Connection<T>, is_due: bool) -> Result<Li
             listing::uidl(line).ok_or_else(|| guard.malformed(line, "a message-number and a unique-id"))?;
         guard.admit(number, id.len())?;
         if !listing.push(number, id) {
-            return Err(guard.too_many_octets());
+            return Err(guard.too_much());
         }
         Ok(())
     })?;
@@ -240,12 +244,13 @@ fn list<T: Transport>(connection: &mut Connection<T>, listing: &mut Listing) -> 
     connection.lines(verb, |line| {
         let (number, octets) =
             listing::list(line).ok_or_else(|| guard.malformed(line, "a message-number and a size"))?;
-        guard.admit(number, 0)?;
         // Both listings are in the same order, as a rule; what is not waits for the slow way.
         if next < listing.len() && listing.get(next).number == number {
+            guard.pass(number);
             set_size(listing, next, octets);
             next += 1;
         } else {
+            guard.admit(number, 0)?;
             sizes.push((number, octets));
         }
         Ok(())
@@ -279,34 +284,49 @@ fn set_out_of_order(listing: &mut Listing, sizes: Vec<(MessageNumber, Option<u64
     }
 }
 
+/// What a message may cost but for its unique-id: its records here, in the plan, and on its way. Measured.
+const MESSAGE: usize = 160;
+
+/// Memory is asked for in pieces of this size.
+const PIECE: usize = 256 << 10;
+
 /// Watches over a listing: its size, and that no message-number comes twice, which would make DELE a gamble.
 struct Guard {
     verb: Verb,
     messages: usize,
     octets: usize,
-    limits: super::connection::Limits,
+    /// Memory that has not been asked for yet.
+    owed: usize,
+    listings: Arc<Share>,
     last: u32,
     is_ascending: bool,
 }
 
 impl Guard {
     fn new<T>(connection: &Connection<T>, verb: Verb) -> Self {
-        Guard { verb, messages: 0, octets: 0, limits: connection.limits, last: 0, is_ascending: true }
+        let listings = connection.limits.listings.clone();
+        Guard { verb, messages: 0, octets: 0, owed: 0, listings, last: 0, is_ascending: true }
     }
 
-    fn admit(&mut self, number: MessageNumber, octets: usize) -> Result<(), Error> {
+    /// A message that the listing did not have. Its id is kept twice: here and in the plan.
+    fn admit(&mut self, number: MessageNumber, id_octets: usize) -> Result<(), Error> {
+        self.octets += id_octets;
+        self.owed += MESSAGE + 2 * id_octets;
+        if self.owed >= PIECE {
+            if !self.listings.take(self.owed) {
+                return Err(self.too_much());
+            }
+            self.owed = 0;
+        }
+        self.pass(number);
+        Ok(())
+    }
+
+    /// A message that the listing has.
+    fn pass(&mut self, number: MessageNumber) {
         self.messages += 1;
-        self.octets += octets;
-        if self.messages > self.limits.messages {
-            let what = format!("more than {} messages", self.limits.messages);
-            return Err(Error::TooMuch { awaited: Awaited::Lines(self.verb), what });
-        }
-        if self.octets > self.limits.unique_ids {
-            return Err(self.too_many_octets());
-        }
         self.is_ascending &= number.0 > self.last;
         self.last = number.0;
-        Ok(())
     }
 
     /// Message-numbers ascend as a rule, and then none is repeated; otherwise they are counted.
@@ -328,8 +348,11 @@ impl Guard {
         Error::Malformed { awaited: Awaited::Lines(self.verb), line: super::connection::kept(line), expected }
     }
 
-    fn too_many_octets(&self) -> Error {
-        let what = format!("more than {} octets of unique-ids", self.limits.unique_ids);
+    fn too_much(&self) -> Error {
+        let (messages, ids, budget) = (self.messages, text::octets(self.octets as u64), text::octets(BUDGET as u64));
+        let what = format!(
+            "more than {messages} messages with {ids} of unique-ids, which is all that {budget} of memory hold"
+        );
         Error::TooMuch { awaited: Awaited::Lines(self.verb), what }
     }
 }
