@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use crate::faults::{Call, can_trace, kill_before};
-use crate::sandbox::{Account, Sandbox, USER, all_at_home, left_out, mails, server};
-use crate::server::Maildrop;
+use crate::sandbox::{Account, Sandbox, USER, all_at_home, left_out, mails, server, wait_until};
+use crate::server::{Fault, Maildrop, Misdeed, Moment};
 
 const MESSAGES: usize = 3;
 
@@ -212,4 +212,23 @@ fn a_target_that_is_new_or_only_tidied_up_is_made_in_silence() {
         // Readers remove an empty mbox.
         let _ = fs::remove_file(sandbox.path("one/more/mbox"));
     }
+}
+
+// Two states
+
+#[test]
+fn two_states_do_not_sweep_each_others_files() {
+    let stall = Fault { moment: Moment::BeforeCommand(7), misdeed: Misdeed::Stall };
+    let server = server(mails(2)).faults([stall]).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    let worker = sandbox.start(&mut sandbox.command(["-q"]));
+    wait_until(|| !sandbox.maildir().litter().is_empty());
+    let staged = sandbox.maildir().litter();
+    // It may find the maildrop in use, but that comes later.
+    sandbox.popfetch(["-q", "--state-dir", "other", "--timeout", "1"]);
+    assert_eq!(sandbox.maildir().litter()[..staged.len()], staged[..]);
+    worker.signal(rustix::process::Signal::KILL);
+    worker.finish();
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(sandbox.maildir().litter(), [""; 0], "what is its own is swept");
 }

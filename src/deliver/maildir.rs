@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -22,6 +22,8 @@ use super::{
     write_some,
 };
 
+use crate::text;
+
 /// Staged messages that keep their descriptor: enough for every batch that is synced file by file and few
 /// enough for twenty accounts below the usual limit of 1024. Beyond, the file is opened again to be synced.
 const KEPT_OPEN: usize = 32;
@@ -32,7 +34,7 @@ const WRITE_BACK: u64 = 8 << 20;
 pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
     let folders = Arc::new(Folders::create(path)?);
     let barrier = Barrier::new(&folders.tmp);
-    let stager = Stager { folders: folders.clone(), names: Names::new(&context.tag), open: Arc::default() };
+    let stager = Stager { folders: folders.clone(), names: Names::new(&tag(context)), open: Arc::default() };
     Ok((stager, Publisher { folders, barrier }))
 }
 
@@ -421,13 +423,29 @@ fn find_renamed(folder: &Path, places: &[Place], found: &mut [bool]) -> Result<(
     Ok(())
 }
 
-/// Removes what runs with this tag, on this host, left below `tmp`.
+/// Two states may know the same account, each with a lock of its own: the tag tells their files apart.
+fn tag(context: &Context) -> String {
+    let folder = context.spool_dir.canonicalize().unwrap_or_else(|_| context.spool_dir.clone());
+    text::fingerprint(&folder.join(&context.tag).to_string_lossy())
+}
+
+/// Removes what runs with this tag, on this host, left below `tmp`; and what earlier releases left there, whose tag
+/// does not know the state, when it is too old for a run of another state to be still at work on it.
 pub(super) fn sweep(path: &Path, context: &Context) -> Result<usize, Error> {
     let tmp = path.join("tmp");
-    let ending = tag_and_host(&context.tag);
-    let litter = barrier::names_in(&tmp, |name| name.strip_suffix(&ending).is_some_and(has_our_form))?;
+    let (ours, earlier) = (tag_and_host(&tag(context)), tag_and_host(&context.tag));
+    let is_marked = |name: &str, ending: &str| name.strip_suffix(ending).is_some_and(has_our_form);
+    let is_old = |name: &str| {
+        let modified = tmp.join(name).symlink_metadata().and_then(|metadata| metadata.modified());
+        modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED))
+    };
+    let is_litter = |name: &str| is_marked(name, &ours) || (is_marked(name, &earlier) && is_old(name));
+    let litter = barrier::names_in(&tmp, is_litter)?;
     barrier::remove_all(&tmp, &litter)
 }
+
+/// Files below `tmp` that nobody has touched for so long may be removed (<https://cr.yp.to/proto/maildir.html>).
+const ABANDONED: Duration = Duration::from_secs(36 * 3600);
 
 /// `SECS.M<usec>P<pid>Q<n>R<random>`.
 fn has_our_form(name: &str) -> bool {
@@ -620,11 +638,17 @@ mod tests {
         let (mut stager, _publisher) = home.open();
         die(stager.stage(vec![]).unwrap());
         die(stage(&mut stager, b"x"));
-        let others = ["1.M2P3Q4R5_other.host", "1.M2P3.host", "draft", &format!("x y{}", tag_and_host("t4g"))];
+        let ours = tag_and_host(&tag(&home.context));
+        let earlier = format!("1.M2P3Q4R5{}", tag_and_host("t4g"));
+        let others = ["1.M2P3Q4R5_other.host", "1.M2P3.host", "draft", &format!("x y{ours}"), &earlier];
         for other in others {
             fs::write(home.maildir.join("tmp").join(other), "").unwrap();
         }
-        assert_eq!(home.sweep(), 2);
+        // An earlier release left it, long ago.
+        let abandoned = home.maildir.join("tmp").join(earlier.replace("R5", "R6"));
+        let long_ago = SystemTime::now() - ABANDONED - Duration::from_secs(1);
+        File::create(&abandoned).unwrap().set_modified(long_ago).unwrap();
+        assert_eq!(home.sweep(), 3);
         assert_eq!(home.count("tmp"), others.len());
         assert_eq!(home.sweep(), 0);
     }
