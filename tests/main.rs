@@ -54,6 +54,8 @@ mod limits;
 mod between;
 /// What a server may do to us, and what it may not: nonsense, silence, cuts, floods.
 mod hostile;
+/// Keys and options together, pair by pair.
+mod pairs;
 /// What may have happened to the ledger, traps in shared folders, several runs at once.
 mod state;
 

@@ -169,7 +169,9 @@ impl<'f> Fetch<'f> {
         self.note_too_large(ledger, &survey.listing)?;
         if self.run.dry_run {
             self.summary.would_retrieve = plan.retrieve.len() + plan.distrusted.len();
-            self.summary.would_delete = plan.delete.len();
+            let deletes_retrieved = self.account.keep == Keep::Never;
+            let retrieved = if deletes_retrieved { self.summary.would_retrieve } else { 0 };
+            self.summary.would_delete = plan.delete.len() + retrieved;
             return transaction.update(&[] as &[Committed]).map(drop).map_err(Failure::from);
         }
         let mut due = plan.delete;

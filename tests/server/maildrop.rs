@@ -289,6 +289,11 @@ impl Maildrop {
         self.shared.state().users[user].maildrop.iter().map(|mail| mail.unique_id.clone()).collect()
     }
 
+    /// A user's maildrop, in its order.
+    pub fn mails(&self, user: &str) -> Vec<Mail> {
+        self.shared.state().users[user].maildrop.iter().map(|mail| (**mail).clone()).collect()
+    }
+
     /// The maildrop as it is from the next session on.
     pub fn replace(&self, user: &str, mails: impl IntoIterator<Item = Mail>) {
         self.with_user(user, |user| user.maildrop = mails.into_iter().map(Arc::new).collect());
