@@ -462,8 +462,8 @@ impl<'f> Fetch<'f> {
 
     /// Lets the next run begin with other messages, in case that the MDA is right about these.
     fn note_refused(&self, ledger: &mut Ledger) -> Result<(), Failure> {
-        let ids = self.summary.refused.iter().map(Refused::unique_id).filter(|id| !id.is_empty());
-        ids.map(|id| ledger.note(plan::REFUSED, id, now())).collect::<Result<(), _>>()?;
+        let mut ids = self.summary.refused.iter().map(Refused::unique_id).filter(|id| !id.is_empty());
+        ids.try_for_each(|id| ledger.note(plan::REFUSED, id, now()))?;
         Ok(ledger.sync()?)
     }
 
