@@ -273,7 +273,8 @@ fn another_message_under_a_used_id_counts_its_days_from_its_own_delivery() {
     let sandbox = delivered(&server, "true");
     let ledger = sandbox.ledger(USER, server.port);
     let text = String::from_utf8(read(&ledger)).unwrap();
-    let at = text.split("\"at\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let intent = text.lines().find(|line| line.starts_with("{\"intend\"")).unwrap();
+    let at = intent.split("\"at\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
     let earlier = at.parse::<u64>().unwrap() - 20 * 86400;
     fs::write(&ledger, text.replace(&at, &earlier.to_string())).unwrap();
     server.replace(USER, [sized("7", "new", 400)]);
