@@ -1,11 +1,11 @@
 //! What happens to places between two runs: a target that is gone, renamed, out of reach or another user's.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, chown, lchown, symlink};
 use std::path::Path;
 
 use crate::faults::{Call, can_trace, kill_before};
-use crate::sandbox::{Account, Sandbox, USER, all_at_home, left_out, mails, server, wait_until};
+use crate::sandbox::{Account, Sandbox, USER, all_at_home, left_out, mails, names, server, wait_until};
 use crate::server::{Fault, Maildrop, Misdeed, Moment};
 
 const MESSAGES: usize = 3;
@@ -231,4 +231,78 @@ fn two_states_do_not_sweep_each_others_files() {
     worker.finish();
     sandbox.popfetch(["-q"]).exits(0).silently();
     assert_eq!(sandbox.maildir().litter(), [""; 0], "what is its own is swept");
+}
+
+// Root and other users
+
+const NOBODY: u32 = 65534;
+
+fn is_root(what: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        left_out(what, "only root can give files away");
+    }
+    is_root
+}
+
+#[test]
+fn root_does_not_deliver_to_what_is_another_users() {
+    if !is_root("root and another user's target") {
+        return;
+    }
+    for (deliver, others) in [
+        ("maildir:~/user/Mail", "user"),
+        ("maildir:~/user/Mail", "user/Mail"),
+        ("maildir:~/user/Mail", "user/Mail/tmp"),
+        ("maildir:~/user/new/Mail", "user"),
+        ("mbox:~/user/mbox", "user"),
+        ("mbox:~/user/mbox", "user/mbox"),
+        ("mbox:~/user/none", "user"),
+    ] {
+        let server = server(mails(1)).start();
+        let sandbox = Sandbox::with(Account::on(server.port).set("deliver", format!("{deliver:?}")).set("keep", false));
+        sandbox.file("user/mbox", "");
+        ["tmp", "new", "cur"].iter().for_each(|name| fs::create_dir_all(sandbox.path("user/Mail").join(name)).unwrap());
+        chown(sandbox.path(others), Some(NOBODY), Some(NOBODY)).unwrap();
+        let run = sandbox.popfetch(["-q"]).exits(73);
+        run.says(&["belongs to user 65534", "hint: run popfetch as that user", "nothing was delivered or deleted"]);
+        assert_eq!((server.connections(), sandbox.maildir().files().len()), (0, 0), "{deliver}, {others}");
+    }
+}
+
+#[test]
+fn root_follows_no_link_of_another_user_and_appends_to_no_hard_link() {
+    if !is_root("root and another user's links") {
+        return;
+    }
+    let server = server(mails(1)).start();
+    // A link of the user's to a folder of root's.
+    let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
+    fs::create_dir(sandbox.path("precious")).unwrap();
+    fs::create_dir(sandbox.path("Mail")).unwrap();
+    symlink(sandbox.path("precious"), sandbox.path("Mail/tmp")).unwrap();
+    lchown(sandbox.path("Mail/tmp"), Some(NOBODY), Some(NOBODY)).unwrap();
+    sandbox.popfetch(["-q"]).exits(73).says(&["Mail/tmp", "belongs to user 65534"]);
+    assert!(names(&sandbox.path("precious")).is_empty());
+    // A name that anybody gave to a file of root's.
+    let sandbox = Sandbox::with(Account::on(server.port).set("deliver", "\"mbox:~/shared/mbox\"").set("keep", false));
+    let precious = sandbox.file("precious", "From here on\n");
+    fs::create_dir(sandbox.path("shared")).unwrap();
+    sandbox.mode("shared", 0o1777);
+    fs::hard_link(&precious, sandbox.path("shared/mbox")).unwrap();
+    sandbox.popfetch(["-q"]).exits(73).says(&["shared"]);
+    assert_eq!(fs::read(&precious).unwrap(), b"From here on\n");
+    assert_eq!(server.unique_ids(USER).len(), 1);
+}
+
+#[test]
+fn root_believes_no_ledger_of_another_user() {
+    if !is_root("root and another user's ledger") {
+        return;
+    }
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    chown(sandbox.ledger(USER, server.port), Some(NOBODY), Some(NOBODY)).unwrap();
+    sandbox.popfetch(["-q"]).exits(65).says(&["another user's file", "nothing was delivered or deleted"]);
 }

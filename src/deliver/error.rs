@@ -32,6 +32,13 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// Run by root, and another user can say what lies at the target's path.
+    Others {
+        /// The target, or the folder or link above it that is the user's.
+        path: PathBuf,
+        /// The user's number.
+        user: u32,
+    },
     /// `tmp` and `new` of a Maildir are on different file systems, so that nothing can be renamed between them.
     Apart {
         /// The Maildir.
@@ -103,7 +110,7 @@ impl Error {
             Error::Mda { .. } if self.is_transient() => ErrorKind::Busy,
             Error::CannotCreate { .. } | Error::Io { .. } if self.is_transient() => ErrorKind::Busy,
             Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => ErrorKind::CannotCreate,
-            Error::Gone { .. } | Error::Apart { .. } => ErrorKind::CannotCreate,
+            Error::Gone { .. } | Error::Apart { .. } | Error::Others { .. } => ErrorKind::CannotCreate,
             Error::Mda { .. } => ErrorKind::CannotCreate,
             Error::Io { .. } => ErrorKind::Io,
             Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } => ErrorKind::Busy,
@@ -148,6 +155,10 @@ impl Error {
                 "mount the disk of `{}`, or put it back; `--create` creates it anew, empty",
                 path.display()
             )),
+            Error::Others { user, .. } => Some(format!(
+                "run popfetch as that user: `setpriv --reuid={user} --regid={user} --init-groups popfetch`, `runuser`, or \
+                 a cron table of the user's"
+            )),
             Error::Apart { path } => Some(format!(
                 "put `tmp`, `new` and `cur` of `{}` on the same file system: messages are renamed between them",
                 path.display()
@@ -174,6 +185,9 @@ impl fmt::Display for Error {
             Error::Io { doing, path, source } => write!(f, "cannot {doing} `{}`: {}", path.display(), reason(source)),
             Error::Gone { path } => {
                 write!(f, "`{}` is not there, though mail was delivered to it before", path.display())
+            }
+            Error::Others { path, user } => {
+                write!(f, "`{}` belongs to user {user}, and root delivers only to what is root's", path.display())
             }
             Error::Apart { path } => {
                 write!(f, "`tmp` and `new` of Maildir `{}` are on different file systems", path.display())

@@ -188,7 +188,7 @@ fn open(path: &Path) -> Result<File, Error> {
         return Err(Error::NotAnMbox { path: path.to_owned() });
     }
     let user = rustix::process::geteuid();
-    let is_ours = user.is_root() || (metadata.uid() == user.as_raw() && metadata.nlink() == 1);
+    let is_ours = metadata.uid() == user.as_raw() && metadata.nlink() == 1;
     if !is_ours && is_shared(folder(path)) {
         return Err(Error::Untrusted { path: path.to_owned() });
     }

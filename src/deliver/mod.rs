@@ -17,6 +17,7 @@ mod spool;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -136,6 +137,26 @@ pub fn open(target: &Target, context: &Context) -> Result<(Stager, Publisher), E
             (Stager(StagerOf::Mda(stager)), Publisher(PublisherOf::Mda(publisher)))
         }
     })
+}
+
+/// Fails when root would deliver to what another user owns: the user could not read it, and could put links in its way
+/// that make root write, rename and remove where the user may not.
+pub fn check_owner(target: &Target) -> Result<(), Error> {
+    let (Target::Maildir(path) | Target::Mbox(path)) = target else { return Ok(()) };
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let folders = ["", "tmp", "new", "cur"].map(|name| path.join(name));
+    let all = if matches!(target, Target::Maildir(_)) { &folders[..] } else { &[] };
+    for path in all.iter().map(PathBuf::as_path).chain(path.ancestors()) {
+        // A link and what it means. What cannot be looked at is for those to tell who need it.
+        for metadata in [path.symlink_metadata(), path.metadata()].into_iter().flatten() {
+            if metadata.uid() != 0 {
+                return Err(Error::Others { path: path.to_owned(), user: metadata.uid() });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Fails when the Maildir, or the folder of the mbox, is not there: the disk it is on may not be mounted, and what is

@@ -213,6 +213,7 @@ impl<'f> Fetch<'f> {
 
     /// A Maildir that is gone may be on a disk that is not mounted: with a history, it is not made anew in silence.
     fn check_target(&self, ledger: &Ledger) -> Result<(), Failure> {
+        deliver::check_owner(&self.account.deliver)?;
         match deliver::check_present(&self.account.deliver) {
             Err(deliver::Error::Gone { .. }) if self.run.create && self.run.dry_run => Ok(()),
             Err(deliver::Error::Gone { .. }) if self.run.create => {

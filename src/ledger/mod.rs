@@ -648,7 +648,7 @@ fn open_own(options: &mut OpenOptions, path: &Path) -> Result<File, Error> {
     let user = rustix::process::geteuid();
     match metadata.is_file() {
         false => Err(not_ours("not an ordinary file")),
-        true if !user.is_root() && metadata.uid() != user.as_raw() => Err(not_ours("another user's file")),
+        true if metadata.uid() != user.as_raw() => Err(not_ours("another user's file")),
         true => Ok(file),
     }
 }
