@@ -425,7 +425,7 @@ impl Login {
     fn start(sandbox: &Sandbox) -> Self {
         let stderr = sandbox.path("login.stderr");
         let file = fs::File::create(&stderr).unwrap();
-        let child = sandbox.command(["login", "work"]).stderr(file).spawn().unwrap();
+        let child = sandbox.listening(["login", "work"]).stderr(file).spawn().unwrap();
         Login { child, stderr }
     }
 

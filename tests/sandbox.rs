@@ -129,6 +129,15 @@ impl Sandbox {
         command
     }
 
+    /// The same with the default action of each signal: whoever runs the tests may have some of them ignored (nohup, a
+    /// shell's `&`), and that is inherited.
+    pub fn listening<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new("env");
+        self.adopt(&mut command);
+        command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_popfetch")]).args(arguments);
+        command
+    }
+
     /// Gives any command the sandbox's environment.
     pub fn adopt(&self, command: &mut Command) {
         command

@@ -11,15 +11,6 @@ use crate::server::{Fault, Misdeed, Moment};
 
 const MESSAGES: usize = 10;
 
-/// popfetch with every signal at its default: whoever runs the tests may have them ignored (nohup, a shell's `&`), and
-/// that is inherited.
-fn listening(sandbox: &Sandbox) -> Command {
-    let mut command = Command::new("env");
-    sandbox.adopt(&mut command);
-    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_popfetch"), "-q"]);
-    command
-}
-
 /// The lines of a whole session of an account like the one that is going to be disturbed.
 fn lines_of_a_session() -> u64 {
     let server = server(mails(MESSAGES)).start();
@@ -40,7 +31,7 @@ fn disturb(signal: Signal, code: i32, destination: Destination) {
     let sandbox = Sandbox::new();
     let deliver = destination.deliver(&sandbox);
     sandbox.config(&Account::on(server.port).set("deliver", deliver).to_string());
-    let running = sandbox.start(&mut listening(&sandbox));
+    let running = sandbox.start(&mut sandbox.listening(["-q"]));
     wait_until(|| server.lines_sent() >= silence);
     thread::sleep(Duration::from_millis(300));
     let signalled = Instant::now();
@@ -75,7 +66,7 @@ fn a_signal_ends_every_kind_of_wait() {
     for moment in [Moment::LinesSent(0), Moment::BeforeCommand(2), Moment::BeforeCommand(3), Moment::BeforeCommand(4)] {
         let server = server(mails(1)).faults([Fault { moment, misdeed: Misdeed::Stall }]).start();
         let sandbox = Sandbox::with(Account::on(server.port));
-        let running = sandbox.start(&mut listening(&sandbox));
+        let running = sandbox.start(&mut sandbox.listening(["-q"]));
         wait_until(|| server.connections() > 0);
         thread::sleep(Duration::from_millis(150));
         let signalled = Instant::now();
@@ -90,7 +81,7 @@ fn a_signal_ends_a_password_command_as_well() {
     let server = server(mails(1)).start();
     let command = "[\"/bin/sh\", \"-c\", \"echo >~/asked; exec sleep 60\"]";
     let sandbox = Sandbox::with(Account::on(server.port).without("password").set("password_command", command));
-    let running = sandbox.start(&mut listening(&sandbox));
+    let running = sandbox.start(&mut sandbox.listening(["-q"]));
     wait_until(|| sandbox.path("asked").exists());
     let signalled = Instant::now();
     running.signal(Signal::TERM);
@@ -103,7 +94,7 @@ fn a_signal_ends_the_wait_for_the_lock_of_an_mbox() {
     let server = server(mails(2)).start();
     let sandbox = Sandbox::with(Account::on(server.port).set("deliver", "\"mbox:~/mbox\""));
     let lock = sandbox.file("mbox.lock", format!("{}\n", std::process::id()));
-    let running = sandbox.start(&mut listening(&sandbox));
+    let running = sandbox.start(&mut sandbox.listening(["-q"]));
     wait_until(|| server.count("STAT") > 0);
     thread::sleep(Duration::from_millis(300));
     running.signal(Signal::TERM);
@@ -120,7 +111,7 @@ fn a_signal_ends_an_mda_and_what_it_has_not_seen_stays() {
         let sandbox = Sandbox::new();
         let deliver = sandbox.mda_script("echo >>~/asked; [ -e ~/quick ] || exec sleep 60");
         sandbox.config(&Account::on(server.port).set("deliver", deliver).set("keep", keep).to_string());
-        let running = sandbox.start(&mut listening(&sandbox));
+        let running = sandbox.start(&mut sandbox.listening(["-q"]));
         wait_until(|| sandbox.path("asked").exists() && server.count("RETR") == 3);
         thread::sleep(Duration::from_millis(100));
         running.signal(Signal::INT);
@@ -158,7 +149,7 @@ fn a_second_signal_ends_at_once_and_loses_nothing() {
     // This one does not mind the end of popfetch, nor the second within which a stopped MDA has to end.
     let deliver = sandbox.mda_script("trap '' TERM; echo >~/asked; [ -e ~/quick ] || exec sleep 3");
     sandbox.config(&Account::on(server.port).set("deliver", deliver).set("keep", false).to_string());
-    let running = sandbox.start(&mut listening(&sandbox));
+    let running = sandbox.start(&mut sandbox.listening(["-q"]));
     wait_until(|| sandbox.path("asked").exists());
     running.signal(Signal::TERM);
     thread::sleep(Duration::from_millis(100));
@@ -184,7 +175,7 @@ fn signals_at_any_moment_keep_what_is_committed_and_leave_no_litter() {
         let deliver = destination.deliver(&sandbox);
         sandbox.config(&Account::on(server.port).set("deliver", deliver).set("keep", false).to_string());
         let (signal, code) = [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)][number / 3 % 3];
-        let running = sandbox.start(&mut listening(&sandbox));
+        let running = sandbox.start(&mut sandbox.listening(["-q"]));
         // From before the first line of code to after the last one.
         wait_until(|| server.connections() > 0);
         thread::sleep(Duration::from_micros(number as u64 * 7919 % 120_000));
