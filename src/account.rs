@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::mask;
 
 /// One maildrop to fetch from, and what to do with its messages.
@@ -179,7 +181,7 @@ pub struct Identity {
     /// The file, for messages.
     pub path: PathBuf,
     /// PEM or PKCS #12.
-    pub octets: Vec<u8>,
+    pub octets: Zeroizing<Vec<u8>>,
     /// What the key is encrypted with.
     pub password: Option<Password>,
 }
@@ -354,14 +356,14 @@ pub enum Flow {
     },
 }
 
-/// A password, or a token: it can be used, but not printed.
+/// A password, or a token: it can be used, but not printed, and its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
+pub struct Password(Zeroizing<String>);
 
 impl Password {
     /// Wraps the secret.
     pub fn new(secret: impl Into<String>) -> Self {
-        Password(secret.into())
+        Password(Zeroizing::new(secret.into()))
     }
 
     /// A text as it is shown, in which the secret, should somebody have repeated it, is masked. One of fewer than four

@@ -4,6 +4,8 @@ use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::Source;
 use super::error::{Error, Fault, Problem};
 use super::file::{self, Contents};
@@ -22,7 +24,7 @@ pub(super) struct Document {
     /// What relative paths in it are relative to.
     pub folder: PathBuf,
     path: PathBuf,
-    text: String,
+    text: Zeroizing<String>,
     exposure: Option<Exposure>,
 }
 
@@ -65,7 +67,7 @@ impl Document {
         // Some editors begin a file with a byte order mark, which is no part of the text.
         let octets = contents.octets.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&contents.octets);
         let invalid_at = std::str::from_utf8(octets).err().map(|error| error.valid_up_to());
-        let text = String::from_utf8_lossy(octets).into_owned();
+        let text = Zeroizing::new(String::from_utf8_lossy(octets).into_owned());
         let document = Document { name, folder, path: path.to_owned(), text, exposure: contents.exposure };
         match invalid_at {
             Some(at) => Err(document.error(Fault { at, problem: Problem::NotUtf8 })),

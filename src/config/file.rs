@@ -6,12 +6,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use crate::exposure::{self, Exposure};
 
 /// What a file holds, and who else could know.
 #[derive(Debug)]
 pub(super) struct Contents {
-    pub octets: Vec<u8>,
+    pub octets: Zeroizing<Vec<u8>>,
     /// Why it is not only its user's.
     pub exposure: Option<Exposure>,
 }
@@ -30,8 +32,8 @@ pub(super) fn read(path: &Path, limit: u64) -> io::Result<Contents> {
 }
 
 /// Reads to the end, which must come within the limit.
-pub(super) fn read_within(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut octets = Vec::with_capacity(TYPICAL);
+pub(super) fn read_within(reader: impl Read, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut octets = Zeroizing::new(Vec::with_capacity(TYPICAL));
     reader.take(limit + 1).read_to_end(&mut octets)?;
     if octets.len() as u64 > limit {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -48,6 +50,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read(folder.path(), 10).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         assert_eq!(read(Path::new("/dev/zero"), 10).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        assert_eq!(read_within(&b"0123456789"[..], 10).unwrap(), b"0123456789");
+        assert_eq!(*read_within(&b"0123456789"[..], 10).unwrap(), b"0123456789");
     }
 }

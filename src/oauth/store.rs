@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::endpoint::Tokens;
 use super::error::Error;
@@ -68,9 +69,18 @@ impl Record {
     }
 
     /// The record without this access token, when it is the one in it.
-    pub fn without(self, refused: &Password) -> Option<Self> {
+    pub fn without(mut self, refused: &Password) -> Option<Self> {
         let is_refused = self.access_token.as_deref() == Some(refused.reveal());
-        is_refused.then_some(Record { access_token: None, expires_at: None, ..self })
+        self.access_token.take_if(|_| is_refused).zeroize();
+        self.expires_at.take_if(|_| is_refused);
+        is_refused.then_some(self)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.refresh_token.zeroize();
+        self.access_token.zeroize();
     }
 }
 
@@ -101,7 +111,7 @@ impl Store {
         if let Some(exposure) = exposure::of(&path, &metadata) {
             return Err(Error::Exposed { path, exposure });
         }
-        let mut json = vec![];
+        let mut json = Zeroizing::new(vec![]);
         file.read_to_end(&mut json).map_err(Error::io("read", &path))?;
         serde_json::from_slice(&json).map(Some).map_err(|_| Error::Damaged(path))
     }
@@ -164,7 +174,7 @@ pub(super) struct Reserved {
 impl Reserved {
     /// Replaces the file; when this returns, the record is durable.
     pub fn save(mut self, record: &Record) -> Result<(), Error> {
-        let mut json = serde_json::to_vec(record).expect("a record is plain strings and numbers");
+        let mut json = Zeroizing::new(serde_json::to_vec(record).expect("a record is plain strings and numbers"));
         json.push(b'\n');
         self.write(&json).map_err(Error::io("write", &self.new))?;
         fs::rename(&self.new, &self.path).map_err(Error::io("replace", &self.path))?;
@@ -221,7 +231,7 @@ mod tests {
         guard.reserve().unwrap().save(&record("first", Some(1))).unwrap();
         guard.reserve().unwrap().save(&record("second", Some(2))).unwrap();
         drop(guard.reserve().unwrap());
-        assert_eq!(store.load().unwrap().unwrap().access_token.unwrap(), "second");
+        assert_eq!(store.load().unwrap().unwrap().access_token.as_deref(), Some("second"));
         assert_eq!(fs::metadata(store.path()).unwrap().mode() & 0o7777, 0o600);
         let mut names: Vec<_> = fs::read_dir(&store.folder)
             .unwrap()

@@ -4,6 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use super::command::Command;
 use super::connection::{Awaited, Connection, Expected, Refused, Transport};
@@ -21,9 +22,9 @@ pub fn auth<T: Transport>(
     mechanism: Mechanism,
     mut exchange: Box<dyn Exchange>,
 ) -> Result<(), Error> {
-    let mut initial = exchange.initial().map(|octets| STANDARD.encode(octets));
+    let mut initial = exchange.initial().map(|octets| Zeroizing::new(STANDARD.encode(octets)));
     let inline = initial.take_if(|response| fits(mechanism, response));
-    let command = Command::Auth(mechanism.name(), inline.as_deref());
+    let command = Command::Auth(mechanism.name(), inline.as_ref().map(|response| response.as_str()));
     let awaited = Awaited::Reply(command.verb());
     connection.queue(command);
     loop {
@@ -53,9 +54,9 @@ fn fits(mechanism: Mechanism, response: &str) -> bool {
     mechanism != Mechanism::XOAuth2 && line <= LINE
 }
 
-fn respond(exchange: &mut dyn Exchange, challenge: &[u8]) -> Result<String, Problem> {
+fn respond(exchange: &mut dyn Exchange, challenge: &[u8]) -> Result<Zeroizing<String>, Problem> {
     let challenge = STANDARD.decode(challenge).map_err(|_| Problem::Malformed("base64"))?;
-    exchange.respond(&challenge).map(|response| STANDARD.encode(response))
+    exchange.respond(&challenge).map(|response| STANDARD.encode(response).into())
 }
 
 /// Says `*`, and waits for the `-ERR` that is due then. Whatever comes, the problem is what there was.

@@ -9,6 +9,8 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
+use zeroize::Zeroize as _;
+
 use super::command::{Command, Verb};
 use super::error::Error;
 use super::reply::{ResponseCode, Status, status};
@@ -122,6 +124,9 @@ impl fmt::Display for Awaited {
 /// One read of this size holds thirty small messages; larger ones save nothing more.
 const BUFFER: usize = 128 << 10;
 
+/// Room for what is around a secret in a command: keyword, mechanism, user.
+const ROOM: usize = 512;
+
 /// A server's own words are kept this far for an error.
 const KEPT: usize = 512;
 
@@ -166,6 +171,8 @@ impl<T: Transport> Connection<T> {
     }
 
     pub fn queue(&mut self, command: Command<'_>) {
+        // What has to grow leaves what it was behind.
+        self.queued.reserve(command.secret().map_or(0, |secret| secret.len() + ROOM));
         command.encode(&mut self.queued);
         self.queued_commands += 1;
         self.is_login = command.secret().is_some();
@@ -190,6 +197,9 @@ impl<T: Transport> Connection<T> {
         self.in_flight += std::mem::take(&mut self.queued_commands);
         self.io.expect(Expected::Reply);
         let written = self.io.write_all(&self.queued).and_then(|()| self.io.flush());
+        if self.is_login {
+            self.queued.zeroize();
+        }
         self.queued.clear();
         written.map_err(|source| self.broken(awaited, source))
     }

@@ -8,6 +8,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use super::{LIMIT, SecretError};
 use crate::account::SecretKind;
 use crate::child;
@@ -26,7 +28,7 @@ pub(super) fn run(
     kind: SecretKind,
     limit: Option<Duration>,
     stop: &Stop,
-) -> Result<Vec<u8>, SecretError> {
+) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let failed = |ending: String| SecretError::Failed { kind, program: words[0].clone(), ending };
     let mut running = Running::start(words, kind, limit)?;
     let output = running.output(stop)?.ok_or_else(|| failed("printed more than 64 KiB".to_owned()))?;
@@ -73,15 +75,15 @@ impl<'w> Running<'w> {
     }
 
     /// What it prints until it closes its output or ends; `None` when that is beyond the limit.
-    fn output(&mut self, stop: &Stop) -> Result<Option<Vec<u8>>, SecretError> {
-        let mut output = Vec::new();
+    fn output(&mut self, stop: &Stop) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+        let mut output = Zeroizing::new(Vec::with_capacity(LIMIT as usize));
         while output.len() as u64 <= LIMIT {
             let pause = self.left()?.map_or(LOOK, |left| left.min(LOOK));
             match self.told(stop.readable(&self.stdout, Some(pause)))? {
                 Woken::Stopped => return Err(SecretError::Stopped),
                 Woken::Readable => match self.read()? {
                     chunk if chunk.is_empty() => return Ok(Some(output)),
-                    chunk => output.extend(chunk),
+                    chunk => output.extend_from_slice(&chunk),
                 },
                 Woken::Late if self.has_ended()? => return Ok(Some(output)),
                 Woken::Late => {}
@@ -99,8 +101,8 @@ impl<'w> Running<'w> {
         }
     }
 
-    fn read(&mut self) -> Result<Vec<u8>, SecretError> {
-        let mut chunk = vec![0; 4096];
+    fn read(&mut self) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        let mut chunk = Zeroizing::new(vec![0; 4096]);
         let read = self.stdout.read(&mut chunk);
         chunk.truncate(self.told(read)?);
         Ok(chunk)
@@ -143,7 +145,7 @@ mod tests {
     fn sh_within(limit: Option<Duration>, script: &str, stop: &Stop) -> Result<String, String> {
         let words = ["sh", "-c", script].map(String::from);
         match run(&words, SecretKind::Password, limit, stop) {
-            Ok(output) => Ok(String::from_utf8(output).unwrap()),
+            Ok(output) => Ok(String::from_utf8(output.to_vec()).unwrap()),
             Err(error) => Err(error.to_string()),
         }
     }

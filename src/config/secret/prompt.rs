@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::{Mutex, PoisonError};
 
+use zeroize::Zeroizing;
+
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::LIMIT;
@@ -23,7 +25,7 @@ pub(super) fn terminal() -> Option<File> {
 }
 
 /// The line that is typed, or `None` when a stop came first.
-pub(super) fn ask(mut terminal: File, question: &str, stop: &Stop) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn ask(mut terminal: File, question: &str, stop: &Stop) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let _turn = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let silence = Silence::begin(&terminal)?;
     (&terminal).write_all(question.as_bytes())?;
@@ -34,16 +36,16 @@ pub(super) fn ask(mut terminal: File, question: &str, stop: &Stop) -> io::Result
     answer
 }
 
-fn read_line(mut terminal: &File, stop: &Stop) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    let mut chunk = [0; 4096];
+fn read_line(mut terminal: &File, stop: &Stop) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(4096));
+    let mut chunk = Zeroizing::new([0; 4096]);
     while !line.contains(&b'\n') && (line.len() as u64) < LIMIT {
         match stop.readable(terminal, None)? {
             Woken::Stopped => return Ok(None),
             Woken::Late => continue,
             Woken::Readable => {}
         }
-        match terminal.read(&mut chunk)? {
+        match terminal.read(&mut chunk[..])? {
             0 => break,
             count => line.extend(&chunk[..count]),
         }
@@ -120,7 +122,7 @@ mod tests {
             let answer = scope.spawn(|| ask(asked, "password: ", &stop));
             let question = screen_until(&screen, ": ");
             screen.write_all(b"canary\n").unwrap();
-            assert_eq!(answer.join().unwrap().unwrap(), Some(b"canary\n".to_vec()));
+            assert_eq!(answer.join().unwrap().unwrap(), Some(b"canary\n".to_vec().into()));
             assert_eq!(question + &screen_until(&screen, "\n"), "password: \r\n");
         });
         assert!(shows_what_is_typed(&terminal));

@@ -111,7 +111,7 @@ fn both_libraries_read_an_identity() {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(["petar".to_owned()]).unwrap().self_signed(&key).unwrap();
     let read = |octets: Vec<u8>| {
-        let identity = Identity { path: "me".into(), octets, password: Some(Password::new("")) };
+        let identity = Identity { path: "me".into(), octets: octets.into(), password: Some(Password::new("")) };
         let by_openssl = openssl::connector(&Trust::Anybody, Some(&identity)).is_ok();
         [native::connector(&Trust::Anybody, Some(&identity)).is_ok(), by_openssl]
     };

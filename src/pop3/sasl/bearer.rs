@@ -8,14 +8,14 @@ use std::fmt;
 use serde_json::Value;
 
 use super::scram::escaped;
-use super::{Exchange, Explanation, Problem};
+use super::{Exchange, Explanation, Message, Problem};
 use crate::account::Password;
 use crate::pop3::authorization::Credentials;
 use crate::text::printable;
 
 /// An exchange.
 pub struct Bearer {
-    initial: Option<Vec<u8>>,
+    initial: Option<Message>,
     /// What is answered to the explanation of a refusal.
     dummy: &'static [u8],
     /// Not to be shown where a server repeats it.
@@ -27,27 +27,27 @@ impl Bearer {
     /// The explanation is answered with an empty line, as Google documents it.
     pub fn xoauth2(Credentials { user, password, .. }: &Credentials) -> Self {
         let initial = format!("user={user}\x01auth=Bearer {}\x01\x01", password.reveal());
-        Bearer { initial: Some(initial.into()), dummy: b"", token: password.clone(), error: None }
+        Bearer { initial: Some(Message::new(initial.into())), dummy: b"", token: password.clone(), error: None }
     }
 
     /// The explanation is answered with a single control-A (RFC 7628 §3.2.3).
     pub fn oauthbearer(Credentials { user, password, .. }: &Credentials) -> Self {
         let initial = format!("n,a={},\x01auth=Bearer {}\x01\x01", escaped(user), password.reveal());
-        Bearer { initial: Some(initial.into()), dummy: b"\x01", token: password.clone(), error: None }
+        Bearer { initial: Some(Message::new(initial.into())), dummy: b"\x01", token: password.clone(), error: None }
     }
 }
 
 impl Exchange for Bearer {
-    fn initial(&mut self) -> Option<Vec<u8>> {
+    fn initial(&mut self) -> Option<Message> {
         self.initial.take()
     }
 
-    fn respond(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Problem> {
+    fn respond(&mut self, challenge: &[u8]) -> Result<Message, Problem> {
         if self.error.is_some() {
             return Err(Problem::Unexpected);
         }
         self.error = Some(TokenError::parse(&self.token.masked_in_answer(challenge)));
-        Ok(self.dummy.to_vec())
+        Ok(Message::new(self.dummy.to_vec()))
     }
 
     fn explanation(&self) -> Option<Explanation> {
@@ -104,11 +104,11 @@ mod tests {
         let someone = credentials("someuser@example.com", "vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg==");
         let xoauth2 = Bearer::xoauth2(&someone).initial().unwrap();
         assert_eq!(
-            xoauth2,
+            *xoauth2,
             b"user=someuser@example.com\x01auth=Bearer vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg==\x01\x01"
         );
         let comma = credentials("a,b", "t");
-        assert_eq!(Bearer::oauthbearer(&comma).initial().unwrap(), b"n,a=a=2Cb,\x01auth=Bearer t\x01\x01");
+        assert_eq!(*Bearer::oauthbearer(&comma).initial().unwrap(), b"n,a=a=2Cb,\x01auth=Bearer t\x01\x01");
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         let mut bearer = Bearer::xoauth2(&credentials("u", "t"));
         assert_eq!(
             bearer.respond(br#"{"status":"401","schemes":"bearer","scope":"https://mail.google.com/"}"#),
-            Ok(vec![])
+            Ok(Message::default())
         );
         assert_eq!(
             bearer.explanation().unwrap().to_string(),
@@ -124,7 +124,7 @@ mod tests {
              it has to be for the scope `https://mail.google.com/`"
         );
         assert_eq!(bearer.respond(b"{}"), Err(Problem::Unexpected));
-        assert_eq!(Bearer::oauthbearer(&credentials("u", "t")).respond(b"{}"), Ok(vec![1]));
+        assert_eq!(Bearer::oauthbearer(&credentials("u", "t")).respond(b"{}"), Ok(vec![1].into()));
     }
 
     #[test]

@@ -13,6 +13,8 @@ mod simple;
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::authorization::Credentials;
 use crate::text::printable;
 use bearer::Bearer;
@@ -85,13 +87,16 @@ fn bound(binding: Option<Vec<u8>>) -> Result<Vec<u8>, Problem> {
     binding.ok_or(Problem::NoBinding)
 }
 
+/// What the client says: overwritten when it is dropped, because a secret is in it, or what was made of one.
+pub type Message = Zeroizing<Vec<u8>>;
+
 /// The client's side of one exchange.
 pub trait Exchange {
     /// What the client says first, in mechanisms where it does; to be asked for once.
-    fn initial(&mut self) -> Option<Vec<u8>>;
+    fn initial(&mut self) -> Option<Message>;
 
     /// The response to a challenge. After a problem the exchange is to be cancelled.
-    fn respond(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Problem>;
+    fn respond(&mut self, challenge: &[u8]) -> Result<Message, Problem>;
 
     /// The server has said `+OK`: may it?
     fn accepted(&self) -> Result<(), Problem> {

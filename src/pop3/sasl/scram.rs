@@ -6,8 +6,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use zeroize::Zeroizing;
+
 use super::hash::Hash;
-use super::{Exchange, Explanation, Problem};
+use super::{Exchange, Explanation, Message, Problem};
 use crate::pop3::authorization::Credentials;
 
 /// RFC 5802 §5.1 and RFC 7677 §4 ask for 4096 at least: with fewer, whoever plays the server finds the password by
@@ -26,7 +28,7 @@ pub struct Scram {
     binding: Vec<u8>,
     nonce: String,
     first_bare: String,
-    password: String,
+    password: Zeroizing<String>,
     state: State,
 }
 
@@ -57,35 +59,35 @@ impl Scram {
     ) -> Result<Self, Problem> {
         let header = if binding.is_some() { "p=tls-server-end-point,," } else { "n,," };
         let first_bare = format!("n={},r={nonce}", escaped(&prepared(&credentials.user)?));
-        let (password, binding) = (prepared(credentials.password.reveal())?, binding.unwrap_or_default());
+        let (password, binding) = (prepared(credentials.password.reveal())?.into(), binding.unwrap_or_default());
         Ok(Scram { hash, header, binding, nonce, first_bare, password, state: State::Asked })
     }
 
     /// From the server's first message to the client's final one (RFC 5802 §3).
-    fn prove(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Problem> {
+    fn prove(&mut self, challenge: &[u8]) -> Result<Message, Problem> {
         let ServerFirst { text, nonce, salt, iterations } = ServerFirst::parse(challenge)?;
         if !nonce.starts_with(&self.nonce) || nonce.len() == self.nonce.len() {
             return Err(Problem::ForeignNonce);
         }
         let hash = self.hash;
-        let salted = hash.salted(&self.password, &salt, iterations);
-        let client_key = hash.hmac(&salted, b"Client Key");
+        let salted = Zeroizing::new(hash.salted(&self.password, &salt, iterations));
+        let client_key = Zeroizing::new(hash.hmac(&salted, b"Client Key"));
         let bound = STANDARD.encode([self.header.as_bytes(), &self.binding].concat());
         let without_proof = format!("c={bound},r={nonce}");
         let auth_message = format!("{},{text},{without_proof}", self.first_bare).into_bytes();
         let signature = hash.hmac(&hash.digest(&client_key), &auth_message);
         let proof: Vec<u8> = client_key.iter().zip(&signature).map(|(key, octet)| key ^ octet).collect();
         self.state = State::Proving { server_key: hash.hmac(&salted, b"Server Key"), auth_message };
-        Ok(format!("{without_proof},p={}", STANDARD.encode(proof)).into())
+        Ok(Message::new(format!("{without_proof},p={}", STANDARD.encode(proof)).into()))
     }
 }
 
 impl Exchange for Scram {
-    fn initial(&mut self) -> Option<Vec<u8>> {
-        Some([self.header, &self.first_bare].concat().into())
+    fn initial(&mut self) -> Option<Message> {
+        Some(Message::new([self.header, &self.first_bare].concat().into()))
     }
 
-    fn respond(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Problem> {
+    fn respond(&mut self, challenge: &[u8]) -> Result<Message, Problem> {
         let (server_key, auth_message) = match &self.state {
             State::Asked => return self.prove(challenge),
             State::Proving { server_key, auth_message } => (server_key, auth_message),
@@ -93,14 +95,14 @@ impl Exchange for Scram {
         };
         if let Some(error) = challenge.strip_prefix(b"e=") {
             self.state = State::Failed(error.to_vec());
-            return Ok(vec![]);
+            return Ok(Message::default());
         }
         let proof = first_field(challenge, b"v=").ok_or(Problem::Malformed("a proof, `v=…`"))?;
         if !self.hash.is_hmac(server_key, auth_message, &proof) {
             return Err(Problem::WrongProof);
         }
         self.state = State::Proven;
-        Ok(vec![])
+        Ok(Message::default())
     }
 
     fn accepted(&self) -> Result<(), Problem> {
@@ -187,7 +189,7 @@ mod tests {
         Scram::with_nonce(hash, &credentials("user", "pencil"), None, nonce.into()).unwrap()
     }
 
-    fn answers(challenge: &str) -> Result<Vec<u8>, Problem> {
+    fn answers(challenge: &str) -> Result<Message, Problem> {
         scram(Hash::Sha256, SHA_256).respond(challenge.as_bytes())
     }
 
@@ -196,10 +198,10 @@ mod tests {
         for (hash, vector) in [(Hash::Sha1, SHA_1), (Hash::Sha256, SHA_256)] {
             let [_, first, challenge, proof, verdict] = vector;
             let mut scram = scram(hash, vector);
-            assert_eq!(scram.initial().unwrap(), first.as_bytes());
-            assert_eq!(scram.respond(challenge.as_bytes()).unwrap(), proof.as_bytes());
+            assert_eq!(*scram.initial().unwrap(), first.as_bytes());
+            assert_eq!(*scram.respond(challenge.as_bytes()).unwrap(), proof.as_bytes());
             assert_eq!(scram.accepted(), Err(Problem::NoProof));
-            assert_eq!(scram.respond(verdict.as_bytes()), Ok(vec![]));
+            assert_eq!(scram.respond(verdict.as_bytes()), Ok(Message::default()));
             assert_eq!((scram.accepted(), scram.respond(b"more")), (Ok(()), Err(Problem::Unexpected)));
         }
     }
@@ -241,7 +243,7 @@ mod tests {
     fn a_servers_reason_is_kept_for_its_refusal() {
         let mut scram = scram(Hash::Sha1, SHA_1);
         scram.respond(SHA_1[2].as_bytes()).unwrap();
-        assert_eq!(scram.respond(b"e=invalid-proof"), Ok(vec![]));
+        assert_eq!(scram.respond(b"e=invalid-proof"), Ok(Message::default()));
         assert_eq!(scram.explanation(), Some(Explanation::Scram(b"invalid-proof".to_vec())));
         assert_eq!(scram.accepted(), Err(Problem::NoProof));
     }
@@ -251,8 +253,8 @@ mod tests {
         // SASLprep: a soft hyphen is mapped to nothing, and the roman numeral to its letters (RFC 4013 §3).
         let odd = credentials("a=b,c\u{ad}", "\u{2168}");
         let mut scram = Scram::with_nonce(Hash::Sha1, &odd, None, "n".into()).unwrap();
-        assert_eq!(scram.initial().unwrap(), b"n,,n=a=3Db=2Cc,r=n");
-        assert_eq!(scram.password, "IX");
+        assert_eq!(*scram.initial().unwrap(), b"n,,n=a=3Db=2Cc,r=n");
+        assert_eq!(*scram.password, "IX");
         let forbidden = credentials("user", "\u{7}");
         assert!(matches!(Scram::new(Hash::Sha1, &forbidden, None), Err(Problem::Unpreparable)));
     }
@@ -261,8 +263,8 @@ mod tests {
     fn a_bound_exchange_carries_the_binding() {
         let bound = credentials("user", "pencil");
         let mut scram = Scram::with_nonce(Hash::Sha256, &bound, Some(vec![7; 32]), "abc".into()).unwrap();
-        assert_eq!(scram.initial().unwrap(), b"p=tls-server-end-point,,n=user,r=abc");
-        let response = String::from_utf8(scram.respond(b"r=abcd,s=W22Z,i=4096").unwrap()).unwrap();
+        assert_eq!(*scram.initial().unwrap(), b"p=tls-server-end-point,,n=user,r=abc");
+        let response = String::from_utf8(scram.respond(b"r=abcd,s=W22Z,i=4096").unwrap().to_vec()).unwrap();
         let expected = STANDARD.encode([b"p=tls-server-end-point,,".as_slice(), &[7; 32]].concat());
         assert!(response.starts_with(&format!("c={expected},r=abcd,p=")), "{response}");
     }
