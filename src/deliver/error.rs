@@ -156,8 +156,7 @@ impl Error {
                 path.display()
             )),
             Error::Others { user, .. } => Some(format!(
-                "run popfetch as that user: `setpriv --reuid={user} --regid={user} --init-groups popfetch`, `runuser`, or \
-                 a cron table of the user's"
+                "run popfetch as that user: `sudo -u '#{user}' popfetch`, or from the user's own cron table"
             )),
             Error::Apart { path } => Some(format!(
                 "put `tmp`, `new` and `cur` of `{}` on the same file system: messages are renamed between them",

@@ -128,7 +128,7 @@ impl Wanted<'_> {
 }
 
 fn is_well(run: &Run, who: &str) -> Checked {
-    ensure(run.code() == 0 && run.stderr.is_empty(), || format!("{who} exits {} and says: {}", run.code(), run.stderr))
+    ensure(run.is_well(), || format!("{who} exits {} and says: {}", run.code(), run.stderr))
 }
 
 fn ensure(is_so: bool, otherwise: impl FnOnce() -> String) -> Checked {
