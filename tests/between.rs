@@ -129,6 +129,20 @@ fn a_size_that_wanders_makes_no_other_message() {
 }
 
 #[test]
+fn top_is_asked_for_where_it_is_announced_or_nothing_is() {
+    for (builder, is_asked) in [
+        (server(mails(3)), true),
+        (server(mails(3)).capabilities(&["UIDL", "USER", "SASL PLAIN"]), false),
+        (server(mails(3)).without_pipelining().answer("CAPA", "-ERR what?"), true),
+    ] {
+        let server = builder.start();
+        let sandbox = delivered(&server, "false");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!((server.count("TOP") > 0, server.unique_ids(USER).len()), (is_asked, 0));
+    }
+}
+
+#[test]
 fn a_server_that_refuses_top_for_one_message_keeps_it() {
     let server = server(mails(3)).answer("TOP 2 0", "-ERR not this one").start();
     let sandbox = delivered(&server, "false");

@@ -7,6 +7,8 @@ use super::error::Error;
 /// The announced capabilities that popfetch acts upon.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
+    /// The server knows CAPA: what it does not announce, it does not have.
+    pub are_announced: bool,
     /// Several commands may be in flight (RFC 2449 §6.6).
     pub pipelining: bool,
     /// UIDL is there (RFC 2449 §6.8).
@@ -30,6 +32,7 @@ impl Capabilities {
             return Ok(capabilities);
         }
         let (mut lines, limit) = (0, connection.limits.capabilities);
+        capabilities.are_announced = true;
         connection.lines(verb, |line| {
             lines += 1;
             if lines > limit {

@@ -22,9 +22,13 @@ impl<T: Transport> Transaction<T> {
     /// message in `numbers` with each piece. Returns true when the server has TOP.
     pub fn heads(&mut self, numbers: &[MessageNumber], mut take: impl FnMut(usize, Head<'_>)) -> Result<bool, Error> {
         let mut has_top = self.capabilities().top;
+        if self.capabilities().are_announced && !has_top {
+            (0..numbers.len()).for_each(|position| take(position, Head::Refused));
+            return Ok(false);
+        }
         let mut positions = 0..numbers.len();
         while !positions.is_empty() {
-            // A server that does not announce it may have it. One answer tells.
+            // A server that does not know CAPA may have it. One answer tells.
             let count = if has_top { Window::default().messages } else { 1 };
             let chunk = positions.start..positions.end.min(positions.start + count);
             let commands: Vec<_> = numbers[chunk.clone()].iter().map(|number| Command::Top(*number)).collect();
