@@ -151,7 +151,8 @@ fn a_proxy_that_says_no_is_told_in_its_words() {
 }
 
 /// A proxy that answers CONNECT with this; what it was asked.
-fn http_proxy(answer: &'static str) -> (u16, Receiver<String>) {
+fn http_proxy(answer: &str) -> (u16, Receiver<String>) {
+    let answer = answer.to_owned();
     let (sender, asked) = channel();
     let port = proxy(move |client| {
         let head = head(client);
@@ -191,6 +192,19 @@ fn the_refusals_of_an_http_proxy_are_understood() {
     ] {
         let (port, _asked) = http_proxy(answer);
         fetch(via(995, &format!("http://127.0.0.1:{port}"))).exits(code).says(&["through the proxy `http:", words]);
+    }
+}
+
+#[test]
+fn a_proxy_that_repeats_its_password_is_not_repeated() {
+    // Not the one of the account, which is masked in everything.
+    for password in ["of-the-proxy", "xyz"] {
+        let login = BASE64.encode(format!("{PROXY_USER}:{password}"));
+        for answer in ["HTTP/1.1 403", "HTTP/1.1 two", "SSH-2.0"] {
+            let (port, _asked) = http_proxy(&format!("{answer} said: {password} {login}\r\n\r\n"));
+            let run = fetch(via(995, &format!("http://{PROXY_USER}:{password}@127.0.0.1:{port}"))).exits(69);
+            run.says(&["through the proxy `http:", "said: **** ****"]);
+        }
     }
 }
 

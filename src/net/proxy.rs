@@ -6,12 +6,13 @@
 
 use super::error::{Error, ProxyFailure, endpoint};
 use super::{Deadline, Socket};
-use crate::account::{Proxy, ProxyKind};
+use crate::account::{Password, Proxy, ProxyKind};
 use crate::text;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::io::{Read, Write};
 use std::net::IpAddr;
+use zeroize::Zeroizing;
 
 /// More than any proxy says before the tunnel is there; what is longer is no answer to CONNECT.
 const LONGEST_HEAD: usize = 16 << 10;
@@ -123,20 +124,25 @@ fn refusal(reply: u8) -> ProxyFailure {
 
 fn http(socket: &mut Socket, proxy: &Proxy, host: &str, port: u16) -> Result<(), Failure> {
     let server = endpoint(host, port);
-    let mut request = format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n");
+    let mut request = Zeroizing::new(format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n"));
+    // A proxy that repeats these is not repeated.
+    let mut secrets = Vec::new();
     if let Some((user, password)) = &proxy.login {
-        let login = BASE64.encode(format!("{user}:{}", password.reveal()));
-        request += &format!("Proxy-Authorization: Basic {login}\r\n");
+        let login = Password::new(BASE64.encode(format!("{user}:{}", password.reveal())));
+        *request += &format!("Proxy-Authorization: Basic {}\r\n", login.reveal());
+        secrets = vec![password.clone(), login];
     }
-    send(socket, format!("{request}\r\n").as_bytes())?;
-    let head = head(socket)?;
+    *request += "\r\n";
+    send(socket, request.as_bytes())?;
+    let masked = |words: &[u8]| secrets.iter().fold(words.to_vec(), |words, secret| secret.masked_in_answer(&words));
+    let head = head(socket, &masked)?;
     let line = head.split(|octet| *octet == b'\r').next().unwrap_or_default();
-    let said = text::printable(line.get(9..).unwrap_or_default());
+    let said = text::printable(&masked(line.get(9..).unwrap_or_default()));
     match status(line) {
         Some(200..=299) => Ok(()),
         Some(407) => Err(ProxyFailure::Credentials { given: proxy.login.is_some() }.into()),
         Some(status) => Err(ProxyFailure::Refused { reason: said, may_pass: status >= 500 }.into()),
-        None => Err(ProxyFailure::Garbage(text::printable(line)).into()),
+        None => Err(ProxyFailure::Garbage(text::printable(&masked(line))).into()),
     }
 }
 
@@ -147,14 +153,14 @@ fn status(line: &[u8]) -> Option<u16> {
 }
 
 /// Status line and header, up to the empty line; or up to what shows that it is neither.
-fn head(socket: &mut Socket) -> Result<Vec<u8>, Failure> {
+fn head(socket: &mut Socket, masked: impl Fn(&[u8]) -> Vec<u8>) -> Result<Vec<u8>, Failure> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let [octet] = receive(socket)?;
         head.push(octet);
         let is_foreign = !head.starts_with(&b"HTTP/"[..head.len().min(5)]);
         if head.len() > LONGEST_HEAD || is_foreign && (octet == b'\n' || head.len() > 80) {
-            return Err(ProxyFailure::Garbage(text::printable_within(&head, 80)).into());
+            return Err(ProxyFailure::Garbage(text::printable_within(&masked(&head), 80)).into());
         }
     }
     Ok(head)
