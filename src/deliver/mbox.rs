@@ -328,6 +328,7 @@ fn separated(locked: &Locked) -> Result<u64, Error> {
         1..5 => emptied(locked)?,
         length => length,
     };
+    separate_again(locked, length)?;
     let missing: &[u8] = match end(locked, length)? {
         _ if length == 0 => b"",
         [b'\n', b'\n'] => b"",
@@ -530,7 +531,7 @@ fn is_separated(locked: &Locked, offset: u64) -> Result<bool, Error> {
 }
 
 fn separate_again(locked: &Locked, offset: u64) -> Result<(), Error> {
-    if offset == 0 || !end(locked, offset)?.contains(&0) || !is_separated(locked, offset)? {
+    if offset < 2 || !end(locked, offset)?.contains(&0) || !is_separated(locked, offset)? {
         return Ok(());
     }
     let written = locked.file().write_all_at(b"\n\n", offset - 2);

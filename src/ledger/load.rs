@@ -91,6 +91,9 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
         }
         let line = serde_json::from_slice::<Line<'_>>(&text).ok();
         if loaded.lines == 1 {
+            if is_begun(&text, maildrop) && file.fill_buf().map_err(Error::io("read", path))?.is_empty() {
+                return Ok(Loaded { octets: loaded.octets, ..Loaded::default() });
+            }
             loaded.version = check_header(line.as_ref(), path, maildrop)?;
             continue;
         }
@@ -140,16 +143,22 @@ fn check_header(line: Option<&Line<'_>>, path: &Path, maildrop: &str) -> Result<
     }
 }
 
+/// True for what a run that was stopped, or a power cut, has left of a header: not all of it, or zeros instead.
+fn is_begun(text: &[u8], maildrop: &str) -> bool {
+    (1..=VERSION).any(|version| {
+        let mut header = vec![];
+        Line { popfetch: Some(version), ..Line::header(maildrop) }.write(&mut header);
+        let is_like =
+            text.len() <= header.len() && text.iter().zip(&header).all(|(one, whole)| [0, *whole].contains(one));
+        is_like && text != header
+    })
+}
+
 impl Loaded {
     /// The file ends within a line. A first one is thrown away only when it is surely what a run that was stopped left
     /// while it began this ledger: a part of its header, or blocks that a power loss left empty.
     fn cut_off(self, text: &[u8], path: &Path, maildrop: &str) -> Result<Self, Error> {
-        let is_header = |version: u32| {
-            let mut header = vec![];
-            Line { popfetch: Some(version), ..Line::header(maildrop) }.write(&mut header);
-            header.starts_with(text)
-        };
-        let is_ours = (1..=VERSION).any(is_header) || text.iter().all(|octet| *octet == 0);
+        let is_ours = is_begun(text, maildrop) || text.iter().all(|octet| *octet == 0);
         if self.lines > 0 || is_ours { Ok(self) } else { Err(Error::Alien { path: path.into() }) }
     }
 
