@@ -145,6 +145,8 @@ pub(super) fn create_folder(path: &Path) -> Result<(), Error> {
     }
     let above = path.parent().unwrap_or(Path::new("/"));
     create_folder(above)?;
+    // A run that made it may have been killed before its name was durable.
+    sync_name(above)?;
     match DirBuilder::new().mode(0o700).create(path) {
         // Another account of this run, or another program, may do the same.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -160,6 +162,14 @@ pub(super) fn create_folder(path: &Path) -> Result<(), Error> {
 pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| Error::io("sync", path, error))
+}
+
+/// Makes the name of a folder durable, where the folder above may be read.
+pub(super) fn sync_name(path: &Path) -> Result<(), Error> {
+    match path.parent().filter(|above| File::open(above).is_ok()) {
+        Some(above) => sync_folder(above),
+        None => Ok(()),
+    }
 }
 
 /// The names in a folder that satisfy a condition; none when there is no such folder.

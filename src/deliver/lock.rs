@@ -195,6 +195,7 @@ fn open(path: &Path) -> Result<File, Error> {
     // An empty one may be new, made by us or by a run that was killed here.
     if metadata.len() == 0 {
         barrier::sync_folder(folder(path))?;
+        barrier::sync_name(folder(path))?;
     }
     Ok(file)
 }

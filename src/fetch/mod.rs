@@ -202,7 +202,12 @@ impl<'f> Fetch<'f> {
             self.summary.notices.push(Notice::LedgerDamaged { path, lines: notices.damaged, kept: notices.kept });
         }
         self.check_target(&ledger)?;
-        for (batch, places) in ledger.pending() {
+        let pending = ledger.pending();
+        if !pending.is_empty() {
+            // A run may have been killed before they were durable, and what recovery makes of them is.
+            ledger.sync()?;
+        }
+        for (batch, places) in pending {
             let found = self.recover(&places)?;
             ledger.resolve(batch, &found)?;
         }

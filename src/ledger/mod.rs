@@ -180,6 +180,7 @@ impl Ledger {
             ledger.begin()?;
         }
         if !ledger.lock.was_known {
+            ledger.make_names_last()?;
             ledger.lock.mark()?;
         }
         ledger.upgrade()?;
@@ -199,9 +200,15 @@ impl Ledger {
     fn begin(&mut self) -> Result<(), Error> {
         let mut text = vec![];
         Line::header(&self.maildrop).write(&mut text);
-        self.append(&text, 1)?;
+        self.append(&text, 1)
+    }
+
+    /// Makes a new ledger durable, its name and that of its folder, also when another run has made them: it may have been
+    /// killed before it could do this.
+    fn make_names_last(&self) -> Result<(), Error> {
         self.sync()?;
-        sync_folder(&self.path)
+        sync_folder(&self.path)?;
+        sync_name(self.path.parent().expect("what is ours is in a folder"))
     }
 
     /// Puts a damaged ledger aside, and goes on with what is intact, so that the complaint comes once.
@@ -659,12 +666,23 @@ fn create_folder(path: &Path) -> Result<(), Error> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
-    create_folder(path.parent().unwrap_or(Path::new("/")))?;
+    let above = path.parent().unwrap_or(Path::new("/"));
+    create_folder(above)?;
+    // A run that made it may have been killed before its name was durable.
+    sync_name(above)?;
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         // Another account of this run may do the same.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(Error::io("create", path)(error)),
         Ok(()) => sync_folder(path),
+    }
+}
+
+/// As [`sync_folder`], where the folder above may be read.
+fn sync_name(path: &Path) -> Result<(), Error> {
+    match path.parent().filter(|folder| File::open(folder).is_ok()) {
+        Some(_) => sync_folder(path),
+        None => Ok(()),
     }
 }
 
@@ -936,7 +954,11 @@ mod tests {
         let home = Home::new();
         home.ledger();
         std::fs::write(home.folder.path().join("ledger.lock"), "").unwrap();
-        for left in [None, Some(""), Some("{\"popfetch\":1,\"mail"), Some("\0\0\0")] {
+        let header = format!("{{\"popfetch\":2,\"maildrop\":\"{MAILDROP}\"}}\n");
+        let zeros = "\0".repeat(header.len() - 1);
+        let torn = [format!("{zeros}\n"), header.replacen("popfetch", "\0\0\0fetch", 1), format!("{{{zeros}")];
+        let torn = torn.iter().map(|torn| Some(torn.as_str()));
+        for left in [None, Some(""), Some("{\"popfetch\":1,\"mail"), Some("\0\0\0")].into_iter().chain(torn) {
             std::fs::remove_file(home.folder.path().join("ledger.jsonl")).unwrap();
             std::fs::write(home.folder.path().join("ledger.lock"), "").unwrap();
             left.iter().for_each(|left| home.write(left.as_bytes()));
