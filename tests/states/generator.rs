@@ -15,8 +15,20 @@ use crate::crash::Random;
 /// More choices than this at one moment are not taken all.
 const CHOICES: usize = 600;
 
+/// Where fewer states are wanted than this, or a model has more changes, only some moments are looked at, with few choices
+/// each.
+const FEW: usize = 50;
+const LARGE: usize = 150;
+const FEW_CHOICES: usize = 24;
+
+/// More names in doubt than this are not combined in all ways.
+const NAMES: usize = 6;
+
+/// Of more changes than this not every one is lost, or torn, alone.
+const ALONE: usize = 16;
+
 /// What is there of a change that may be there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     Whole,
     /// Only so many octets from the beginning.
@@ -100,13 +112,20 @@ pub struct States {
     pub generated: usize,
 }
 
-/// The states of all moments from `from` on.
-pub fn states(model: &Model, from: usize, random: &mut Random) -> States {
+/// The states of all moments from `from` on, or enough to take so many of them.
+pub fn states(model: &Model, from: usize, wanted: usize, random: &mut Random) -> States {
+    let is_sample = wanted < FEW || model.changes.len() > LARGE;
+    let limit = if is_sample { FEW_CHOICES } else { CHOICES };
     let mut found = States { states: vec![], generated: 0 };
     let mut seen = HashSet::new();
-    for moment in model.moments().into_iter().filter(|moment| *moment >= from) {
+    let mut moments: Vec<usize> = model.moments().into_iter().filter(|moment| *moment >= from).collect();
+    if is_sample {
+        shuffle(&mut moments, random);
+        moments.truncate(wanted.saturating_mul(2));
+    }
+    for moment in moments {
         let sent = model.quits.iter().filter(|quit| **quit < moment).count();
-        let choices = choices(model, moment, random);
+        let choices = choices(model, moment, limit, random);
         for parts in choices {
             // The last QUIT may still be under way, as long as the run has noted nothing that came of it.
             for has_quit in sent.saturating_sub(1)..=sent {
@@ -132,7 +151,7 @@ fn may_be_under_way(model: &Model, moment: usize, sent: usize) -> bool {
     !model.changes.iter().any(|change| change.begin > quit && change.begin < moment)
 }
 
-fn choices(model: &Model, moment: usize, random: &mut Random) -> Vec<Parts> {
+fn choices(model: &Model, moment: usize, limit: usize, random: &mut Random) -> Vec<Parts> {
     let in_doubt = in_doubt(model, moment);
     let (names, data): (Vec<usize>, Vec<usize>) =
         in_doubt.into_iter().partition(|number| model.changes[*number].file().is_none());
@@ -141,19 +160,19 @@ fn choices(model: &Model, moment: usize, random: &mut Random) -> Vec<Parts> {
         files.entry(model.changes[number].file().expect("names are elsewhere")).or_default().push(number);
     }
     let mut dimensions = vec![of_names(model, &names, random)];
-    dimensions.extend(files.values().map(|changes| of_file(model, changes)));
-    product(&dimensions, random)
+    dimensions.extend(files.values().map(|changes| of_file(model, changes, random)));
+    product(&dimensions, limit, random)
 }
 
 /// One choice of each dimension: all combinations, or the simple ones and some at random. The first choice of a dimension
 /// is that everything is there, the second that nothing is.
-fn product(dimensions: &[Vec<Parts>], random: &mut Random) -> Vec<Parts> {
+fn product(dimensions: &[Vec<Parts>], limit: usize, random: &mut Random) -> Vec<Parts> {
     let union = |positions: &[usize]| -> Parts {
         dimensions.iter().zip(positions).flat_map(|(choices, position)| choices[*position].clone()).collect()
     };
     let count = dimensions.iter().try_fold(1usize, |count, choices| count.checked_mul(choices.len()));
     let mut all = vec![];
-    if count.is_some_and(|count| count <= CHOICES) {
+    if count.is_some_and(|count| count <= limit) {
         let mut positions = vec![0; dimensions.len()];
         loop {
             all.push(union(&positions));
@@ -174,37 +193,46 @@ fn product(dimensions: &[Vec<Parts>], random: &mut Random) -> Vec<Parts> {
             }
         }
     }
-    while all.len() < CHOICES {
+    shuffle(&mut all, random);
+    // At least half of them are not simple.
+    all.truncate(limit / 2);
+    while all.len() < limit {
         let positions: Vec<usize> = dimensions.iter().map(|choices| random.below(choices.len())).collect();
         all.push(union(&positions));
     }
     all
 }
 
+pub fn shuffle<T>(all: &mut [T], random: &mut Random) {
+    for last in (1..all.len()).rev() {
+        all.swap(last, random.below(last + 1));
+    }
+}
+
 /// Names there or not: whatever is there, earlier changes of the same names are.
 fn of_names(model: &Model, names: &[usize], random: &mut Random) -> Vec<Parts> {
     let closed = |wanted: &dyn Fn(usize) -> bool| -> Parts {
-        let mut there = Parts::new();
+        let (mut there, mut needed) = (Parts::new(), HashSet::<usize>::new());
         for (position, number) in names.iter().enumerate().rev() {
-            let is_needed = there.keys().any(|later| model.changes[*later].after.contains(number));
-            if wanted(position) || is_needed {
+            if wanted(position) || needed.contains(number) {
                 there.insert(*number, Part::Whole);
+                needed.extend(&model.changes[*number].after);
             }
         }
         there
     };
     let count = names.len();
     let mut choices = vec![closed(&|_| true), closed(&|_| false)];
-    if count <= 6 {
+    if count <= NAMES {
         choices.extend((1..(1usize << count)).map(|bits| closed(&|position| bits >> position & 1 == 1)));
     } else {
-        for (chosen, number) in names.iter().enumerate() {
+        for chosen in some_of(count, random) {
             choices.push(closed(&|position| position < chosen));
             choices.push(closed(&|position| position == chosen));
             // Without it, and without what needs it.
-            choices.push(without(model, &choices[0], *number));
+            choices.push(without(model, &choices[0], names[chosen]));
         }
-        for _ in 0..64 {
+        for _ in 0..ALONE {
             let bits: Vec<bool> = (0..count).map(|_| random.below(2) == 0).collect();
             choices.push(closed(&|position| bits[position]));
         }
@@ -223,27 +251,30 @@ fn without(model: &Model, all: &Parts, lost: usize) -> Parts {
 }
 
 /// What may be there of a file: changes there or not, in any combination, and one of them torn.
-fn of_file(model: &Model, changes: &[usize]) -> Vec<Parts> {
+fn of_file(model: &Model, changes: &[usize], random: &mut Random) -> Vec<Parts> {
     let count = changes.len();
     let those = |is_there: &dyn Fn(usize) -> bool| -> Parts {
         (0..count).filter(|position| is_there(*position)).map(|position| (changes[position], Part::Whole)).collect()
     };
     let mut choices = vec![those(&|_| true), those(&|_| false)];
+    let some = some_of(count, random);
     if count <= 4 {
         choices.extend((1..(1usize << count)).map(|bits| those(&|position| bits >> position & 1 == 1)));
     } else {
-        choices.extend((1..count).map(|chosen| those(&|position| position < chosen)));
-        choices.extend((0..count).map(|chosen| those(&|position| position != chosen)));
-        choices.extend((0..count).map(|chosen| those(&|position| position == chosen)));
+        for chosen in &some {
+            choices.push(those(&|position| position < *chosen));
+            choices.push(those(&|position| position != *chosen));
+            choices.push(those(&|position| position == *chosen));
+        }
     }
-    for (chosen, number) in changes.iter().enumerate() {
-        let What::Write { octets, .. } = &model.changes[*number].what else { continue };
+    for chosen in some {
+        let What::Write { octets, .. } = &model.changes[changes[chosen]].what else { continue };
         let first_so_many = those(&|position| position < chosen);
         let all_others = those(&|position| position != chosen);
         for part in parts(octets) {
             for others in [&first_so_many, &all_others] {
                 let mut choice = others.clone();
-                choice.insert(*number, part);
+                choice.insert(changes[chosen], part);
                 choices.push(choice);
             }
         }
@@ -266,11 +297,15 @@ fn parts(octets: &[u8]) -> Vec<Part> {
 }
 
 fn distinct(choices: Vec<Parts>) -> Vec<Parts> {
-    let mut seen: Vec<Parts> = vec![];
-    for choice in choices {
-        if !seen.contains(&choice) {
-            seen.push(choice);
-        }
+    let mut seen = HashSet::new();
+    choices.into_iter().filter(|choice| seen.insert(choice.clone())).collect()
+}
+
+fn some_of(count: usize, random: &mut Random) -> Vec<usize> {
+    let mut some: Vec<usize> = (0..count).collect();
+    if count > ALONE {
+        shuffle(&mut some, random);
+        some.truncate(ALONE);
     }
-    seen
+    some
 }

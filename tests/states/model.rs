@@ -82,14 +82,15 @@ pub struct Sync {
 pub struct Model {
     folder: PathBuf,
     /// What was there before, by inode: octets of files.
-    base: Vec<Vec<u8>>,
+    base: Vec<Arc<Vec<u8>>>,
     base_names: BTreeMap<Entry, Inode>,
     is_folder: Vec<bool>,
     pub changes: Vec<Change>,
     pub syncs: Vec<Sync>,
     /// When `QUIT` was on its way to the server.
     pub quits: Vec<usize>,
-    moment: usize,
+    /// When the last run had ended.
+    pub moment: usize,
     /// Below these, every change lasts as soon as it is made: the files of other programs, which see to it themselves.
     synchronous: Vec<PathBuf>,
     names: BTreeMap<Entry, Inode>,
@@ -105,7 +106,7 @@ impl Model {
     pub fn new(folder: &Path, tree: &Tree, synchronous: &[&str]) -> Self {
         let mut model = Model {
             folder: folder.to_owned(),
-            base: vec![vec![]],
+            base: vec![Arc::default()],
             base_names: BTreeMap::new(),
             is_folder: vec![true],
             changes: vec![],
@@ -121,7 +122,7 @@ impl Model {
             last_of_name: HashMap::new(),
         };
         for (path, node) in tree {
-            let octets = if let Node::File(octets) = node { octets.to_vec() } else { vec![] };
+            let octets = if let Node::File(octets) = node { octets.clone() } else { Arc::default() };
             let inode = model.inode(*node == Node::Folder);
             model.lengths.insert(inode, octets.len());
             model.base[inode] = octets;
@@ -133,7 +134,7 @@ impl Model {
     }
 
     fn inode(&mut self, is_folder: bool) -> Inode {
-        self.base.push(vec![]);
+        self.base.push(Arc::default());
         self.is_folder.push(is_folder);
         self.base.len() - 1
     }
@@ -366,7 +367,7 @@ impl Model {
                     }
                 }
                 what @ (What::Write { inode, .. } | What::Truncate { inode, .. }) => {
-                    apply(number, what, files.entry(*inode).or_insert_with(|| self.base[*inode].clone()));
+                    apply(number, what, files.entry(*inode).or_insert_with(|| self.base[*inode].to_vec()));
                 }
             }
         }
@@ -389,8 +390,9 @@ impl Model {
                 tree.insert(path.clone(), Node::Folder);
                 self.grow(names, files, *inode, &path, tree);
             } else {
-                let octets = files.get(inode).unwrap_or(&self.base[*inode]);
-                tree.insert(path, Node::File(Arc::new(octets.clone())));
+                let octets =
+                    files.get(inode).map_or_else(|| self.base[*inode].clone(), |octets| Arc::new(octets.clone()));
+                tree.insert(path, Node::File(octets));
             }
         }
     }
