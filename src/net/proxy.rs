@@ -135,7 +135,7 @@ fn http(socket: &mut Socket, proxy: &Proxy, host: &str, port: u16) -> Result<(),
     *request += "\r\n";
     send(socket, request.as_bytes())?;
     let masked = |words: &[u8]| secrets.iter().fold(words.to_vec(), |words, secret| secret.masked_in_answer(&words));
-    let head = head(socket, &masked)?;
+    let head = head(socket, masked)?;
     let line = head.split(|octet| *octet == b'\r').next().unwrap_or_default();
     let said = text::printable(&masked(line.get(9..).unwrap_or_default()));
     match status(line) {
