@@ -536,6 +536,8 @@ pub enum Notice {
         messages: usize,
         /// The Maildir or the mbox.
         path: PathBuf,
+        /// They may have been there: others of that run are, or the account delivers elsewhere now.
+        may_be_deleted: bool,
     },
     /// Nobody can tell whether an interrupted run has put messages there.
     Unreachable {
@@ -625,7 +627,7 @@ impl Notice {
 
     /// False for what is worth a line only with `-v`.
     fn needs_attention(&self) -> bool {
-        !matches!(self, Notice::Unsure(_))
+        !matches!(self, Notice::Unsure(_) | Notice::NotFound { may_be_deleted: false, .. })
     }
 
     fn status(&self) -> Status {
@@ -657,7 +659,7 @@ impl fmt::Display for Notice {
                 )?;
                 kept.as_ref().map_or(Ok(()), |kept| write!(f, "; the file as it was is `{}`", kept.display()))
             }
-            Notice::NotFound { messages, path } => write!(
+            Notice::NotFound { messages, path, .. } => write!(
                 f,
                 "{} of an interrupted run not found in `{}`; what is still on the server is fetched again, also if a \
                  reader has deleted or moved it meanwhile",

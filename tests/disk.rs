@@ -14,7 +14,7 @@ use crate::server::Maildrop;
 #[track_caller]
 fn recover(scenario: Scenario, sandbox: &Sandbox, server: &Maildrop, when: &str) {
     let run = sandbox.popfetch(["-q"]);
-    assert!(run.is_well(), "{scenario:?}, {when}: {run:#?}");
+    assert_eq!((run.code(), run.stderr.as_str()), (0, ""), "{scenario:?}, {when}");
     scenario.assert_done(sandbox, server, when);
 }
 

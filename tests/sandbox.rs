@@ -328,13 +328,6 @@ impl Run {
         self
     }
 
-    /// True when it ended well, and said nothing but that messages of an interrupted run are not where they were put: a
-    /// power cut may have taken them, and so may a reader.
-    pub fn is_well(&self) -> bool {
-        let is_not_found = |line: &str| line.contains(" of an interrupted run not found in `");
-        self.code() == 0 && self.stderr.lines().all(is_not_found)
-    }
-
     /// Asserts that nothing was printed, as under cron when all is well.
     #[track_caller]
     pub fn silently(self) -> Self {

@@ -251,8 +251,10 @@ impl<'f> Fetch<'f> {
         let is_missing =
             |(place, found): &(&Place, &Recovered)| **place != Place::Mda && matches!(found, Recovered::Absent);
         let messages = places.iter().zip(&found).filter(is_missing).count();
+        // A power cut takes all of a batch that was not published yet; a reader deletes one or the other message.
+        let may_be_deleted = messages < places.len() || is_former;
         if messages > 0 {
-            self.summary.notices.push(Notice::NotFound { messages, path });
+            self.summary.notices.push(Notice::NotFound { messages, path, may_be_deleted });
         }
         Ok(found)
     }
