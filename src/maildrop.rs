@@ -120,9 +120,16 @@ impl Listing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub u64);
 
+impl Fingerprint {
+    /// As the ledger writes it: sixteen hexadecimal digits.
+    pub fn digits(&self) -> [u8; 16] {
+        std::array::from_fn(|place| b"0123456789abcdef"[(self.0 >> (60 - 4 * place)) as usize & 15])
+    }
+}
+
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
+        self.digits().iter().try_for_each(|digit| std::fmt::Write::write_char(f, char::from(*digit)))
     }
 }
 

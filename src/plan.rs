@@ -4,7 +4,7 @@
 //! before it makes anything be deleted, [`View::sizes_needed`] and [`View::heads_needed`] say what the server is to be
 //! asked, and [`View::plan`] weighs the answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::account::Keep;
@@ -133,9 +133,11 @@ impl View<'_> {
         let clock = self.clock();
         let is_needed = |position: usize, number: u32| {
             let fact = self.ledger.facts().get(number);
-            let announced = comparable(self.listing.get(position).octets);
-            let has_other_size = announced != u32::MAX && fact.octets != u32::MAX && announced != fact.octets;
-            fact.state != State::Delivered || has_other_size || self.is_due(&fact, clock)
+            let has_other_size = || {
+                let announced = comparable(self.listing.get(position).octets);
+                announced != u32::MAX && fact.octets != u32::MAX && announced != fact.octets
+            };
+            fact.state != State::Delivered || has_other_size() || self.is_due(&fact, clock)
         };
         (0..self.listing.len())
             .filter_map(|position| match self.standings.get(position) {
@@ -160,15 +162,21 @@ impl View<'_> {
         let takes_nameless = self.policy.all || (self.policy.keep == Keep::Never && !knows_ids);
         let (clock, plan) = (self.clock(), Plan::default());
         let mut planner = Planner { view: *self, identities, takes_nameless, clock, plan };
-        let is_distrusted = |position: &usize| self.ledger.has_note(OUT_OF_STEP, self.listing.get(*position).unique_id);
         let positions = 0..self.listing.len();
-        let is_refused = |position: &usize| self.ledger.has_note(REFUSED, self.listing.get(*position).unique_id);
-        for is_later in [false, true] {
-            let trusted = positions.clone().filter(|position| !is_distrusted(position));
-            trusted.filter(|position| is_refused(position) == is_later).for_each(|position| planner.decide(position));
+        let (distrusted, refused) = (self.ledger.noted(OUT_OF_STEP), self.ledger.noted(REFUSED));
+        if distrusted.is_none() && refused.is_none() {
+            positions.for_each(|position| planner.decide(position));
+            return Ok(planner.plan);
         }
+        let is_in = |ids: Option<&HashSet<Vec<u8>>>, position: usize| {
+            ids.is_some_and(|ids| ids.contains(self.listing.get(position).unique_id))
+        };
+        let (last, others): (Vec<usize>, Vec<usize>) = positions.partition(|position| is_in(distrusted, *position));
+        let (later, first): (Vec<usize>, Vec<usize>) =
+            others.into_iter().partition(|position| is_in(refused, *position));
+        first.into_iter().chain(later).for_each(|position| planner.decide(position));
         let trusted = planner.plan.retrieve.len();
-        positions.filter(is_distrusted).for_each(|position| planner.decide(position));
+        last.into_iter().for_each(|position| planner.decide(position));
         planner.plan.distrusted = planner.plan.retrieve.split_off(trusted);
         Ok(planner.plan)
     }

@@ -1,16 +1,16 @@
 //! The fingerprint of a message's identity, read from its header section as it passes by.
 //!
 //! Message-ID, Date and From say which message it is. Where there is no Message-ID, the whole header section does, but
-//! for the fields that servers write into messages they keep. Blanks and folds do not count, because software that
-//! moves mail folds anew.
+//! for the fields that servers write into messages they keep. A fold counts as one blank, because software that moves
+//! mail folds anew.
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
 
 use super::LONGEST;
 use crate::maildrop::Fingerprint;
 
 /// Fields that servers change in the messages they hold: GNU mailutils and UW IMAP write `Status`, others the rest.
-const CHANGING: [&[u8]; 6] = [b"Status", b"X-Status", b"X-UID", b"X-Keywords", b"Content-Length", b"Lines"];
+const CHANGING: [&[u8]; 6] = [b"Status:", b"X-Status:", b"X-UID:", b"X-Keywords:", b"Content-Length:", b"Lines:"];
 
 /// Reads a message, or only its header section, piece by piece.
 #[derive(Debug, Default)]
@@ -27,82 +27,100 @@ impl Identity {
             return;
         }
         if self.head.is_empty() {
-            match head_of(octets, 0) {
-                Some(head) => self.found = Some(fingerprint(head)),
-                None => self.head.extend_from_slice(octets),
+            self.found = read(octets);
+            if self.found.is_none() {
+                self.head.extend_from_slice(octets);
             }
             return;
         }
         let seen = self.head.len();
         self.head.extend_from_slice(octets);
-        self.found = head_of(&self.head, seen).map(fingerprint);
+        // The blank line may come in very many pieces: only the last one is looked through.
+        if self.head[seen - 1..].windows(2).any(|pair| pair == b"\n\n") || self.head.len() >= LONGEST {
+            self.found = read(&self.head);
+        }
     }
 
     /// The fingerprint, once everything was pushed.
     pub fn fingerprint(self) -> Fingerprint {
-        self.found.unwrap_or_else(|| fingerprint(&self.head))
+        self.found.unwrap_or_else(|| read_to_the_end(&self.head))
     }
 }
 
-/// The header section, when it ends in these octets, of which `seen` were looked at before, or is longer than anybody
-/// reads.
-fn head_of(octets: &[u8], seen: usize) -> Option<&[u8]> {
+/// What is looked for in a header section.
+#[derive(Default)]
+struct Found<'h> {
+    id: &'h [u8],
+    date: &'h [u8],
+    from: &'h [u8],
+}
+
+/// Reads the fields up to the blank line. `None` when that has not come, and more may.
+fn read(octets: &[u8]) -> Option<Fingerprint> {
     let beginning = &octets[..octets.len().min(LONGEST)];
-    if beginning.starts_with(b"\n") {
-        return Some(b"");
+    let mut found = Found::default();
+    let mut start = 0;
+    while start < beginning.len() && beginning[start] != b'\n' {
+        let end = end_of_field(beginning, start);
+        found.note(&beginning[start..end]);
+        start = end;
     }
-    let from = seen.saturating_sub(1).min(beginning.len());
-    match memmem::find(&beginning[from..], b"\n\n") {
-        Some(at) => Some(&beginning[..from + at + 1]),
-        None => (beginning.len() == LONGEST).then_some(beginning),
-    }
+    let is_complete = beginning.get(start) == Some(&b'\n') || beginning.len() == LONGEST;
+    is_complete.then(|| found.fingerprint(&beginning[..start]))
 }
 
-fn fingerprint(head: &[u8]) -> Fingerprint {
-    let [mut id, mut date, mut from] = [&b""[..]; 3];
-    for (name, value) in fields(head) {
-        let place = match name.len() {
-            10 if name.eq_ignore_ascii_case(b"Message-ID") => &mut id,
-            4 if name.eq_ignore_ascii_case(b"Date") => &mut date,
-            4 if name.eq_ignore_ascii_case(b"From") => &mut from,
-            _ => continue,
+/// The header section ends with the octets that are there.
+fn read_to_the_end(octets: &[u8]) -> Fingerprint {
+    let mut found = Found::default();
+    fields(octets).for_each(|field| found.note(field));
+    found.fingerprint(octets)
+}
+
+impl<'h> Found<'h> {
+    fn note(&mut self, field: &'h [u8]) {
+        let (length, place) = match field.first() {
+            Some(b'M' | b'm') if is_named(field, b"Message-ID:") => (11, &mut self.id),
+            Some(b'D' | b'd') if is_named(field, b"Date:") => (5, &mut self.date),
+            Some(b'F' | b'f') if is_named(field, b"From:") => (5, &mut self.from),
+            _ => return,
         };
         // A second one was added by somebody on the way, or is there to confuse.
         if place.is_empty() {
-            *place = value;
+            *place = field[length..].trim_ascii();
         }
     }
-    let mut hash = Hash::new();
-    if !id.trim_ascii().is_empty() {
-        [id, date, from].iter().for_each(|value| hash.take(value));
-        return hash.0;
-    }
-    for (name, value) in fields(head) {
-        if !CHANGING.iter().any(|changing| changing.eq_ignore_ascii_case(name)) {
-            hash.take(name);
-            hash.take(value);
+
+    fn fingerprint(&self, head: &[u8]) -> Fingerprint {
+        let mut hash = Hash::new();
+        if !self.id.is_empty() {
+            [self.id, self.date, self.from].iter().for_each(|value| hash.take(value));
+            return hash.0;
         }
+        fields(head).filter(|field| !CHANGING.iter().any(|name| is_named(field, name))).for_each(|field| {
+            hash.take(field.trim_ascii());
+        });
+        hash.0
     }
-    hash.0
 }
 
-/// Names and values, folds included. A line without a colon is a name without a value.
-fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = head;
+fn is_named(field: &[u8], name: &[u8]) -> bool {
+    field.get(..name.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(name))
+}
+
+/// Fields with their folds. A line without a colon counts as well.
+fn fields(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
     std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (field, behind) = rest.split_at(end_of_field(rest));
-        rest = behind;
-        let colon = memchr(b':', field).unwrap_or(field.len());
-        Some((field[..colon].trim_ascii(), field.get(colon + 1..).unwrap_or_default()))
+        let end = (start < head.len()).then(|| end_of_field(head, start))?;
+        let field = &head[start..end];
+        start = end;
+        Some(field)
     })
 }
 
 /// Behind the line end that no blank follows.
-fn end_of_field(octets: &[u8]) -> usize {
-    let mut end = 0;
+fn end_of_field(octets: &[u8], start: usize) -> usize {
+    let mut end = start;
     while let Some(at) = memchr(b'\n', &octets[end..]) {
         end += at + 1;
         if !matches!(octets.get(end), Some(b' ' | b'\t')) {
@@ -112,7 +130,7 @@ fn end_of_field(octets: &[u8]) -> usize {
     octets.len()
 }
 
-/// FNV-1a, 64 bits. Who could make two messages collide could as well send the same Message-ID twice.
+/// FNV-1a over words of eight octets. Who could make two messages collide could as well send the same Message-ID twice.
 struct Hash(Fingerprint);
 
 impl Hash {
@@ -120,14 +138,27 @@ impl Hash {
         Hash(Fingerprint(0xcbf2_9ce4_8422_2325))
     }
 
-    /// Takes one value, blanks aside, and its end.
+    /// Takes one value and its length, with each fold as one blank (RFC 5322 §2.2.3).
     fn take(&mut self, value: &[u8]) {
-        value.iter().filter(|octet| !octet.is_ascii_whitespace()).for_each(|octet| self.octet(*octet));
-        self.octet(0);
+        if memchr(b'\n', value).is_none() {
+            return self.words(value);
+        }
+        let unfolded: Vec<&[u8]> = value.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii).collect();
+        self.words(&unfolded.join(&b' '));
     }
 
-    fn octet(&mut self, octet: u8) {
-        self.0.0 = (self.0.0 ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3);
+    fn words(&mut self, value: &[u8]) {
+        let (words, rest) = value.as_chunks::<8>();
+        words.iter().for_each(|word| self.word(u64::from_le_bytes(*word)));
+        let last = rest.iter().rev().fold(0, |last, octet| last << 8 | u64::from(*octet));
+        self.word(last);
+        self.word(value.len() as u64);
+    }
+
+    /// The upper half goes back into the lower one, which a product alone never reaches.
+    fn word(&mut self, word: u64) {
+        let hash = (self.0.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+        self.0.0 = hash ^ (hash >> 32);
     }
 }
 

@@ -282,7 +282,9 @@ impl Ledger {
         let number = self.loaded.batch + 1;
         let mut text = Vec::with_capacity(messages.len() * 256);
         for (key, synced) in &messages {
-            intent(key, number, at).to(synced.place()).write(&mut text);
+            if !brief::write(&mut text, key, number, at, synced.place()) {
+                intent(key, number, at).to(synced.place()).write(&mut text);
+            }
         }
         let first_line = self.loaded.lines + 1;
         self.append(&text, messages.len() as u32)?;
@@ -374,7 +376,12 @@ impl Ledger {
 
     /// True when there is such a note.
     pub fn has_note(&self, word: &str, id: &[u8]) -> bool {
-        self.loaded.notes.contains(word, id)
+        self.noted(word).is_some_and(|ids| ids.contains(id))
+    }
+
+    /// The ids with such a note; `None` when there are none.
+    pub fn noted(&self, word: &str) -> Option<&HashSet<Vec<u8>>> {
+        self.loaded.notes.of(word)
     }
 
     /// Writes down that messages go to this Maildir or mbox, unless that is known.

@@ -3,9 +3,8 @@
 //! A note is about what was found out, not about what was delivered: its message need not be a known one. Notes whose
 //! message is no longer listed go with compaction.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 /// All notes: by their word, the ids of messages. An empty id stands for the maildrop.
 #[derive(Debug, Default)]
@@ -25,8 +24,8 @@ impl Notes {
         true
     }
 
-    /// True when there is this note.
-    pub fn contains(&self, word: &str, id: &[u8]) -> bool {
-        self.0.get(word).is_some_and(|ids| ids.contains(id))
+    /// The messages with this note; `None` when there are none.
+    pub fn of(&self, word: &str) -> Option<&HashSet<Vec<u8>>> {
+        self.0.get(word)
     }
 }
