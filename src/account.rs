@@ -5,11 +5,13 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::mask;
+use crate::user::User;
 
 /// One maildrop to fetch from, and what to do with its messages.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +34,8 @@ pub struct Account {
     pub auth: Auth,
     /// Where messages go.
     pub deliver: Target,
+    /// Whose the messages are, where popfetch runs as another user: root.
+    pub owner: Option<Arc<User>>,
     /// What happens on the server to a message that is safe at home.
     pub keep: Keep,
     /// Fetch messages that are already known, too.

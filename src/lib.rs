@@ -18,6 +18,7 @@ pub mod maildrop;
 mod mask;
 pub mod stop;
 pub mod text;
+pub mod user;
 
 pub mod config;
 pub mod deliver;

@@ -30,6 +30,9 @@ mod delivery;
 /// The programs that popfetch runs: an MDA, a tunnel, a password command; and what they may do to it.
 mod programs;
 
+/// Root fetches for users, with their rights.
+mod owner;
+
 /// Interrupted at every line, killed at any moment, and carried on.
 mod resume;
 

@@ -265,7 +265,7 @@ fn root_does_not_deliver_to_what_is_another_users() {
         ["tmp", "new", "cur"].iter().for_each(|name| fs::create_dir_all(sandbox.path("user/Mail").join(name)).unwrap());
         chown(sandbox.path(others), Some(NOBODY), Some(NOBODY)).unwrap();
         let run = sandbox.popfetch(["-q"]).exits(73);
-        run.says(&["belongs to user 65534", "hint: run popfetch as that user", "nothing was delivered or deleted"]);
+        run.says(&["belongs to user 65534", "hint: write `owner = \"nobody\"`", "nothing was delivered or deleted"]);
         assert_eq!((server.connections(), sandbox.maildir().files().len()), (0, 0), "{deliver}, {others}");
     }
 }

@@ -344,6 +344,7 @@ mod tests {
             pipelining: None,
             timeout: Duration::from_secs(60),
             mda_timeout: Duration::from_secs(300),
+            owner: None,
             password_timeout: None,
             enabled: true,
             one_off: false,

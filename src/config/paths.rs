@@ -1,14 +1,13 @@
 //! Where files are: the user's folders, `~`, and what a relative path is relative to.
 //!
-//! The environment is read once, into a value that tests can make up. Users are looked up in `/etc/passwd`: the
-//! standard library has no other way, and a crate for the rare `~user` of a directory service would not pay.
+//! The environment is read once, into a value that tests can make up.
 
 use std::env;
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::forms::Expected;
 use crate::account::Target;
+use crate::user::User;
 
 /// What the process's environment says about places.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +81,7 @@ impl Paths<'_> {
         }
         let Some(after_tilde) = text.strip_prefix('~') else { return Ok(self.folder.join(written)) };
         let (user, rest) = after_tilde.split_once('/').unwrap_or((after_tilde, ""));
-        let home = if user.is_empty() { self.environment.home.clone() } else { home_of(user).ok_or(USER)? };
+        let home = if user.is_empty() { self.environment.home.clone() } else { User::find(user).ok_or(USER)?.home };
         Ok(if rest.is_empty() { home } else { home.join(rest.trim_start_matches('/')) })
     }
 
@@ -105,16 +104,20 @@ impl Paths<'_> {
     }
 }
 
-fn home_of(user: &str) -> Option<PathBuf> {
-    let passwd = fs::read("/etc/passwd").ok()?;
-    home_in(&String::from_utf8_lossy(&passwd), user)
+/// True when a target is written as `~` or `~/…`.
+pub(super) fn is_at_home(target: &Target) -> bool {
+    match target {
+        Target::Maildir(path) | Target::Mbox(path) => path.starts_with("~"),
+        Target::Mda(words) => Path::new(&words[0]).starts_with("~"),
+    }
 }
 
-/// passwd(5): name, password, user id, group id, comment, home folder, shell.
-fn home_in(passwd: &str, user: &str) -> Option<PathBuf> {
-    let mut lines = passwd.lines().map(|line| line.split(':'));
-    let mut fields = lines.find(|fields| fields.clone().next() == Some(user))?;
-    fields.nth(5).map(PathBuf::from).filter(|home| home.is_absolute())
+/// Such a target in the home folder of this user.
+pub(super) fn at_home_of(user: &User, target: Target) -> Target {
+    let environment = Environment { home: user.home.clone(), ..Environment::default() };
+    let paths = Paths { environment: &environment, folder: Path::new("/") };
+    // Only a user's name behind `~` could be unknown.
+    paths.resolve_target(target.clone()).unwrap_or(target)
 }
 
 #[cfg(test)]
@@ -144,11 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn users_are_found_in_passwd() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\n\nmarta:x:1000:1000:Marta,,,:/srv/marta:/bin/sh\nold:x\n";
-        assert_eq!(home_in(passwd, "marta"), Some("/srv/marta".into()));
-        assert_eq!(home_in(passwd, "old"), None);
-        assert_eq!(home_in(passwd, "mart"), None);
+    fn a_target_at_home_can_be_at_another_ones() {
+        let marta = User { name: "marta".into(), id: 1, group: 1, groups: vec![1], home: "/srv/marta".into() };
+        let written = Target::Maildir("~/Mail".into());
+        assert!(is_at_home(&written) && is_at_home(&Target::Mbox("~".into())));
+        assert!(!is_at_home(&Target::Mbox("~petar/mbox".into())) && !is_at_home(&Target::Mda(vec!["lda".into()])));
+        assert_eq!(at_home_of(&marta, written), Target::Maildir("/srv/marta/Mail".into()));
+        let lda = Target::Mda(vec!["~/bin/lda".into(), "~/x".into()]);
+        assert_eq!(at_home_of(&marta, lda), Target::Mda(vec!["/srv/marta/bin/lda".into(), "~/x".into()]));
     }
 
     #[test]

@@ -5,27 +5,32 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustix::process::Uid;
 
 use super::Overrides;
 use super::error::{Fault, Place, Problem};
 use super::forms::{self, Expected};
 use super::oauth2;
-use super::paths::Paths;
+use super::paths::{self, Paths};
 use super::proxy;
 use super::url::{self, Url};
 use super::value::{Entry, Table, Value};
 use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Proxy, Route, Secret, Target, Tls, TlsMode};
+use crate::user::User;
 
 /// Keys that say which maildrop it is, and so cannot be defaults.
 const IDENTITY: [&str; 9] =
     ["url", "server", "port", "user", "password", "password_command", "password_file", "token_command", "oauth2"];
 
 /// Keys of accounts and of `[defaults]`.
-const POLICY: [&str; 22] = [
+const POLICY: [&str; 23] = [
     "tls",
     "auth",
     "deliver",
+    "owner",
     "keep",
     "all",
     "max_size",
@@ -73,6 +78,9 @@ const KEEP: Expected =
     Expected("`true`, `false`, or a duration such as \"14d\" or \"1d12h\" (units s, m, h, d, w), not zero");
 const ADDRESS: Expected = Expected("an address of this machine such as \"192.0.2.1\" or \"2001:db8::1\"");
 const PASSWORD: Expected = Expected("a string that is not empty and has no line break");
+const USER: Expected = Expected("the name or the number of a user in `/etc/passwd`");
+const ONESELF: Expected = Expected("your own name, for only root can deliver as another user");
+const ON_LINUX: Expected = Expected("your own name, for only on Linux root can deliver as another user");
 const PATH: Expected = Expected("a path");
 const PINS: Expected =
     Expected("a string such as \"sha256:…\" or an array of them: the SHA-256 of a certificate or of its public key");
@@ -96,6 +104,9 @@ pub(super) struct Settings {
     secret: Option<Secret>,
     auth: Option<Auth>,
     deliver: Option<Target>,
+    /// As it was written, if that was in a home folder.
+    deliver_at_home: Option<Target>,
+    owner: Option<Arc<User>>,
     keep: Option<Keep>,
     all: Option<bool>,
     max_size: Option<u64>,
@@ -165,7 +176,12 @@ impl Settings {
             "token_command" => self.secret = entry.read(|value| token_command(value, paths))?,
             "oauth2" => self.secret = Some(Secret::OAuth2(Box::new(oauth2::read(entry)?))),
             "auth" => self.auth = entry.read(|value| forms::auth(text(value)))?,
-            "deliver" => self.deliver = Some(target(entry, paths)?),
+            "deliver" => {
+                let target = target(entry)?;
+                self.deliver_at_home = Some(target.clone()).filter(paths::is_at_home);
+                self.deliver = paths.resolve_target(target).map(Some).map_err(|expected| entry.fault(expected))?;
+            }
+            "owner" => self.owner = owner(entry)?,
             "keep" => self.keep = entry.read(keep)?,
             "all" => self.all = entry.read(boolean)?,
             "max_size" => self.max_size = entry.read(size)?,
@@ -219,10 +235,19 @@ impl Settings {
         }
     }
 
+    /// Where messages go: `~` is the home of whose they are.
+    fn target(&mut self) -> Option<Target> {
+        match (&self.owner, self.deliver_at_home.take()) {
+            (Some(owner), Some(target)) => Some(paths::at_home_of(owner, target)),
+            _ => self.deliver.take(),
+        }
+    }
+
     /// The account, when everything it needs has been said. Flags win.
     pub fn account(mut self, name: String, one_off: bool, overrides: &Overrides) -> Result<Account, Missing> {
         let tls = self.tls(overrides);
         let route = self.route();
+        let target = self.target();
         Ok(Account {
             name,
             host: self.server.ok_or(Missing::Server)?,
@@ -232,7 +257,8 @@ impl Settings {
             user: self.user.ok_or(Missing::User)?,
             secret: self.secret.unwrap_or(Secret::Ambient),
             auth: overrides.auth.or(self.auth).unwrap_or(Auth::Auto),
-            deliver: overrides.deliver.clone().or(self.deliver).ok_or(Missing::Deliver)?,
+            deliver: overrides.deliver.clone().or(target).ok_or(Missing::Deliver)?,
+            owner: self.owner,
             keep: overrides.keep.or(self.keep).unwrap_or(Keep::Forever),
             all: overrides.all || self.all.unwrap_or(false),
             max_size: overrides.max_size.or(self.max_size),
@@ -402,12 +428,26 @@ fn password_file(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {
     path(value, paths).map(Secret::File)
 }
 
-fn target(entry: &Entry, paths: Paths<'_>) -> Result<Target, Fault> {
-    let target = match &entry.value {
-        Value::Table(table) => target_table(entry, table)?,
-        value => forms::target(text(value)).map_err(|expected| entry.fault(expected))?,
-    };
-    paths.resolve_target(target).map_err(|expected| entry.fault(expected))
+fn target(entry: &Entry) -> Result<Target, Fault> {
+    match &entry.value {
+        Value::Table(table) => target_table(entry, table),
+        value => forms::target(text(value)).map_err(|expected| entry.fault(expected)),
+    }
+}
+
+/// The user, or `None` for oneself.
+fn owner(entry: &Entry) -> Result<Option<Arc<User>>, Fault> {
+    let user = User::find(text(&entry.value)).ok_or_else(|| entry.fault(USER))?;
+    owner_for(rustix::process::geteuid(), user).map_err(|expected| entry.fault(expected))
+}
+
+fn owner_for(oneself: Uid, user: User) -> Result<Option<Arc<User>>, Expected> {
+    match user.id {
+        id if id == oneself.as_raw() => Ok(None),
+        _ if !oneself.is_root() => Err(ONESELF),
+        _ if !cfg!(target_os = "linux") => Err(ON_LINUX),
+        _ => Ok(Some(Arc::new(user))),
+    }
 }
 
 fn target_table(entry: &Entry, table: &Table) -> Result<Target, Fault> {
@@ -426,5 +466,19 @@ fn target_table(entry: &Entry, table: &Table) -> Result<Target, Fault> {
                 known: vec!["maildir", "mbox", "mda"],
             },
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_delivers_as_another_user() {
+        let marta = User { name: "marta".into(), id: 1000, group: 100, groups: vec![100], home: "/srv/marta".into() };
+        assert_eq!(owner_for(Uid::from_raw(1000), marta.clone()), Ok(None));
+        assert_eq!(owner_for(Uid::from_raw(1001), marta.clone()), Err(ONESELF));
+        let of_root = if cfg!(target_os = "linux") { Ok(Some(Arc::new(marta.clone()))) } else { Err(ON_LINUX) };
+        assert_eq!(owner_for(Uid::ROOT, marta), of_root);
     }
 }

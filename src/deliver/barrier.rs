@@ -4,13 +4,15 @@
 //! that their names last, and how they are looked through and swept. An error of a sync is final: the kernel reports it once and then takes the lost
 //! pages for clean, so a second attempt would succeed and prove nothing.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+
+use rustix::fs::OFlags;
 
 use super::Error;
 
@@ -161,12 +163,18 @@ pub(super) fn create_folder(path: &Path) -> Result<(), Error> {
 /// Makes the names in a folder durable.
 pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| Error::io("sync", path, error))
+    open_folder(path).and_then(|folder| folder.sync_all()).map_err(|error| Error::io("sync", path, error))
+}
+
+/// Somebody may have put a FIFO there, which nobody should wait for.
+fn open_folder(path: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
 }
 
 /// Makes the name of a folder durable, where the folder above may be read.
 pub(super) fn sync_name(path: &Path) -> Result<(), Error> {
-    match path.parent().filter(|above| File::open(above).is_ok()) {
+    match path.parent().filter(|above| open_folder(above).is_ok()) {
         Some(above) => sync_folder(above),
         None => Ok(()),
     }
@@ -271,5 +279,15 @@ mod tests {
         let error = create_folder(&file).unwrap_err();
         assert_eq!(error.to_string(), format!("cannot create `{}`: not a directory", file.display()));
         assert!(matches!(create_folder(&file.join("below")), Err(Error::CannotCreate { .. })));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_fifo_in_the_place_of_a_folder_is_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("cur");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(sync_folder(&fifo).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::limits;
+use crate::{limits, user};
 
 /// Why a batch, and with it the account, cannot go on. Nothing that was on its way is lost: what is not
 /// recorded as delivered stays on the server, or is found by [`super::recover`].
@@ -38,6 +38,13 @@ pub enum Error {
         path: PathBuf,
         /// The user's number.
         user: u32,
+    },
+    /// The rights of the account's owner cannot be taken.
+    Become {
+        /// The owner's name.
+        user: String,
+        /// Why.
+        source: io::Error,
     },
     /// `tmp` and `new` of a Maildir are on different file systems, so that nothing can be renamed between them.
     Apart {
@@ -110,7 +117,9 @@ impl Error {
             Error::Mda { .. } if self.is_transient() => ErrorKind::Busy,
             Error::CannotCreate { .. } | Error::Io { .. } if self.is_transient() => ErrorKind::Busy,
             Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => ErrorKind::CannotCreate,
-            Error::Gone { .. } | Error::Apart { .. } | Error::Others { .. } => ErrorKind::CannotCreate,
+            Error::Gone { .. } | Error::Apart { .. } | Error::Others { .. } | Error::Become { .. } => {
+                ErrorKind::CannotCreate
+            }
             Error::Mda { .. } => ErrorKind::CannotCreate,
             Error::Io { .. } => ErrorKind::Io,
             Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } => ErrorKind::Busy,
@@ -155,9 +164,12 @@ impl Error {
                 "mount the disk of `{}`, or put it back; `--create` creates it anew, empty",
                 path.display()
             )),
-            Error::Others { user, .. } => Some(format!(
-                "run popfetch as that user: `sudo -u '#{user}' popfetch`, or from the user's own cron table"
-            )),
+            Error::Others { user, .. } => Some(match user::name_of(*user).filter(|_| cfg!(target_os = "linux")) {
+                Some(name) => format!("write `owner = \"{name}\"` for the account, or run popfetch as that user"),
+                None => format!(
+                    "run popfetch as that user: `sudo -u '#{user}' popfetch`, or from the user's own cron table"
+                ),
+            }),
             Error::Apart { path } => Some(format!(
                 "put `tmp`, `new` and `cur` of `{}` on the same file system: messages are renamed between them",
                 path.display()
@@ -188,6 +200,9 @@ impl fmt::Display for Error {
             Error::Others { path, user } => {
                 write!(f, "`{}` belongs to user {user}, and root delivers only to what is root's", path.display())
             }
+            Error::Become { user, source } => {
+                write!(f, "cannot take the rights of user `{user}`: {}", reason(source))
+            }
             Error::Apart { path } => {
                 write!(f, "`tmp` and `new` of Maildir `{}` are on different file systems", path.display())
             }
@@ -203,7 +218,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::CannotCreate { source, .. } | Error::Mda { source, .. } | Error::Io { source, .. } => Some(source),
+            Error::CannotCreate { source, .. }
+            | Error::Mda { source, .. }
+            | Error::Io { source, .. }
+            | Error::Become { source, .. } => Some(source),
             _ => None,
         }
     }

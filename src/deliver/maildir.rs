@@ -16,6 +16,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::barrier::{self, Barrier};
+use super::owner::{self, Owner};
 use super::spool::random;
 use super::{
     Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced,
@@ -32,9 +33,11 @@ const KEPT_OPEN: usize = 32;
 const WRITE_BACK: u64 = 8 << 20;
 
 pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
-    let folders = Arc::new(Folders::create(path)?);
+    let names = Names::new(&tag(context));
+    let _acting = owner::act_as(&context.owner)?;
+    let folders = Arc::new(Folders::create(path, &context.owner)?);
     let barrier = Barrier::new(&folders.tmp);
-    let stager = Stager { folders: folders.clone(), names: Names::new(&tag(context)), open: Arc::default() };
+    let stager = Stager { folders: folders.clone(), names, open: Arc::default() };
     Ok((stager, Publisher { folders, barrier }))
 }
 
@@ -42,20 +45,21 @@ pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher)
 #[derive(Debug)]
 struct Folders {
     path: PathBuf,
+    owner: Owner,
     tmp: OwnedFd,
     new: OwnedFd,
 }
 
 impl Folders {
-    fn create(path: &Path) -> Result<Self, Error> {
+    /// Under the rights of the owner.
+    fn create(path: &Path, owner: &Owner) -> Result<Self, Error> {
         for name in ["tmp", "new", "cur"] {
             let folder = path.join(name);
             barrier::create_folder(&folder)?;
             // Better known now than after the first message was fetched.
-            rustix::fs::access(&folder, Access::WRITE_OK | Access::EXEC_OK)
-                .map_err(|error| Error::cannot_create(folder.join("…"), error))?;
+            check_access(&folder, owner).map_err(|error| Error::cannot_create(folder.join("…"), error))?;
         }
-        let folders = Self::open(path).map_err(|error| Error::io("open", path, error))?;
+        let folders = Self::open(path, owner).map_err(|error| Error::io("open", path, error))?;
         let device = |folder: &OwnedFd| rustix::fs::fstat(folder).map(|stat| stat.st_dev);
         match (device(&folders.tmp), device(&folders.new)) {
             (Ok(tmp), Ok(new)) if tmp != new => Err(Error::Apart { path: path.to_owned() }),
@@ -63,12 +67,12 @@ impl Folders {
         }
     }
 
-    fn open(path: &Path) -> rustix::io::Result<Self> {
+    fn open(path: &Path, owner: &Owner) -> rustix::io::Result<Self> {
         let open = |name| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             rustix::fs::openat(CWD, path.join(name), flags, Mode::empty())
         };
-        Ok(Folders { path: path.to_owned(), tmp: open("tmp")?, new: open("new")? })
+        Ok(Folders { path: path.to_owned(), owner: owner.clone(), tmp: open("tmp")?, new: open("new")? })
     }
 
     fn tmp_path(&self, name: &str) -> PathBuf {
@@ -96,6 +100,19 @@ impl Folders {
 
     fn sync_new(&self) -> Result<(), Error> {
         rustix::fs::fsync(&self.new).map_err(|error| Error::io("sync", self.path.join("new"), error))
+    }
+}
+
+/// access(2) asks about the real user, who is root where there is an owner.
+fn check_access(folder: &Path, owner: &Owner) -> rustix::io::Result<()> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    if owner.is_none() {
+        return rustix::fs::access(folder, access);
+    }
+    match rustix::fs::accessat(CWD, folder, access, AtFlags::EACCESS) {
+        // Unknown before Linux 5.8, and to some sandboxes: then the first message tells.
+        Err(Errno::NOSYS | Errno::PERM) => Ok(()),
+        result => result,
     }
 }
 
@@ -153,6 +170,7 @@ pub(super) struct Stager {
 impl Stager {
     pub(super) fn stage(&mut self) -> Result<Stage, Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let _acting = owner::act_as(&self.folders.owner)?;
         loop {
             let name = self.names.next();
             match rustix::fs::openat(&self.folders.tmp, &*name, flags, Mode::RUSR | Mode::WUSR) {
@@ -252,14 +270,17 @@ impl Unseen {
     }
 
     fn reopen(&self) -> rustix::io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Somebody may have put a FIFO there, which nobody should wait for.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         rustix::fs::openat(&self.folders.tmp, &*self.name, flags, Mode::empty())
     }
 }
 
 impl Drop for Unseen {
     fn drop(&mut self) {
-        if !self.is_published {
+        if !self.is_published
+            && let Ok(_acting) = owner::act_as(&self.folders.owner)
+        {
             // What cannot be removed now is swept by the next run.
             let _ = rustix::fs::unlinkat(&self.folders.tmp, &*self.name, AtFlags::empty());
         }
@@ -276,6 +297,7 @@ pub(super) struct Publisher {
 impl Publisher {
     /// The names below `tmp` are not synced: should a power loss take one, the message is fetched again.
     pub(super) fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
+        let _acting = owner::act_as(&self.folders.owner)?;
         let (mut unseen, octets): (Vec<_>, Vec<_>) = batch.into_iter().map(parts).unzip();
         let failed = |error| Error::io("sync", self.folders.path.join("tmp"), error);
         self.barrier.sync(&self.folders.tmp, &unseen, Unseen::fsync, failed)?;
@@ -289,6 +311,7 @@ impl Publisher {
     pub(super) fn publish(&mut self, batch: Vec<Synced>) -> Result<Vec<Outcome>, Error> {
         let mut intended: Vec<_> = batch.into_iter().map(intended).collect();
         intended.iter_mut().for_each(|(unseen, _)| unseen.is_published = true);
+        let _acting = owner::act_as(&self.folders.owner)?;
         let mut outcomes = Vec::with_capacity(intended.len());
         for (unseen, receipt) in intended {
             outcomes.push(self.rename(&unseen, receipt)?);
@@ -352,11 +375,12 @@ pub(super) fn is_gone(path: &Path) -> Result<bool, Error> {
 }
 
 /// Finds the intended messages of one batch, and publishes those that only lack that.
-pub(super) fn recover(path: &Path, places: &[Place]) -> Result<Vec<Recovered>, Error> {
+pub(super) fn recover(path: &Path, places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
+    let _acting = owner::act_as(&context.owner)?;
     if is_gone(path)? {
         return Ok(places.iter().map(|_| Recovered::Absent).collect());
     }
-    let folders = Folders::create(path)?;
+    let folders = Folders::create(path, &context.owner)?;
     let mut found = Vec::with_capacity(places.len());
     for place in places {
         found.push(settle_in_new(&folders, name_of(place))?);
@@ -423,7 +447,8 @@ fn find_renamed(folder: &Path, places: &[Place], found: &mut [bool]) -> Result<(
     Ok(())
 }
 
-/// Two states may know the same account, each with a lock of its own: the tag tells their files apart.
+/// Two states may know the same account, each with a lock of its own: the tag tells their files apart. An owner of the
+/// target may not be able to look for the state.
 fn tag(context: &Context) -> String {
     let folder = context.spool_dir.canonicalize().unwrap_or_else(|_| context.spool_dir.clone());
     text::fingerprint(&folder.join(&context.tag).to_string_lossy())
@@ -434,6 +459,7 @@ fn tag(context: &Context) -> String {
 pub(super) fn sweep(path: &Path, context: &Context) -> Result<usize, Error> {
     let tmp = path.join("tmp");
     let (ours, earlier) = (tag_and_host(&tag(context)), tag_and_host(&context.tag));
+    let _acting = owner::act_as(&context.owner)?;
     let is_marked = |name: &str, ending: &str| name.strip_suffix(ending).is_some_and(has_our_form);
     let is_old = |name: &str| {
         let modified = tmp.join(name).symlink_metadata().and_then(|metadata| metadata.modified());

@@ -17,6 +17,7 @@ use memchr::memmem;
 
 use super::lock::{self, Locked};
 use super::mboxrd::{self, Quoter};
+use super::owner::{self, Owner};
 use super::spool::{self, Range, Spool, Spools};
 use super::{Context, Error, GROUP, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Recovered, Staged, Synced, barrier};
 use crate::stop::Stop;
@@ -28,6 +29,7 @@ const HEAD: usize = 64 * 1024;
 const FLUSH: usize = 64 * 1024;
 
 pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
+    let _acting = owner::act_as(&context.owner)?;
     barrier::create_folder(path.parent().unwrap_or(Path::new("")))?;
     let path = lock::resolve(path)?;
     lock::look(&path, &context.stop, |file| checked_length(file, &path))?;
@@ -36,7 +38,8 @@ pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher)
         writer: Arc::default(),
         envelope_sender: context.envelope_sender,
     };
-    Ok((stager, Publisher { path, stop: context.stop.clone(), locked: None, needed: Vec::new() }))
+    let (stop, owner) = (context.stop.clone(), context.owner.clone());
+    Ok((stager, Publisher { path, owner, stop, locked: None, needed: Vec::new() }))
 }
 
 /// Writes messages to spool files, in the form they will have in the mbox.
@@ -211,6 +214,7 @@ impl Spooled {
 #[derive(Debug)]
 pub(super) struct Publisher {
     path: PathBuf,
+    owner: Owner,
     stop: Stop,
     /// From sync to publish: the locked mbox and how long it was.
     locked: Option<(Locked, u64)>,
@@ -224,7 +228,7 @@ impl Publisher {
     /// A kill in here leaves at most a blank line at the end of the mbox, which changes no message and is
     /// wanted there by the next one, and a dotlock that says whose it was.
     pub(super) fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
-        self.locked = None;
+        self.unlock();
         if batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -232,6 +236,8 @@ impl Publisher {
         for same in batch.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(&one.spool, &other.spool)) {
             same[0].0.spool.sync()?;
         }
+        // The spool is not the owner's: what belongs to it comes before this line, and is dropped after it.
+        let _acting = owner::act_as(&self.owner)?;
         let locked = lock::lock(&self.path, &self.stop)?;
         let mut offset = separated(&locked)?;
         self.locked = Some((locked, offset));
@@ -260,13 +266,14 @@ impl Publisher {
     pub(super) fn publish(&mut self, batch: Vec<Synced>) -> Result<Vec<Outcome>, Error> {
         self.release();
         if batch.is_empty() {
-            self.locked = None;
+            self.unlock();
             return Ok(Vec::new());
         }
         let (batch, receipts): (Vec<_>, Vec<_>) = batch.into_iter().map(intended).unzip();
         for spooled in &batch {
             self.need(&spooled.spool);
         }
+        let _acting = owner::act_as(&self.owner)?;
         let (locked, length) = self.locked.take().expect("a batch is synced before it is published");
         locked.check(length)?;
         let offsets = batch.iter().scan(length, |end, spooled| {
@@ -295,6 +302,21 @@ impl Publisher {
 
     pub(super) fn finish(mut self) {
         self.release();
+    }
+
+    /// A lock that cannot be removed with the owner's rights stays: it is stale when this process has ended.
+    fn unlock(&mut self) {
+        let Some(locked) = self.locked.take() else { return };
+        match owner::act_as(&self.owner) {
+            Ok(_acting) => drop(locked),
+            Err(_) => std::mem::forget(locked),
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.unlock();
     }
 }
 
@@ -451,11 +473,15 @@ fn open_spools<'a>(intended: &[Intended<'a>]) -> Result<OpenSpools<'a>, Error> {
 /// nothing of it had been published.
 pub(super) fn recover(path: &Path, places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
     use io::ErrorKind::{NotADirectory, NotFound};
+    let acting = owner::act_as(&context.owner)?;
     if matches!(path.symlink_metadata(), Err(error) if matches!(error.kind(), NotFound | NotADirectory)) {
         return Ok(places.iter().map(|_| Recovered::Absent).collect());
     }
+    drop(acting);
     let intended: Vec<_> = places.iter().map(Intended::of).collect();
+    // The spool is not the owner's.
     let spools = open_spools(&intended)?;
+    let _acting = owner::act_as(&context.owner)?;
     let ranges: Vec<_> = intended.iter().map(|message| message.range(&spools)).collect();
     let locked = lock::lock(path, &context.stop)?;
     let whole = find(&locked, &intended, &ranges)?;
@@ -546,7 +572,8 @@ pub(super) fn missing_folder(path: &Path) -> Result<Option<PathBuf>, Error> {
 }
 
 /// Removes the dotlock of a run that was killed.
-pub(super) fn sweep(path: &Path) -> Result<usize, Error> {
+pub(super) fn sweep(path: &Path, context: &Context) -> Result<usize, Error> {
+    let _acting = owner::act_as(&context.owner)?;
     Ok(lock::sweep(&lock::resolve(path)?))
 }
 

@@ -4,11 +4,11 @@
 //! program starts, in a file without a name. Its words on standard error go to a pipe that is read while it is waited
 //! for, and of which only the beginning is kept: a talkative program fills no disk.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Seek};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::Access;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Gid, Pid, Signal, Uid};
 
 use super::mboxrd::NOBODY;
+use super::owner;
 use super::spool::Spools;
 use super::{Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Staged, Synced, write_some};
-use crate::{child, stop::Stop, text};
+use crate::{child, stop::Stop, text, user::User};
 
 /// The envelope sender is looked for in this much of a message.
 const HEAD: usize = 64 * 1024;
@@ -51,6 +52,7 @@ const DRAINED_CHUNKS: usize = 64;
 
 pub(super) fn open(words: &[String], context: &Context) -> Result<(Stager, Publisher), Error> {
     let program = words.first().map_or("", String::as_str);
+    let _acting = owner::act_as(&context.owner)?;
     let found = find(program).map_err(|source| Error::Mda { program: program.to_owned(), source })?;
     let stager = Stager { spools: Spools::new("mda", context) };
     let publisher = Publisher { words: words.to_vec(), program: found, complaints: None, context: context.clone() };
@@ -180,6 +182,12 @@ impl Publisher {
         // A name or value with a NUL cannot be passed on, and a unique-id may hold any octet.
         let can_pass = |(name, value): &(OsString, OsString)| !has_nul(name) && !has_nul(value);
         let mut command = Command::new(&self.program);
+        if let Some(owner) = &self.context.owner {
+            become_user(&mut command, owner);
+            // So that it can open /dev/stdin and /dev/stderr; the message is the user's anyway.
+            give_to(&file, owner)?;
+            give_to(&complaints.writer, owner)?;
+        }
         command
             .args(self.words[1..].iter().map(|word| expanded(word, &safe)))
             .env("SENDER", &sender)
@@ -193,6 +201,28 @@ impl Publisher {
             .process_group(0);
         child::spawn(&mut command)
     }
+}
+
+/// The program gets the rights of the user (the standard library drops root's supplementary groups), and of root's
+/// environment, in which there may be secrets, only what says how to find programs and how to write words and times.
+fn become_user(command: &mut Command, user: &User) {
+    let is_common = |name: &OsStr| {
+        let name = name.as_encoded_bytes();
+        name.starts_with(b"LC_") || [&b"PATH"[..], b"LANG", b"TZ"].contains(&name)
+    };
+    command
+        .uid(user.id)
+        .gid(user.group)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_common(name)))
+        .envs([("USER", &user.name), ("LOGNAME", &user.name)])
+        .env("HOME", &user.home)
+        // A home that is not there is no reason to lose the MDA.
+        .current_dir("/");
+}
+
+fn give_to(file: impl AsFd, user: &User) -> io::Result<()> {
+    Ok(rustix::fs::fchown(file, Some(Uid::from_raw(user.id)), Some(Gid::from_raw(user.group)))?)
 }
 
 /// What MDAs write to standard error: one pipe for all of them, as long as the run lasts, because making one for each

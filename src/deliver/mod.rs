@@ -12,6 +12,7 @@ mod maildir;
 mod mbox;
 mod mboxrd;
 mod mda;
+mod owner;
 mod spool;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use crate::stop::Stop;
 
 pub use error::{Error, ErrorKind};
 pub use mda::{Reason, Refusal};
+pub use owner::Owner;
 
 /// What a delivery has to know besides its target.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Context {
     pub envelope_sender: fn(&[u8]) -> Option<String>,
     /// The longest that one run of the MDA may take.
     pub mda_timeout: Duration,
+    /// Whose rights count at the target.
+    pub owner: Owner,
     /// Ends every wait.
     pub stop: Stop,
 }
@@ -141,13 +145,20 @@ pub fn open(target: &Target, context: &Context) -> Result<(Stager, Publisher), E
 
 /// Fails when root would deliver to what another user owns: the user could not read it, and could put links in its way
 /// that make root write, rename and remove where the user may not.
-pub fn check_owner(target: &Target) -> Result<(), Error> {
-    let (Target::Maildir(path) | Target::Mbox(path)) = target else { return Ok(()) };
-    if !rustix::process::geteuid().is_root() {
+pub fn check_owner(target: &Target, context: &Context) -> Result<(), Error> {
+    match target {
+        Target::Maildir(path) => check_owner_of(path, &["", "tmp", "new", "cur"], context),
+        Target::Mbox(path) => check_owner_of(path, &[], context),
+        Target::Mda(_) => Ok(()),
+    }
+}
+
+/// The same for a path, what has these names below it, and everything above it.
+fn check_owner_of(path: &Path, names: &[&str], context: &Context) -> Result<(), Error> {
+    if context.owner.is_some() || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let folders = ["", "tmp", "new", "cur"].map(|name| path.join(name));
-    let all = if matches!(target, Target::Maildir(_)) { &folders[..] } else { &[] };
+    let all: Vec<_> = names.iter().map(|name| path.join(name)).collect();
     for path in all.iter().map(PathBuf::as_path).chain(path.ancestors()) {
         // A link and what it means. What cannot be looked at is for those to tell who need it.
         for metadata in [path.symlink_metadata(), path.metadata()].into_iter().flatten() {
@@ -161,7 +172,8 @@ pub fn check_owner(target: &Target) -> Result<(), Error> {
 
 /// Fails when the Maildir, or the folder of the mbox, is not there: the disk it is on may not be mounted, and what is
 /// created in its place would be hidden later.
-pub fn check_present(target: &Target) -> Result<(), Error> {
+pub fn check_present(target: &Target, context: &Context) -> Result<(), Error> {
+    let _acting = owner::act_as(&context.owner)?;
     let gone = match target {
         Target::Maildir(path) => maildir::is_gone(path)?.then(|| path.clone()),
         Target::Mbox(path) => mbox::missing_folder(path)?,
@@ -395,7 +407,9 @@ pub enum Recovered {
 
 /// Removes what a run left below `tmp` of a Maildir to which the account no longer delivers, as far as that is possible.
 pub fn tidy(places: &[Place], context: &Context) {
-    if let Some(Place::Maildir { maildir, .. }) = places.first() {
+    if let Some(Place::Maildir { maildir, .. }) = places.first()
+        && check_owner(&Target::Maildir(maildir.clone()), context).is_ok()
+    {
         let _ = maildir::sweep(maildir, context);
     }
 }
@@ -406,8 +420,14 @@ pub fn recover(places: &[Place], context: &Context) -> Result<Vec<Recovered>, Er
     let mut recovered = Vec::with_capacity(places.len());
     for group in places.chunk_by(are_neighbours) {
         match &group[0] {
-            Place::Maildir { maildir, .. } => recovered.extend(maildir::recover(maildir, group)?),
-            Place::Mbox { path, .. } => recovered.extend(mbox::recover(path, group, context)?),
+            Place::Maildir { maildir, .. } => {
+                check_owner(&Target::Maildir(maildir.clone()), context)?;
+                recovered.extend(maildir::recover(maildir, group, context)?);
+            }
+            Place::Mbox { path, .. } => {
+                check_owner(&Target::Mbox(path.clone()), context)?;
+                recovered.extend(mbox::recover(path, group, context)?);
+            }
             // An MDA keeps its own books, so the message may come twice, but never gets lost.
             Place::Mda => recovered.extend(group.iter().map(|_| Recovered::Absent)),
         }
@@ -438,7 +458,7 @@ pub fn sweep<E: From<Error>>(
     Ok(spooled
         + match target {
             Target::Maildir(path) => maildir::sweep(path, context)?,
-            Target::Mbox(path) => mbox::sweep(path)?,
+            Target::Mbox(path) => mbox::sweep(path, context)?,
             Target::Mda(_) => 0,
         })
 }
@@ -464,6 +484,7 @@ mod tests {
             tag: "t4g".into(),
             envelope_sender: return_path,
             mda_timeout: Duration::from_secs(20),
+            owner: None,
             stop: Stop::new().unwrap(),
         }
     }

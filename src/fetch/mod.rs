@@ -218,11 +218,12 @@ impl<'f> Fetch<'f> {
 
     /// A Maildir that is gone may be on a disk that is not mounted: with a history, it is not made anew in silence.
     fn check_target(&self, ledger: &Ledger) -> Result<(), Failure> {
-        deliver::check_owner(&self.account.deliver)?;
-        match deliver::check_present(&self.account.deliver) {
+        let context = self.context();
+        deliver::check_owner(&self.account.deliver, &context)?;
+        match deliver::check_present(&self.account.deliver, &context) {
             Err(deliver::Error::Gone { .. }) if self.run.create && self.run.dry_run => Ok(()),
             Err(deliver::Error::Gone { .. }) if self.run.create => {
-                Ok(deliver::open(&self.account.deliver, &self.context()).map(drop)?)
+                Ok(deliver::open(&self.account.deliver, &context).map(drop)?)
             }
             Err(error @ deliver::Error::Gone { .. }) if ledger.has_delivered_to(&self.account.deliver)? => {
                 Err(error.into())
@@ -273,6 +274,7 @@ impl<'f> Fetch<'f> {
             tag: ledger::fingerprint(&name),
             envelope_sender: header::envelope_sender,
             mda_timeout: self.account.mda_timeout,
+            owner: self.account.owner.clone(),
             stop: self.run.stop.clone(),
         }
     }

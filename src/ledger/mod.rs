@@ -763,6 +763,7 @@ mod tests {
                 tag: "tag".into(),
                 envelope_sender: |_| None,
                 mda_timeout: Duration::from_secs(5),
+                owner: None,
                 stop: Stop::new().unwrap(),
             };
             let target = Target::Maildir(self.folder.path().join("Mail"));
@@ -858,6 +859,7 @@ mod tests {
             tag: "tag".into(),
             envelope_sender: |_| None,
             mda_timeout: Duration::ZERO,
+            owner: None,
             stop: Stop::new().unwrap(),
         };
         deliver::recover(std::slice::from_ref(place), &context).unwrap().remove(0)

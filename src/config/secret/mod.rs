@@ -327,6 +327,7 @@ mod tests {
             pipelining: None,
             timeout: std::time::Duration::from_secs(1),
             mda_timeout: std::time::Duration::from_secs(1),
+            owner: None,
             password_timeout: None,
             enabled: true,
             one_off: false,
