@@ -54,6 +54,8 @@ pub struct Skipped {
     pub later: usize,
     /// Without a unique-id, so that keeping them would fetch them again on every run.
     pub nameless: usize,
+    /// Messages had unique-ids before, and these may have been delivered under theirs.
+    pub had_ids: bool,
     /// Delivered, but not deleted, because the id is listed more than once and proves nothing.
     pub repeated: usize,
     /// Due to be deleted, but nothing proves that it is the message that was delivered.
@@ -162,18 +164,21 @@ impl View<'_> {
         let takes_nameless = self.policy.all || (self.policy.keep == Keep::Never && !knows_ids);
         let (clock, plan) = (self.clock(), Plan::default());
         let mut planner = Planner { view: *self, identities, takes_nameless, clock, plan };
+        planner.plan.skipped.had_ids = knows_ids;
         let positions = 0..self.listing.len();
         let (distrusted, refused) = (self.ledger.noted(OUT_OF_STEP), self.ledger.noted(REFUSED));
-        if distrusted.is_none() && refused.is_none() {
+        if distrusted.is_none() && refused.is_none() && identities.is_empty() {
             positions.for_each(|position| planner.decide(position));
             return Ok(planner.plan);
         }
+        // What comes for certain is not held up by what only may come.
+        let is_compared = |position: &usize| matches!(identities.get(position), Some(Identity::Compare(_)));
         let is_in = |ids: Option<&HashSet<Vec<u8>>>, position: usize| {
             ids.is_some_and(|ids| ids.contains(self.listing.get(position).unique_id))
         };
         let (last, others): (Vec<usize>, Vec<usize>) = positions.partition(|position| is_in(distrusted, *position));
         let (later, first): (Vec<usize>, Vec<usize>) =
-            others.into_iter().partition(|position| is_in(refused, *position));
+            others.into_iter().partition(|position| is_in(refused, *position) || is_compared(position));
         first.into_iter().chain(later).for_each(|position| planner.decide(position));
         let trusted = planner.plan.retrieve.len();
         last.into_iter().for_each(|position| planner.decide(position));
@@ -218,6 +223,8 @@ impl Planner<'_> {
         let identity = self.identities.get(&position).copied();
         match identity {
             _ if self.view.policy.all => self.wanted(position, None),
+            // It may well be at home: what is too large to be looked at is no news.
+            Some(Identity::Compare(_)) if self.is_too_large(position) => self.known(position, fact, identity),
             Some(Identity::Another | Identity::Compare(_)) => self.wanted(position, identity),
             Some(Identity::Same(_) | Identity::Unproved) | None => self.known(position, fact, identity),
         }
@@ -243,14 +250,13 @@ impl Planner<'_> {
 
     fn wanted(&mut self, position: usize, identity: Option<Identity>) {
         let message = self.view.listing.get(position);
+        let is_too_large = self.is_too_large(position);
         let skipped = &mut self.plan.skipped;
         if message.unique_id.is_empty() && !self.takes_nameless {
             skipped.nameless += 1;
             return;
         }
-        if let (Some(octets), Some(limit)) = (message.octets, self.view.policy.max_size)
-            && octets > limit
-        {
+        if let Some(octets) = message.octets.filter(|_| is_too_large) {
             skipped.too_large.push((message.number, octets));
             return;
         }
@@ -259,6 +265,11 @@ impl Planner<'_> {
             return;
         }
         self.plan.retrieve.push(self.key(position, identity));
+    }
+
+    fn is_too_large(&self, position: usize) -> bool {
+        let octets = self.view.listing.get(position).octets;
+        octets.zip(self.view.policy.max_size).is_some_and(|(octets, limit)| octets > limit)
     }
 
     fn key(&self, position: usize, identity: Option<Identity>) -> Key {
@@ -272,7 +283,11 @@ impl Planner<'_> {
             _ => None,
         };
         let (number, unique_id, octets) = (message.number, message.unique_id.to_vec(), message.octets);
-        Key { number, unique_id, nth, octets, again, reused: identity.is_some(), head: None, known_head }
+        let is_due = known_head.is_some_and(|_| match self.view.standings.get(position) {
+            Standing::Known(fact) => self.view.is_due(&self.view.ledger.facts().get(fact), self.clock),
+            Standing::New { .. } => false,
+        });
+        Key { number, unique_id, nth, octets, again, reused: identity.is_some(), head: None, known_head, is_due }
     }
 }
 

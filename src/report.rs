@@ -440,7 +440,7 @@ impl fmt::Display for Failure {
             ),
             Failure::Renumbered(messages) => write!(
                 f,
-                "none of {} is listed, but new ones of the same sizes are: they may be the same under new unique-ids, and the server does not tell (TOP)",
+                "none of {} is listed, but new ones of the same sizes are: they may be the same under new unique-ids, and nothing tells for certain",
                 counted(*messages, "known message")
             ),
             Failure::Resized(messages) => write!(
@@ -561,6 +561,8 @@ pub enum Notice {
     Unproved(usize),
     /// Known messages that are listed under new unique-ids.
     Renamed(usize),
+    /// The clock is wrong, so that nothing is deleted because of its age.
+    Clock,
     /// Messages that another ledger has delivered to the same target.
     Adopted {
         /// How many.
@@ -627,7 +629,7 @@ impl Notice {
 
     /// False for what is worth a line only with `-v`.
     fn needs_attention(&self) -> bool {
-        !matches!(self, Notice::Unsure(_) | Notice::NotFound { may_be_deleted: false, .. })
+        !matches!(self, Notice::NotFound { may_be_deleted: false, .. })
     }
 
     fn status(&self) -> Status {
@@ -688,6 +690,9 @@ impl fmt::Display for Notice {
                 f,
                 "{} without unique-id left on the server: the others have one, and these may have been delivered under theirs before; `--all` fetches them",
                 counted(*messages, "message")
+            ),
+            Notice::Clock => f.write_str(
+                "the clock stands before the newest date of the ledger, or is absurd: nothing is deleted because of its age; set the clock right",
             ),
             Notice::Unproved(messages) => write!(
                 f,

@@ -158,6 +158,9 @@ impl<'f> Fetch<'f> {
         credentials: &Credentials,
         in_lock_step: bool,
     ) -> Result<(), Failure> {
+        if self.run.dry_run {
+            ledger.pretend();
+        }
         let mut transaction = self.log_in(credentials, share)?;
         if in_lock_step {
             transaction.keep_in_step();
@@ -165,6 +168,7 @@ impl<'f> Fetch<'f> {
         self.bar.phase("listing");
         let (survey, standings, plan) = self.survey(&mut transaction, ledger)?;
         share.settle();
+        self.note_clock(ledger);
         self.note_skipped(&plan);
         self.note_too_large(ledger, &survey.listing)?;
         if self.run.dry_run {
@@ -172,11 +176,14 @@ impl<'f> Fetch<'f> {
             let deletes_retrieved = self.account.keep == Keep::Never;
             let retrieved = if deletes_retrieved { self.summary.would_retrieve } else { 0 };
             self.summary.would_delete = plan.delete.len() + retrieved;
-            return transaction.update(&[] as &[Committed]).map(drop).map_err(Failure::from);
+            // Nothing depends on the server's farewell.
+            let _ = transaction.update(&[] as &[Committed]);
+            return Ok(());
         }
         let mut due = plan.delete;
         let mut wanted = plan.retrieve;
-        let deletes_nothing = due.is_empty() && self.account.keep != Keep::Never;
+        let may_delete = self.account.keep == Keep::Never || wanted.iter().any(|key| key.is_due);
+        let deletes_nothing = due.is_empty() && !may_delete;
         if deletes_nothing || (due.is_empty() && wanted.is_empty()) {
             wanted.extend(plan.distrusted);
         } else {
@@ -379,6 +386,14 @@ impl<'f> Fetch<'f> {
         Policy { keep, all, max_size, max_messages }
     }
 
+    /// While the clock is wrong, nothing becomes old: that could go on for long without anybody noticing.
+    fn note_clock(&mut self, ledger: &Ledger) {
+        let counts_days = matches!(self.account.keep, Keep::For(_)) && !ledger.facts().is_empty();
+        if counts_days && !ledger.trusts_clock(now()) {
+            self.summary.notices.push(Notice::Clock);
+        }
+    }
+
     fn note_skipped(&mut self, plan: &Plan) {
         let skipped = &plan.skipped;
         let sizeless = plan.retrieve.iter().filter(|key| key.octets.is_none()).count();
@@ -390,8 +405,7 @@ impl<'f> Fetch<'f> {
         let too_large = skipped.too_large.iter();
         self.summary.too_large = too_large.map(|(number, octets)| TooLarge::new(*number, *octets)).collect();
         if skipped.nameless > 0 {
-            let had_ids = self.account.keep == Keep::Never;
-            self.summary.notices.push(Notice::Nameless { messages: skipped.nameless, had_ids });
+            self.summary.notices.push(Notice::Nameless { messages: skipped.nameless, had_ids: skipped.had_ids });
         }
         if skipped.unproved > 0 {
             self.summary.notices.push(Notice::Unproved(skipped.unproved));
@@ -454,19 +468,21 @@ impl<'f> Fetch<'f> {
             let is_news = is_news(self.run, ledger, &key.unique_id)?;
             self.summary.too_large.push(TooLarge { number: key.number, octets, is_news });
         }
-        if let Some(Failure::MdaTakesNone { .. }) = moved.failure {
+        if self.summary.later > 0 || matches!(moved.failure, Some(Failure::MdaTakesNone { .. })) {
             self.note_refused(ledger)?;
         }
         if let Some(key) = moved.out_of_step.filter(|key| !key.unique_id.is_empty()) {
             ledger.note(plan::OUT_OF_STEP, &key.unique_id, now())?;
             ledger.sync()?;
         }
-        ledger.compared(&moved.known)?;
+        let mut due = ledger.compared(&moved.known)?;
         self.summary.known += moved.known.len();
         match moved.failure {
             Some(failure) => Err(failure),
-            None if self.account.keep == Keep::Never => Ok(moved.committed),
-            None => Ok(vec![]),
+            None => {
+                due.extend(moved.committed.into_iter().filter(|_| self.account.keep == Keep::Never));
+                Ok(due)
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::line::Line;
 use super::{Fetch, now};
 use crate::header::Identity as Reader;
-use crate::ledger::{self, Identity, Kin, Ledger, Renamed, Standing, Standings, State, Top, comparable};
+use crate::ledger::{self, Identity, Kin, Known, Ledger, Renamed, Standing, Standings, State, Top, comparable};
 use crate::maildrop::{Fingerprint, MessageNumber};
 use crate::plan::{Identities, NoUniqueIds, Plan, Policy, View};
 use crate::pop3::{Head, Survey, Transaction};
@@ -32,8 +32,6 @@ struct Surveyor<'s, 'l> {
     ledger: &'s mut Ledger,
     policy: Policy,
     now: u64,
-    /// Nothing that was only found out on the way is written down.
-    is_dry: bool,
     survey: Survey,
     standings: Standings,
 }
@@ -49,8 +47,7 @@ impl Fetch<'_> {
         let standings = ledger.locate(&survey.listing);
         self.summary.listed = survey.listing.len();
         let (policy, now) = (self.policy(), now());
-        let is_dry = self.run.dry_run;
-        let mut surveyor = Surveyor { transaction, ledger, policy, now, is_dry, survey, standings };
+        let mut surveyor = Surveyor { transaction, ledger, policy, now, survey, standings };
         surveyor.measure()?;
         if surveyor.ledger.facts().is_empty() && !policy.all {
             for kin in self.kin(surveyor.ledger.path()) {
@@ -95,44 +92,62 @@ impl Fetch<'_> {
 }
 
 impl Surveyor<'_, '_> {
-    /// Takes over what another ledger knows of the listed messages, and returns of how many.
-    ///
-    /// Where TOP tells nothing, many messages of the same unique-ids and sizes are the same, and a few may be others.
+    /// Takes over what another ledger knows of the listed messages, and returns of how many: those with the same
+    /// unique-id or, where none has one, with the same size, when TOP proves it.
     fn adopt(&mut self, kin: &Kin) -> Result<usize, Failure> {
         let listing = &self.survey.listing;
-        let is_new = |position: &usize| {
-            self.standings.get(*position) == Standing::New { nth: 1 } && !self.standings.is_repeated(*position)
+        let new: Vec<usize> = (0..listing.len()).filter(|position| self.is_new(*position)).collect();
+        let ids: HashSet<&[u8]> = new.iter().map(|position| listing.get(*position).unique_id).collect();
+        let known: Vec<Known<'_>> = kin.delivered().collect();
+        let sizes = known.iter().map(|known| known.octets).collect();
+        let listed = new.iter().map(|position| comparable(listing.get(*position).octets)).collect();
+        let alike = in_common(sizes, listed);
+        let by_id: HashMap<&[u8], &Known<'_>> = known.iter().map(|known| (known.unique_id, known)).collect();
+        let pairs: Vec<(usize, u32)> = if by_id.keys().any(|id| ids.contains(id)) {
+            let with_id: Vec<usize> =
+                new.into_iter().filter(|position| by_id.contains_key(listing.get(*position).unique_id)).collect();
+            let tops = self.tops(&with_id)?;
+            let is_same = |known: &Known<'_>, top: &Top| known.head.is_some_and(|head| *top == Top::Head(head));
+            let listing = &self.survey.listing;
+            let all = with_id
+                .iter()
+                .zip(&tops)
+                .map(|(position, top)| (*position, by_id[listing.get(*position).unique_id], top));
+            all.filter(|(_, known, top)| is_same(known, top))
+                .map(|(position, known, _)| (position, known.fact))
+                .collect()
+        } else if alike >= FEW && alike * 2 >= known.len() {
+            let tops = self.tops(&new)?;
+            pair(&self.heads(&new, &tops), &known)
+        } else {
+            vec![]
         };
-        let by_id: HashMap<&[u8], usize> =
-            (0..listing.len()).filter(is_new).map(|position| (listing.get(position).unique_id, position)).collect();
-        let alike: Vec<(usize, u32, u32, Option<Fingerprint>)> = kin
-            .delivered()
-            .filter_map(|(fact, id, octets, head)| Some((*by_id.get(id)?, fact, octets, head)))
-            .collect();
-        let positions: Vec<usize> = alike.iter().map(|(position, ..)| *position).collect();
-        let tops = if positions.is_empty() { vec![] } else { self.tops(&positions)? };
         let listing = &self.survey.listing;
-        let is_as_large =
-            |position: usize, octets: u32| octets != u32::MAX && comparable(listing.get(position).octets) == octets;
-        let of_one_size = alike.iter().filter(|(position, _, octets, _)| is_as_large(*position, *octets)).count();
-        let are_many = of_one_size >= FEW && of_one_size * 2 >= listing.len();
-        let is_same =
-            |(position, _, octets, recorded): &(usize, u32, u32, Option<Fingerprint>), top: &Top| match (recorded, top)
-            {
-                (Some(recorded), Top::Head(head)) => recorded == head,
-                _ => are_many && is_as_large(*position, *octets),
-            };
-        let same = alike.iter().zip(&tops).filter(|(alike, top)| is_same(alike, top));
-        let renamed: Vec<Renamed<'_>> = same
-            .map(|((position, fact, ..), _)| {
+        let renamed: Vec<Renamed<'_>> = pairs
+            .iter()
+            .map(|(position, fact)| {
                 let listed = listing.get(*position);
                 Renamed { fact: *fact, unique_id: listed.unique_id, nth: 1, octets: listed.octets }
             })
             .collect();
         self.ledger.adopt(kin, &renamed)?;
-        let adopted = renamed.len();
         self.standings = self.ledger.locate(&self.survey.listing);
-        Ok(adopted)
+        Ok(pairs.len())
+    }
+
+    /// True for a message of which nothing is known, and whose unique-id is its own.
+    fn is_new(&self, position: usize) -> bool {
+        let has_id = !self.survey.listing.get(position).unique_id.is_empty();
+        has_id && self.standings.get(position) == Standing::New { nth: 1 } && !self.standings.is_repeated(position)
+    }
+
+    /// What TOP has said of messages: position, fingerprint, and the size as it is compared.
+    fn heads(&self, positions: &[usize], tops: &[Top]) -> Vec<(usize, Fingerprint, u32)> {
+        let heads = positions.iter().zip(tops).filter_map(|(position, top)| match top {
+            Top::Head(head) => Some((*position, *head, comparable(self.survey.listing.get(*position).octets))),
+            Top::Refused | Top::Missing => None,
+        });
+        heads.collect()
     }
 
     fn view(&self) -> View<'_> {
@@ -152,7 +167,7 @@ impl Surveyor<'_, '_> {
         let unknown: Vec<usize> =
             (0..listing.len()).filter(|position| listing.get(*position).octets.is_none()).collect();
         self.ask_sizes(&unknown)?;
-        if !self.view().adds_up(self.survey.octets) && !self.is_dry {
+        if !self.view().adds_up(self.survey.octets) {
             self.ledger.note(NO_SUM, b"", self.now)?;
         }
         Ok(())
@@ -207,9 +222,7 @@ impl Surveyor<'_, '_> {
             identities.insert(position, identity);
         }
         self.check_resized(resized)?;
-        if !self.is_dry {
-            self.ledger.resized(sizes)?;
-        }
+        self.ledger.resized(sizes)?;
         Ok(identities)
     }
 
@@ -239,7 +252,14 @@ impl Surveyor<'_, '_> {
         }
         let recorded = self.ledger.heads(known.iter().copied())?;
         let tops = self.tops(&new)?;
-        let pairs = pair(&new, &tops, &known, &recorded);
+        let facts: Vec<Known<'_>> = known
+            .iter()
+            .map(|fact| {
+                let (facts, head) = (self.ledger.facts(), recorded.get(fact).copied());
+                Known { fact: *fact, unique_id: facts.id(*fact), octets: facts.get(*fact).octets, head }
+            })
+            .collect();
+        let pairs = pair(&self.heads(&new, &tops), &facts);
         // Where TOP could not tell, the suspicion stands.
         let is_told = tops.iter().all(|top| matches!(top, Top::Head(_)));
         let untold: Vec<u32> = known.iter().copied().filter(|fact| !is_told || !recorded.contains_key(fact)).collect();
@@ -306,15 +326,54 @@ fn in_common(mut known: Vec<u32>, mut listed: Vec<u32>) -> usize {
     known.iter().filter(is_listed).count()
 }
 
-/// Pairs listed messages with known ones of the same fingerprint, each of them once, in order.
-fn pair(new: &[usize], tops: &[Top], known: &[u32], recorded: &HashMap<u32, Fingerprint>) -> Vec<(usize, u32)> {
-    let mut facts: HashMap<Fingerprint, Vec<u32>> = HashMap::new();
-    for fact in known.iter().rev() {
-        recorded.get(fact).into_iter().for_each(|head| facts.entry(*head).or_default().push(*fact));
+/// Pairs listed messages with known ones of the same fingerprint, each of them once: first those of the same size, then
+/// those that are the only one on both sides. A copy by a mailing list has the fingerprint of the original.
+fn pair(listed: &[(usize, Fingerprint, u32)], known: &[Known<'_>]) -> Vec<(usize, u32)> {
+    let mut facts: HashMap<(Fingerprint, u32), Vec<u32>> = HashMap::new();
+    for known in known.iter().rev() {
+        known.head.into_iter().for_each(|head| facts.entry((head, known.octets)).or_default().push(known.fact));
     }
-    let pairs = new.iter().zip(tops).filter_map(|(position, top)| {
-        let Top::Head(head) = top else { return None };
-        Some((*position, facts.get_mut(head)?.pop()?))
-    });
-    pairs.collect()
+    let mut pairs = vec![];
+    let mut left: HashMap<Fingerprint, Vec<usize>> = HashMap::new();
+    for (position, head, octets) in listed {
+        match facts.get_mut(&(*head, *octets)).and_then(Vec::pop) {
+            Some(fact) => pairs.push((*position, fact)),
+            None => left.entry(*head).or_default().push(*position),
+        }
+    }
+    let mut unpaired: HashMap<Fingerprint, Vec<u32>> = HashMap::new();
+    facts.into_iter().for_each(|((head, _), facts)| unpaired.entry(head).or_default().extend(facts));
+    for (head, positions) in left {
+        if let ([position], Some([fact])) = (&positions[..], unpaired.get(&head).map(Vec::as_slice)) {
+            pairs.push((*position, *fact));
+        }
+    }
+    pairs.sort_unstable();
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Fingerprint = Fingerprint(1);
+
+    fn known(fact: u32, octets: u32) -> Known<'static> {
+        Known { fact, unique_id: b"x", octets, head: Some(ONE) }
+    }
+
+    #[test]
+    fn sizes_in_common_are_counted_one_to_one() {
+        assert_eq!(in_common(vec![5, 5, 7, u32::MAX], vec![5, 7, 7, 9, u32::MAX]), 2);
+        assert_eq!(in_common(vec![], vec![1]), 0);
+    }
+
+    #[test]
+    fn of_messages_that_look_alike_the_size_decides() {
+        assert_eq!(pair(&[(0, ONE, 9), (1, ONE, 5)], &[known(7, 5)]), [(1, 7)], "the copy of a mailing list");
+        assert_eq!(pair(&[(0, ONE, 9)], &[known(7, 5)]), [(0, 7)], "the size has changed");
+        assert_eq!(pair(&[(0, ONE, 9), (1, ONE, 8)], &[known(7, 5)]), [], "nobody can tell");
+        assert_eq!(pair(&[(0, ONE, 5), (1, ONE, 5)], &[known(7, 5), known(8, 5)]), [(0, 7), (1, 8)]);
+        assert_eq!(pair(&[(0, Fingerprint(2), 5)], &[known(7, 5)]), []);
+    }
 }

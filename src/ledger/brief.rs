@@ -189,7 +189,7 @@ mod tests {
         ) {
             let number = MessageNumber(1);
             let head = head.map(Fingerprint);
-            let key = Key { number, unique_id, nth, octets, again, reused, head, known_head: None };
+            let key = Key { number, unique_id, nth, octets, again, reused, head, known_head: None, is_due: false };
             let place = Place::Maildir { maildir: maildir.into(), name };
             let mut expected = vec![];
             crate::ledger::intent(&key, batch, at).to(&place).write(&mut expected);

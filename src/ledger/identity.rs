@@ -63,14 +63,16 @@ impl Ledger {
         let announced = comparable(listed.octets);
         let has_sizes = announced != u32::MAX && known.octets != u32::MAX;
         let is_as_large = has_sizes && announced == known.octets;
+        // After a confirmed deletion the id is free again: then all must fit.
+        let is_free = known.state == State::Deleted;
         match (recorded, top) {
-            (Some(recorded), Top::Head(head)) if recorded == head => Identity::Same(SameMessage(fact)),
-            (Some(_), Top::Head(_)) => Identity::Another,
-            (Some(recorded), _) if has_sizes && !is_as_large => Identity::Compare(recorded),
+            (Some(recorded), Top::Head(head)) if recorded != head => Identity::Another,
+            (Some(_), Top::Head(_)) if is_free && has_sizes && !is_as_large => Identity::Another,
+            (Some(_), Top::Head(_)) => Identity::Same(SameMessage(fact)),
+            (Some(recorded), _) if is_free || (has_sizes && !is_as_large) => Identity::Compare(recorded),
             (None, _) if has_sizes && !is_as_large => Identity::Another,
             (Some(_), Top::Refused) => Identity::Unproved,
-            // After a confirmed deletion the id is free again: an equal size is not enough.
-            _ if is_as_large && known.state != State::Deleted => Identity::Same(SameMessage(fact)),
+            _ if is_as_large && !is_free => Identity::Same(SameMessage(fact)),
             _ => Identity::Unproved,
         }
     }
@@ -120,13 +122,15 @@ impl Ledger {
         self.relist(&news)
     }
 
-    /// Writes down the sizes of messages whose text has shown that they are the known ones.
-    pub fn compared(&mut self, keys: &[Key]) -> Result<(), Error> {
+    /// Writes down the sizes of messages whose text has shown that they are the known ones, and gives the proof for
+    /// those that are due to be deleted.
+    pub fn compared(&mut self, keys: &[Key]) -> Result<Vec<Committed>, Error> {
         let facts = &mut self.loaded.facts;
-        let sizes =
-            keys.iter().filter_map(|key| Some((SameMessage(facts.find(&key.unique_id, key.nth)?), key.octets?)));
-        let sizes: Vec<_> = sizes.collect();
-        self.resized(sizes)
+        let same = keys.iter().filter_map(|key| Some((SameMessage(facts.find(&key.unique_id, key.nth)?), key)));
+        let same: Vec<_> = same.collect();
+        self.resized(same.iter().filter_map(|(same, key)| Some((*same, key.octets?))))?;
+        let due = same.iter().filter(|(_, key)| key.is_due);
+        Ok(due.map(|(same, key)| self.committed(*same, key.number)).collect())
     }
 }
 
@@ -218,7 +222,7 @@ mod tests {
     #[test]
     fn a_fingerprint_decides_whatever_the_size() {
         for octets in [None, Some(9), Some(10)] {
-            for state in ["", "gone", "deleted"] {
+            for state in ["", "gone"] {
                 assert_eq!(identify(state, Some(ONE), octets, Top::Head(ONE)), Identity::Same(SameMessage(0)));
                 assert_eq!(identify(state, Some(ONE), octets, Top::Head(TWO)), Identity::Another);
             }
@@ -226,11 +230,19 @@ mod tests {
     }
 
     #[test]
+    fn after_a_confirmed_deletion_all_must_fit() {
+        assert_eq!(identify("deleted", Some(ONE), Some(9), Top::Head(ONE)), Identity::Same(SameMessage(0)));
+        assert_eq!(identify("deleted", Some(ONE), Some(10), Top::Head(ONE)), Identity::Another);
+        assert_eq!(identify("deleted", Some(ONE), Some(9), Top::Head(TWO)), Identity::Another);
+        assert_eq!(identify("deleted", Some(ONE), Some(9), Top::Missing), Identity::Compare(ONE));
+    }
+
+    #[test]
     fn without_top_an_equal_size_decides_unless_the_id_is_free_again() {
+        assert_eq!(identify("deleted", None, Some(9), Top::Missing), Identity::Unproved);
         for recorded in [None, Some(ONE)] {
             assert_eq!(identify("", recorded, Some(9), Top::Missing), Identity::Same(SameMessage(0)));
             assert_eq!(identify("gone", recorded, Some(9), Top::Missing), Identity::Same(SameMessage(0)));
-            assert_eq!(identify("deleted", recorded, Some(9), Top::Missing), Identity::Unproved);
             assert_eq!(identify("", recorded, None, Top::Missing), Identity::Unproved);
         }
     }

@@ -25,6 +25,19 @@ pub struct Kin {
     delivered: Vec<(u32, Option<Fingerprint>)>,
 }
 
+/// A known message, as it is compared with those of a listing.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'k> {
+    /// The number of its fact.
+    pub fact: u32,
+    /// Its unique-id.
+    pub unique_id: &'k [u8],
+    /// Its size; `u32::MAX` stands for unknown.
+    pub octets: u32,
+    /// Its fingerprint, where there is one.
+    pub head: Option<Fingerprint>,
+}
+
 /// A header is hardly longer than this.
 const HEADER: u64 = 4096;
 
@@ -55,10 +68,15 @@ impl Kin {
         &self.maildrop
     }
 
-    /// What it has delivered to the target: numbers of facts, unique-ids, sizes as they are compared, and fingerprints.
-    pub fn delivered(&self) -> impl Iterator<Item = (u32, &[u8], u32, Option<Fingerprint>)> {
+    /// What it has delivered to the target.
+    pub fn delivered(&self) -> impl Iterator<Item = Known<'_>> {
         let facts = &self.loaded.facts;
-        self.delivered.iter().map(|(fact, head)| (*fact, facts.id(*fact), facts.get(*fact).octets, *head))
+        self.delivered.iter().map(|(fact, head)| Known {
+            fact: *fact,
+            unique_id: facts.id(*fact),
+            octets: facts.get(*fact).octets,
+            head: *head,
+        })
     }
 }
 

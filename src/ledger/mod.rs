@@ -31,7 +31,7 @@ use rustix::fs::{Access, OFlags};
 pub use error::Error;
 pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
 pub use identity::{Identity, Renamed, SameMessage, Top};
-pub use kin::Kin;
+pub use kin::{Kin, Known};
 pub use text::fingerprint;
 
 use crate::account::Target;
@@ -69,6 +69,10 @@ pub struct Ledger {
     octets: u64,
     loaded: Loaded,
     is_closed: bool,
+    /// Nothing is written.
+    is_pretended: bool,
+    /// The newest date that it had when it was opened.
+    newest: u64,
     lock: lock::Lock,
 }
 
@@ -102,6 +106,8 @@ pub struct Key {
     pub head: Option<Fingerprint>,
     /// With this fingerprint it is the message that the ledger speaks of, after all.
     pub known_head: Option<Fingerprint>,
+    /// Then it is to be deleted.
+    pub is_due: bool,
 }
 
 /// A batch whose intents are durable: what [`crate::deliver::Publisher::publish`] takes, and nothing else makes one.
@@ -174,7 +180,10 @@ impl Ledger {
         let is_missing = lock.was_known && loaded.whole == 0;
         let notices = Notices { is_missing, damaged: loaded.damaged.clone(), kept: None };
         let octets = loaded.octets;
-        let mut ledger = Ledger { path, maildrop: maildrop.into(), file, octets, loaded, is_closed: false, lock };
+        let newest = loaded.facts.dates().filter(|at| is_date(*at)).max().unwrap_or(0);
+        let maildrop = maildrop.to_owned();
+        let (is_closed, is_pretended) = (false, false);
+        let mut ledger = Ledger { path, maildrop, file, octets, loaded, is_closed, is_pretended, newest, lock };
         ledger.repair()?;
         if ledger.octets == 0 {
             ledger.begin()?;
@@ -242,6 +251,11 @@ impl Ledger {
         self.compact(|_, _| true, |_| true)
     }
 
+    /// From now on nothing is written: what is found out serves this run alone.
+    pub fn pretend(&mut self) {
+        self.is_pretended = true;
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -279,6 +293,8 @@ impl Ledger {
 
     /// Writes down, durably, where each message of a batch is about to go. `at` is now, in seconds since 1970.
     pub fn intend(&mut self, messages: Vec<(Key, Synced)>, at: u64) -> Result<(Intended, Batch), Error> {
+        // A date of a clock that is wrong is worse than none.
+        let at = if self.trusts_clock(at) { at } else { 0 };
         let number = self.loaded.batch + 1;
         let mut text = Vec::with_capacity(messages.len() * 256);
         for (key, synced) in &messages {
@@ -436,7 +452,7 @@ impl Ledger {
     /// False while the clock is surely wrong: before this release, before the newest date of the ledger, or absurd.
     /// What depends on how much time has passed has to wait then.
     pub fn trusts_clock(&self, now: u64) -> bool {
-        (RELEASE..LATEST).contains(&now) && self.loaded.facts.dates().filter(|at| is_date(*at)).all(|at| at <= now)
+        (RELEASE..LATEST).contains(&now) && self.newest <= now
     }
 
     /// Makes everything durable that was written.
@@ -524,6 +540,9 @@ impl Ledger {
     fn append(&mut self, text: &[u8], lines: u32) -> Result<(), Error> {
         if self.is_closed {
             return Err(Error::Closed);
+        }
+        if self.is_pretended {
+            return Ok(());
         }
         if let Err(source) = self.file.write_all(text) {
             self.is_closed = true;
@@ -801,6 +820,7 @@ mod tests {
             reused: false,
             head: None,
             known_head: None,
+            is_due: false,
         }
     }
 
