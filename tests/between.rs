@@ -437,3 +437,43 @@ fn what_a_wrong_clock_has_delivered_is_dated_by_a_right_one() {
     assert!(text.lines().any(|line| line.contains("\"intend\":\"new\"") && line.contains("\"at\":0,")), "{text}");
     assert_eq!(server.count("DELE"), 0);
 }
+
+#[test]
+fn a_server_whose_top_shows_another_header_doubles_nothing() {
+    for keep in ["false", "\"1s\""] {
+        let all = mails(2);
+        let server = server(all.clone()).start();
+        let sandbox = delivered(&server, keep);
+        server.answer("TOP", Some("+OK\r\nSubject: scanned\r\n\r\n."));
+        for _ in 0..2 {
+            sandbox.popfetch(["-q"]).exits(0).silently();
+        }
+        assert_at_home(&sandbox, &all, keep);
+        assert!(server.unique_ids(USER).is_empty(), "the text proves what TOP does not");
+    }
+}
+
+#[test]
+fn a_message_that_breaks_the_line_holds_up_no_other() {
+    let server = server(mails(4)).without_pipelining().answer("RETR 2", "+OK\r\nhalf of it").start();
+    let sandbox = Sandbox::with(Account::on(server.port).set("timeout", 1));
+    for _ in 0..2 {
+        assert_eq!(sandbox.popfetch(["-q"]).code(), 75);
+    }
+    assert_eq!(sandbox.maildir().messages().len(), 3);
+}
+
+#[test]
+fn a_link_in_the_place_of_another_ledger_is_not_followed() {
+    let all = mails(4);
+    let server = server(all.clone()).start();
+    let sandbox = delivered(&server, "true");
+    let [own, moved] =
+        ["127.0.0.1", "elsewhere"].map(|host| sandbox.state().join(format!("{USER}@{host}:{}.jsonl", server.port)));
+    fs::rename(&own, &moved).unwrap();
+    fs::rename(&moved, sandbox.path("planted")).unwrap();
+    std::os::unix::fs::symlink(sandbox.path("planted"), &moved).unwrap();
+    sandbox.config(&Account::on(server.port).set("server", "\"localhost\"").to_string());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(server.count("RETR"), 8, "what it points to proves nothing");
+}

@@ -471,6 +471,11 @@ impl<'f> Fetch<'f> {
         if self.summary.later > 0 || matches!(moved.failure, Some(Failure::MdaTakesNone { .. })) {
             self.note_refused(ledger)?;
         }
+        // It may be why the session ended: the next run begins with others.
+        if let Some(key) = moved.broken.filter(|key| !key.unique_id.is_empty()) {
+            ledger.note(plan::REFUSED, &key.unique_id, now())?;
+            ledger.sync()?;
+        }
         if let Some(key) = moved.out_of_step.filter(|key| !key.unique_id.is_empty()) {
             ledger.note(plan::OUT_OF_STEP, &key.unique_id, now())?;
             ledger.sync()?;

@@ -52,6 +52,8 @@ pub struct Moved {
     pub refused: Vec<Refused>,
     /// Behind this message the session got out of step.
     pub out_of_step: Option<Key>,
+    /// The session ended while this message was awaited.
+    pub broken: Option<Key>,
     /// Messages much shorter than announced.
     pub short: Vec<Short>,
     /// Messages that turned out larger than wanted, and what came of them.
@@ -99,6 +101,7 @@ impl Transfer<'_, '_> {
             let mut moved = committed.unwrap_or_else(Moved::failed);
             moved.refused.extend(arrivals.moved.refused);
             moved.out_of_step = arrivals.moved.out_of_step;
+            moved.broken = arrivals.moved.broken;
             moved.short = arrivals.moved.short;
             moved.known = arrivals.moved.known;
             moved.too_large = arrivals.moved.too_large;
@@ -127,7 +130,9 @@ impl Transfer<'_, '_> {
             let incoming = match retrieval.receive() {
                 Ok(incoming) => incoming.expect("there is a reply for each message that is wanted"),
                 Err(error) => {
-                    arrivals.end(retrieval.is_out_of_step());
+                    let is_out_of_step = retrieval.is_out_of_step();
+                    arrivals.end(is_out_of_step);
+                    arrivals.moved.broken = Some(key).filter(|_| !is_out_of_step);
                     return Err(error.into());
                 }
             };
@@ -145,8 +150,10 @@ impl Transfer<'_, '_> {
                     match stage(&mut self.stager, self.bar, self.account.max_size, &mut key, body) {
                         Ok((staged, octets)) => arrivals.held = Some(Held { key, staged, octets }),
                         Err(failure) => {
-                            if let Failure::Endless { .. } = failure {
-                                arrivals.moved.out_of_step = Some(key);
+                            match failure {
+                                Failure::Endless { .. } => arrivals.moved.out_of_step = Some(key),
+                                Failure::Session(_) => arrivals.moved.broken = Some(key),
+                                _ => {}
                             }
                             return Err(failure);
                         }
@@ -226,7 +233,7 @@ impl Held {
 /// Sizes in LIST are soft: servers count a line end as one octet or two, headers that they add or leave out, or
 /// estimate (Exchange). Less than half of it is no such matter.
 fn is_short(announced: u64, octets: u64) -> bool {
-    announced / 2 > octets && announced - octets > 1024
+    announced / 2 > octets && announced - octets > 128
 }
 
 impl Arrivals {

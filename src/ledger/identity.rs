@@ -5,14 +5,13 @@
 //! TOP, the fingerprint. Sizes alone decide little: GNU mailutils rewrites `Status` between sessions.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use super::error::Error;
 use super::facts::{Facts, State, comparable};
 use super::line::{Line, id_text};
-use super::{Committed, Key, Ledger, Relisted};
+use super::{Committed, Key, Ledger, Relisted, open_to_read};
 use crate::maildrop::{Fingerprint, Listed, MessageNumber};
 
 /// What the server answered to TOP.
@@ -33,7 +32,7 @@ pub enum Identity {
     Same(SameMessage),
     /// It is another one, and was never delivered.
     Another,
-    /// Only its text tells: it is the known one when its fingerprint is this.
+    /// It is another one, unless its text has this fingerprint.
     Compare(Fingerprint),
     /// Nothing proves that it is the known one, and nothing speaks against it: it is neither fetched nor deleted.
     Unproved,
@@ -66,7 +65,8 @@ impl Ledger {
         // After a confirmed deletion the id is free again: then all must fit.
         let is_free = known.state == State::Deleted;
         match (recorded, top) {
-            (Some(recorded), Top::Head(head)) if recorded != head => Identity::Another,
+            // Some servers answer TOP with another header than RETR.
+            (Some(recorded), Top::Head(head)) if recorded != head => Identity::Compare(recorded),
             (Some(_), Top::Head(_)) if is_free && has_sizes && !is_as_large => Identity::Another,
             (Some(_), Top::Head(_)) => Identity::Same(SameMessage(fact)),
             (Some(recorded), _) if is_free || (has_sizes && !is_as_large) => Identity::Compare(recorded),
@@ -183,7 +183,7 @@ pub(super) fn lines_of(
     if wanted.peek().is_none() {
         return Ok(());
     }
-    let file = File::open(path).map_err(Error::io("read", path))?;
+    let file = open_to_read(path)?;
     let mut file = BufReader::with_capacity(64 << 10, file);
     let mut text = vec![];
     for number in 1.. {
@@ -224,7 +224,7 @@ mod tests {
         for octets in [None, Some(9), Some(10)] {
             for state in ["", "gone"] {
                 assert_eq!(identify(state, Some(ONE), octets, Top::Head(ONE)), Identity::Same(SameMessage(0)));
-                assert_eq!(identify(state, Some(ONE), octets, Top::Head(TWO)), Identity::Another);
+                assert_eq!(identify(state, Some(ONE), octets, Top::Head(TWO)), Identity::Compare(ONE));
             }
         }
     }
@@ -233,7 +233,7 @@ mod tests {
     fn after_a_confirmed_deletion_all_must_fit() {
         assert_eq!(identify("deleted", Some(ONE), Some(9), Top::Head(ONE)), Identity::Same(SameMessage(0)));
         assert_eq!(identify("deleted", Some(ONE), Some(10), Top::Head(ONE)), Identity::Another);
-        assert_eq!(identify("deleted", Some(ONE), Some(9), Top::Head(TWO)), Identity::Another);
+        assert_eq!(identify("deleted", Some(ONE), Some(9), Top::Head(TWO)), Identity::Compare(ONE));
         assert_eq!(identify("deleted", Some(ONE), Some(9), Top::Missing), Identity::Compare(ONE));
     }
 

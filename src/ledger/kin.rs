@@ -4,7 +4,6 @@
 //! messages lie where they are to be delivered again. So a new ledger takes over what another one knows of the same
 //! unique-ids and the same target, when it is proved to be the same messages. The other one is only read, and not locked.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use super::facts::State;
 use super::identity::{Renamed, copies, lines_of};
 use super::line::Line;
 use super::load::{self, Loaded};
-use super::{Error, Ledger};
+use super::{Error, Ledger, open_to_read};
 use crate::account::Target;
 use crate::maildrop::Fingerprint;
 
@@ -49,7 +48,7 @@ impl Kin {
         if user_and_port(&theirs) != user_and_port(maildrop) {
             return None;
         }
-        let file = BufReader::with_capacity(64 << 10, File::open(path).ok()?);
+        let file = BufReader::with_capacity(64 << 10, open_to_read(path).ok()?);
         let loaded = load::load(file, path, &theirs).ok()?;
         let known = (0..).zip(loaded.facts.iter()).filter(|(_, fact)| fact.state != State::Deleted);
         let known: Vec<(u32, u32)> = known.map(|(number, fact)| (fact.line, number)).collect();
@@ -92,7 +91,7 @@ impl Ledger {
 /// The maildrop that a ledger's first line names.
 fn header(path: &Path) -> Option<String> {
     let mut text = vec![];
-    BufReader::new(File::open(path).ok()?.take(HEADER)).read_until(b'\n', &mut text).ok()?;
+    BufReader::new(open_to_read(path).ok()?.take(HEADER)).read_until(b'\n', &mut text).ok()?;
     let line: Line<'_> = serde_json::from_slice(&text).ok()?;
     Some(line.maildrop?.into_owned())
 }
@@ -114,5 +113,21 @@ mod tests {
         assert_eq!(user_and_port("a@h:99"), user_and_port("a@other:99"));
         assert_ne!(user_and_port("a@h:99"), user_and_port("a@h"));
         assert_eq!(user_and_port("a"), None);
+    }
+
+    #[test]
+    fn what_is_no_ordinary_file_is_no_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a@h.jsonl");
+        let target = Target::Maildir("/m".into());
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        assert!(Kin::read(&path, "a@other", &target).is_none(), "a FIFO is not waited for");
+        std::fs::remove_file(&path).unwrap();
+        let lines = "{\"popfetch\":2,\"maildrop\":\"a@h\"}\n{\"delivered\":\"x\",\"at\":1,\"maildir\":\"/m\"}\n";
+        std::fs::write(&path, lines).unwrap();
+        assert_eq!(Kin::read(&path, "a@other", &target).unwrap().delivered().count(), 1);
+        let link = folder.path().join("a@link.jsonl");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(Kin::read(&link, "a@other", &target).is_none(), "a link is not followed");
     }
 }

@@ -78,7 +78,9 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
                 loaded.check_places();
                 return loaded.cut_off(&text, path, maildrop);
             }
-            text.clear();
+            if !is_foreign(&text) {
+                text.clear();
+            }
         }
         loaded.lines += 1;
         loaded.whole = loaded.octets;

@@ -677,6 +677,18 @@ fn open_own(options: &mut OpenOptions, path: &Path) -> Result<File, Error> {
         Ok(metadata) if !metadata.is_file() => not_ours("not an ordinary file"),
         _ => Error::io("open", path)(source),
     })?;
+    check_own(file, path)
+}
+
+/// Opens a ledger only to read it, with the same care: what another user put there must not be believed.
+fn open_to_read(path: &Path) -> Result<File, Error> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::io("read", path))?;
+    check_own(file, path)
+}
+
+fn check_own(file: File, path: &Path) -> Result<File, Error> {
+    let not_ours = |what| Error::NotOurs { path: path.into(), what };
     let metadata = file.metadata().map_err(Error::io("read", path))?;
     let user = rustix::process::geteuid();
     match metadata.is_file() {

@@ -7,6 +7,10 @@ use super::retrieval::Window;
 use super::transaction::{Flight, Transaction};
 use super::unstuff::Unstuffer;
 use crate::maildrop::MessageNumber;
+use crate::text;
+
+/// A server that ignores how many lines are wanted sends the whole message; none is as large as this.
+const LONGEST: u64 = 1 << 30;
 
 /// What comes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,10 @@ fn head<T: Transport>(
         take(&decoded);
         octets += decoded.len() as u64;
         decoded.clear();
+        if octets > LONGEST {
+            let what = format!("more than {} of a header section", text::octets(LONGEST));
+            return Err(Error::TooMuch { awaited, what });
+        }
     }
     connection.io().trace(Trace::Message(octets));
     Ok(())
