@@ -45,6 +45,7 @@ fuzz_target!(|data: &[u8]| {
 
 fn context(folder: &std::path::Path) -> Context {
     Context {
+        owner: None,
         account: "work".into(),
         recipient: "alice".into(),
         spool_dir: folder.into(),
