@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use crate::faults::{Call, can_trace, kill_before};
 use crate::sandbox::{Account, Sandbox, USER, all_at_home, at_home, mails, read, server};
 use crate::server::{Builder, Mail, Maildrop};
 
@@ -476,4 +477,37 @@ fn a_link_in_the_place_of_another_ledger_is_not_followed() {
     sandbox.config(&Account::on(server.port).set("server", "\"localhost\"").to_string());
     sandbox.popfetch(["-q"]).exits(0).silently();
     assert_eq!(server.count("RETR"), 8, "what it points to proves nothing");
+}
+
+/// A home that knows four messages, which the server lists under other ids now, or under another name.
+fn moved(is_renamed: bool) -> (Maildrop, Sandbox) {
+    let all: Vec<Mail> = (0..4).map(|n| sized(&format!("{n}"), &format!("m{n}"), 200 + n)).collect();
+    let server = server(all.clone()).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    server.replace(USER, renumbered(&all));
+    if is_renamed {
+        sandbox.config(&Account::on(server.port).set("server", "\"localhost\"").to_string());
+    }
+    (server, sandbox)
+}
+
+#[test]
+fn a_kill_while_a_maildrop_is_recognized_leaves_all_of_it_known_or_none() {
+    if !can_trace() {
+        return;
+    }
+    for is_renamed in [false, true] {
+        let mut killed = 0;
+        let names = ["write", "fsync", "rename", "renameat2", "openat"];
+        for call in names.iter().flat_map(|name| (1..=6).map(|turn| Call::new(name, turn))) {
+            let (server, sandbox) = moved(is_renamed);
+            killed += usize::from(kill_before(&sandbox, &call).code() == 137);
+            sandbox.popfetch(["-q"]).exits(0);
+            sandbox.popfetch(["-q", "--no-keep"]).exits(0);
+            assert_eq!((server.count("RETR"), sandbox.maildir().messages().len()), (4, 4), "killed before {call}");
+            assert!(server.unique_ids(USER).is_empty(), "killed before {call}");
+        }
+        assert!(killed > 8, "only {killed} kills happened");
+    }
 }

@@ -97,16 +97,19 @@ impl Ledger {
     pub fn renamed(&mut self, renamed: &[Renamed<'_>], now: u64) -> Result<(), Error> {
         let copies = copies(&self.path, self.facts(), renamed)?;
         let gone: Vec<u32> = copies.iter().map(|copy| copy.fact).collect();
-        self.append_copies(&copies)?;
-        self.note_ended(&gone, State::Gone, now)?;
-        self.sync()
+        let ended = self.ended(&gone, State::Gone, now);
+        self.append_copies(&copies, &ended, gone.len() as u32)?;
+        gone.into_iter().for_each(|fact| self.loaded.facts.set_gone(fact, super::load::seconds(now)));
+        Ok(())
     }
 
-    /// Adds facts that were known under another name.
-    pub(super) fn append_copies(&mut self, copies: &[Copy]) -> Result<(), Error> {
+    /// Adds, durably, facts that were known under another name, and the lines that go with them. With a part of them
+    /// the maildrop would not be recognized any more, and the rest would come again.
+    pub(super) fn append_copies(&mut self, copies: &[Copy], more: &[u8], lines: u32) -> Result<(), Error> {
         let first_line = self.loaded.lines + 1;
-        let text: Vec<u8> = copies.iter().flat_map(|copy| &copy.text).copied().collect();
-        self.append(&text, copies.len() as u32)?;
+        let mut text: Vec<u8> = copies.iter().flat_map(|copy| &copy.text).copied().collect();
+        text.extend_from_slice(more);
+        self.append_whole(&text, copies.len() as u32 + lines)?;
         for (copy, line) in copies.iter().zip(first_line..) {
             self.loaded.facts.push(&copy.unique_id, copy.at, copy.octets, copy.nth, line);
         }

@@ -360,13 +360,7 @@ impl Ledger {
         if facts.is_empty() {
             return Ok(());
         }
-        let mut text = vec![];
-        for fact in facts {
-            let id = Some(id_text(self.loaded.facts.id(*fact)));
-            let (deleted, gone) = if state == State::Deleted { (id, None) } else { (None, id) };
-            let nth = Some(self.loaded.facts.get(*fact).nth).filter(|nth| *nth > 1);
-            Line { deleted, gone, nth, at: Some(at), ..Line::default() }.write(&mut text);
-        }
+        let text = self.ended(facts, state, at);
         self.append(&text, facts.len() as u32)?;
         let known = &mut self.loaded.facts;
         for fact in facts {
@@ -376,6 +370,17 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    fn ended(&self, facts: &[u32], state: State, at: u64) -> Vec<u8> {
+        let mut text = vec![];
+        for fact in facts {
+            let id = Some(id_text(self.loaded.facts.id(*fact)));
+            let (deleted, gone) = if state == State::Deleted { (id, None) } else { (None, id) };
+            let nth = Some(self.loaded.facts.get(*fact).nth).filter(|nth| *nth > 1);
+            Line { deleted, gone, nth, at: Some(at), ..Line::default() }.write(&mut text);
+        }
+        text
     }
 
     /// Writes down something to remember about a message, or, with an empty id, about the maildrop. Durable with the
@@ -504,10 +509,7 @@ impl Ledger {
         is_noted: impl Fn(&[u8]) -> bool,
     ) -> Result<(), Error> {
         let io = |action| Error::io(action, &self.path);
-        let (folder, name) = compaction(&self.path);
-        // Under the account's lock the name is ours; it has no random part, so that what a kill leaves can be found.
-        let mut new =
-            tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(folder).map_err(io("rewrite"))?;
+        let mut new = self.beside()?;
         let numbered = (0..).zip(self.loaded.facts.iter());
         let since = |number| self.loaded.facts.gone_since(number).map(u64::from);
         let mut needed: Vec<(Fact, Option<u64>)> = numbered
@@ -518,14 +520,43 @@ impl Ledger {
         let old = File::open(&self.path).map_err(io("read"))?;
         let octets = rewrite(BufReader::new(old), new.as_file_mut(), &self.maildrop, &needed, is_noted)
             .map_err(io("rewrite"))?;
-        new.as_file().sync_all().map_err(io("rewrite"))?;
-        new.persist(&self.path).map_err(|error| error.error).map_err(io("replace"))?;
-        sync_folder(&self.path)?;
-        self.file = open_own(OpenOptions::new().append(true), &self.path)?;
+        self.replace(new)?;
         let reread = BufReader::with_capacity(64 << 10, &self.file);
         let batch = self.loaded.batch;
         self.loaded = load::load(reread, &self.path, &self.maildrop)?;
         (self.loaded.batch, self.octets) = (batch, octets);
+        Ok(())
+    }
+
+    /// Begins a file that is to take the ledger's place.
+    fn beside(&self) -> Result<tempfile::NamedTempFile, Error> {
+        let (folder, name) = compaction(&self.path);
+        // Under the account's lock the name is ours; it has no random part, so that what a kill leaves can be found.
+        let new = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(folder);
+        new.map_err(Error::io("rewrite", &self.path))
+    }
+
+    /// Puts it there, durably. The old file is valid until then.
+    fn replace(&mut self, new: tempfile::NamedTempFile) -> Result<(), Error> {
+        new.as_file().sync_all().map_err(Error::io("rewrite", &self.path))?;
+        new.persist(&self.path).map_err(|error| error.error).map_err(Error::io("replace", &self.path))?;
+        sync_folder(&self.path)?;
+        self.file = open_own(OpenOptions::new().append(true), &self.path)?;
+        Ok(())
+    }
+
+    /// Appends lines, durably, of which all must be there or none: one write may be cut off anywhere.
+    fn append_whole(&mut self, text: &[u8], lines: u32) -> Result<(), Error> {
+        if self.is_pretended {
+            return Ok(());
+        }
+        let mut new = self.beside()?;
+        let mut old = open_to_read(&self.path)?;
+        let written = io::copy(&mut old, new.as_file_mut()).and_then(|_| new.as_file_mut().write_all(text));
+        written.map_err(Error::io("rewrite", &self.path))?;
+        self.replace(new)?;
+        self.octets += text.len() as u64;
+        self.loaded.lines += lines;
         Ok(())
     }
 
