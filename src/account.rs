@@ -11,7 +11,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::mask;
-use crate::user::User;
+use crate::os::user::User;
 
 /// One maildrop to fetch from, and what to do with its messages.
 #[derive(Debug, Clone, PartialEq)]

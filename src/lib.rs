@@ -6,19 +6,17 @@
 //! * [`cli`]: what the user may type. `lib.rs` itself: one run, from arguments to exit status.
 //! * [`fetch`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; signing in; what is said about it.
 //! * [`config`], [`net`], [`oauth`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
-//! * [`account`], [`exposure`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know; `mask`: secrets in
-//!   words of others; `child`, `limits`, [`listings`]: programs, the limits of this one, and its memory.
+//! * [`account`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know; `mask`: secrets in words of
+//!   others; [`listings`]: the memory of this program.
+//! * [`os`]: the operating system.
 
 pub mod account;
-pub(crate) mod child;
-pub mod exposure;
-pub(crate) mod limits;
 pub mod listings;
 pub mod maildrop;
 mod mask;
+pub mod os;
 pub mod stop;
 pub mod text;
-pub mod user;
 
 pub mod config;
 pub mod deliver;
@@ -49,6 +47,7 @@ use account::Account;
 use cli::Cli;
 use fetch::Run;
 use listings::Budget;
+use os::limits;
 use progress::Progress;
 use report::{Status, Style, Summary};
 use stop::Stop;

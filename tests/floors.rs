@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 /// The floor of a room; `None` for a room that has none yet.
 fn floor(room: &str) -> Option<u8> {
     match room {
-        "account" | "child" | "exposure" | "limits" | "listings" | "maildrop" | "mask" | "stop" | "text" | "user" => {
-            Some(0)
-        }
+        "account" | "listings" | "maildrop" | "mask" | "os" | "stop" | "text" => Some(0),
         "config" | "net" | "oauth" | "pop3" | "deliver" | "ledger" | "plan" | "header" => Some(1),
         "list" | "login" | "check" | "report" | "progress" => Some(2),
         _ if room.starts_with("fetch") => Some(2),

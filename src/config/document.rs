@@ -11,7 +11,7 @@ use super::error::{Error, Fault, Problem};
 use super::file::{self, Contents};
 use super::paths::{Environment, Paths};
 use super::value::{self, Table, Value};
-use crate::exposure::Exposure;
+use crate::os::exposure::Exposure;
 
 /// A configuration is written by hand or by a small program: more is a mistake, such as the name of a disk.
 const LIMIT: u64 = 16 << 20;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::forms::Expected;
 use super::url;
-use crate::exposure::Exposure;
+use crate::os::exposure::Exposure;
 use crate::text;
 
 /// Why there are no accounts to fetch. Nothing has been connected to yet.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::exposure::{self, Exposure};
+use crate::os::exposure::{self, Exposure};
 
 /// What a file holds, and who else could know.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::forms::Expected;
 use crate::account::Target;
-use crate::user::User;
+use crate::os::user::User;
 
 /// What the process's environment says about places.
 #[derive(Debug, Clone, Default)]

@@ -19,7 +19,7 @@ use super::proxy;
 use super::url::{self, Url};
 use super::value::{Entry, Table, Value};
 use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Proxy, Route, Secret, Target, Tls, TlsMode};
-use crate::user::User;
+use crate::os::user::User;
 
 /// Keys that say which maildrop it is, and so cannot be defaults.
 const IDENTITY: [&str; 9] =

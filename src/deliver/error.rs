@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{limits, user};
+use crate::os::{limits, user};
 
 /// Why a batch, and with it the account, cannot go on. Nothing that was on its way is lost: what is not
 /// recorded as delivered stays on the server, or is found by [`super::recover`].

@@ -24,7 +24,8 @@ use super::mboxrd::NOBODY;
 use super::owner;
 use super::spool::Spools;
 use super::{Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Staged, Synced, write_some};
-use crate::{child, stop::Stop, text, user::User};
+use crate::os::{child, user::User};
+use crate::{stop::Stop, text};
 
 /// The envelope sender is looked for in this much of a message.
 const HEAD: usize = 64 * 1024;

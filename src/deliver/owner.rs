@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::Error;
-use crate::user::User;
+use crate::os::user::User;
 
 /// Whose rights the file operations at a target have: those of the process, or this user's.
 pub type Owner = Option<Arc<User>>;
@@ -62,7 +62,7 @@ mod linux {
     use rustix::process::{Gid, Uid, getegid, geteuid, getgroups};
     use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-    use crate::user::User;
+    use crate::os::user::User;
 
     /// The rights of a thread at files.
     pub(super) struct Rights {

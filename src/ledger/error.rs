@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::limits;
+use crate::os::limits;
 
 /// A ledger that cannot be used, or no longer. Nothing is fetched or deleted without one.
 #[derive(Debug)]

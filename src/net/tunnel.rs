@@ -5,7 +5,8 @@
 //! end; soon after that it is killed, where it can be.
 
 use super::error::{Error, may_pass, reason};
-use crate::{child, text};
+use crate::os::child;
+use crate::text;
 use rustix::io::Errno;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;

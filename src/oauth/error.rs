@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::exposure::Exposure;
-use crate::limits;
+use crate::os::exposure::Exposure;
+use crate::os::limits;
 use crate::text::printable;
 
 /// Why there is no token.

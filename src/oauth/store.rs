@@ -15,7 +15,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::endpoint::Tokens;
 use super::error::Error;
 use crate::account::{OAuth2, Password};
-use crate::exposure;
+use crate::os::exposure;
 use crate::stop::{Stop, Woken};
 use crate::text;
 
@@ -206,7 +206,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
-    use crate::exposure::Exposure;
+    use crate::os::exposure::Exposure;
 
     fn record(access_token: &str, expires_at: Option<u64>) -> Record {
         Record {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{LIMIT, SecretError};
 use crate::account::SecretKind;
-use crate::child;
+use crate::os::child;
 use crate::stop::{Stop, Woken};
 
 /// How often an open output is looked over for a program that has ended: one that leaves an agent behind does not

@@ -17,7 +17,7 @@ use super::error::{exposed, reason};
 use super::file;
 use super::paths::Environment;
 use crate::account::{Account, Identity, Password, Secret, SecretKind};
-use crate::exposure::Exposure;
+use crate::os::exposure::Exposure;
 use crate::stop::Stop;
 use crate::text;
 

@@ -20,7 +20,7 @@ use super::Deadline;
 use super::error::{Error, TlsFailure, reason};
 use super::socket::Socket;
 use crate::account::{Identity, Tls, TlsMode};
-use crate::exposure::{self, Exposure};
+use crate::os::exposure::{self, Exposure};
 use crate::text;
 use pin::Seen;
 use std::collections::BTreeMap;

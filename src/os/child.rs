@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::limits;
+use super::limits;
 
 /// How long a program that was killed is waited for.
 const KILL_LIMIT: Duration = Duration::from_secs(1);

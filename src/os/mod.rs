@@ -1,0 +1,9 @@
+//! The operating system: folders and names that last, files that are our own, programs, randomness, waiting, users,
+//! limits, and who else can read a file.
+//!
+//! Beneath every other room, and imports none.
+
+pub(crate) mod child;
+pub mod exposure;
+pub(crate) mod limits;
+pub mod user;
