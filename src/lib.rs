@@ -35,6 +35,7 @@ pub mod report;
 pub mod cli;
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,24 +83,32 @@ pub fn run() -> ExitCode {
 /// The accounts that are wanted; what is wrong with the configuration has been said.
 fn accounts(cli: &Cli, wanted: &[String]) -> Option<Vec<Account>> {
     let options = &cli.options;
-    match config::accounts(&options.source(), &options.overrides(), wanted) {
-        Ok(accounts) => Some(accounts),
-        Err(error) => {
+    or_complain(config::accounts(&options.source(), &options.overrides(), wanted))
+}
+
+/// The folder of the state; what is wrong with it has been said.
+fn state_dir(cli: &Cli) -> Option<PathBuf> {
+    or_complain(config::state_dir(cli.options.state_dir.clone()))
+}
+
+fn or_complain<T>(result: Result<T, config::Error>) -> Option<T> {
+    result
+        .map_err(|error| {
             complain(&format!("popfetch: {error}"));
             complain_hint(error.hint());
-            None
-        }
-    }
+        })
+        .ok()
 }
 
 /// Signs in to one account. All of it is for people: standard output stays empty.
 fn log_in(cli: &Cli, name: &str) -> anyhow::Result<Status> {
     let Some(accounts) = accounts(cli, &[name.to_owned()]) else { return Ok(Status::Configuration) };
+    let Some(state_dir) = state_dir(cli) else { return Ok(Status::Configuration) };
     let [account] = &accounts[..] else { unreachable!("one name is one account") };
     let stop = Stop::on_signals().context("cannot listen to signals")?;
     let shown = text::printable(account.name.as_bytes());
     let say = |line: &str| complain(&format!("popfetch: {shown}: {line}"));
-    let Err(failure) = login::login(account, &config::state_dir(cli.options.state_dir.clone()), &stop, say) else {
+    let Err(failure) = login::login(account, &state_dir, &stop, say) else {
         return Ok(Status::Done);
     };
     say(&failure.to_string());
@@ -110,6 +119,7 @@ fn log_in(cli: &Cli, name: &str) -> anyhow::Result<Status> {
 fn fetch_accounts(cli: &Cli) -> anyhow::Result<Status> {
     let options = &cli.options;
     let Some(accounts) = accounts(cli, cli.wanted()) else { return Ok(Status::Configuration) };
+    let Some(state_dir) = state_dir(cli) else { return Ok(Status::Configuration) };
     let is_terminal = io::stderr().is_terminal();
     let progress = Progress::new(match options.progress {
         cli::Progress::Always => true,
@@ -117,7 +127,7 @@ fn fetch_accounts(cli: &Cli) -> anyhow::Result<Status> {
         cli::Progress::Auto => is_terminal && !options.quiet,
     });
     let run = Run {
-        state_dir: config::state_dir(options.state_dir.clone()),
+        state_dir,
         progress: &progress,
         stop: Stop::on_signals().context("cannot listen to signals")?,
         dry_run: options.dry_run,

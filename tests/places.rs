@@ -296,6 +296,66 @@ fn root_follows_no_link_of_another_user_and_appends_to_no_hard_link() {
 }
 
 #[test]
+fn root_does_not_deliver_where_others_can_put_another_target() {
+    if !is_root("root and folders that others can write to") {
+        return;
+    }
+    // The folder, its mode, its group; 0 is root's.
+    for (deliver, folder, mode, group) in [
+        ("maildir:~/open/Mail", "open", 0o777, 0),
+        ("maildir:~/open/Mail", "open", 0o775, NOBODY),
+        ("maildir:~/open/new/Mail", "open", 0o757, 0),
+        ("maildir:~/open/Mail", "open/Mail", 0o777, 0),
+        ("maildir:~/open/Mail", "open/Mail/cur", 0o772, 0),
+        ("maildir:~/link/Mail", "open", 0o777, 0),
+        ("maildir:~/way/Mail", "ways", 0o777, 0),
+        ("mbox:~/open/mbox", "open", 0o777, 0),
+        ("mbox:~/open/below/mbox", "open", 0o2775, NOBODY),
+    ] {
+        let server = server(mails(1)).start();
+        let sandbox = Sandbox::with(Account::on(server.port).set("deliver", format!("{deliver:?}")).set("keep", false));
+        for made in ["open/Mail/tmp", "open/Mail/new", "open/Mail/cur", "open/below", "ways"] {
+            fs::create_dir_all(sandbox.path(made)).unwrap();
+        }
+        // Of two links, the second is where others can put another one.
+        symlink("open", sandbox.path("link")).unwrap();
+        symlink("ways/link", sandbox.path("way")).unwrap();
+        symlink("../open", sandbox.path("ways/link")).unwrap();
+        chown(sandbox.path(folder), None, Some(group)).unwrap();
+        sandbox.mode(folder, mode);
+        let shown = sandbox.path(folder).display().to_string();
+        let run = sandbox.popfetch(["-q"]).exits(73);
+        run.says(&["can be exchanged by others", &format!("hint: run `chmod go-w {shown}`"), "nothing was delivered"]);
+        assert_eq!(server.connections(), 0, "{deliver}, {folder}");
+        sandbox.mode(folder, mode & !0o022);
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(server.unique_ids(USER).is_empty(), "{deliver}, {folder}");
+    }
+}
+
+#[test]
+fn root_delivers_to_the_spool_of_the_system_and_below_a_folder_for_temporary_files() {
+    if !is_root("root and folders that others can write to") {
+        return;
+    }
+    for (deliver, mode, group) in [
+        ("maildir:~/open/Mail", 0o1777, NOBODY),
+        ("maildir:~/open/Mail", 0o775, 0),
+        ("mbox:~/open/mbox", 0o1777, NOBODY),
+        // As Debian makes `/var/mail`.
+        ("mbox:~/open/mbox", 0o2775, NOBODY),
+    ] {
+        let server = server(mails(1)).start();
+        let sandbox = Sandbox::with(Account::on(server.port).set("deliver", format!("{deliver:?}")).set("keep", false));
+        fs::create_dir(sandbox.path("open")).unwrap();
+        chown(sandbox.path("open"), None, Some(group)).unwrap();
+        sandbox.mode("open", mode);
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(server.unique_ids(USER).is_empty(), "{deliver}, {mode:o}");
+    }
+}
+
+#[test]
 fn root_believes_no_ledger_of_another_user() {
     if !is_root("root and another user's ledger") {
         return;

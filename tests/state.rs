@@ -151,6 +151,47 @@ fn a_million_lines_are_read_and_left_behind() {
     assert_eq!(server.count("RETR"), before);
 }
 
+// A folder that others can write to
+
+#[test]
+fn a_state_that_others_can_exchange_is_refused_with_the_command_that_mends_it() {
+    let server = server(mails(1)).start();
+    let is_root = rustix::process::geteuid().is_root();
+    for (folder, mode, is_refused) in [
+        ("a/b", 0o777, true),
+        ("a/b", 0o757, true),
+        ("a/b", 0o1777, false),
+        ("a/b", 0o755, false),
+        ("a", 0o777, is_root),
+    ] {
+        let sandbox = Sandbox::with(Account::on(server.port));
+        fs::create_dir_all(sandbox.path("a/b")).unwrap();
+        sandbox.mode(folder, mode);
+        let run = |words: &[&str]| sandbox.popfetch([words, &["-q", "--state-dir", "a/b"]].concat());
+        if !is_refused {
+            run(&[]).exits(0).silently();
+            continue;
+        }
+        let advice = format!("run `chmod go-w {}`", sandbox.path(folder).display());
+        let connections = server.connections();
+        for words in [&[][..], &["--dry-run"], &["login", "work"]] {
+            run(words).exits(78).says(&["can be exchanged by others", &advice]);
+        }
+        assert_eq!((server.connections(), names(&sandbox.path("a/b"))), (connections, vec![]));
+        sandbox.mode(folder, 0o755);
+        run(&[]).exits(0).silently();
+    }
+}
+
+#[test]
+fn a_state_that_the_users_own_group_can_write_to_is_used() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    fs::create_dir(sandbox.path("state")).unwrap();
+    sandbox.mode("state", 0o2775);
+    sandbox.popfetch(["-q", "--state-dir", "state"]).exits(0).silently();
+}
+
 // Traps in a folder that others can write to
 
 #[test]
@@ -167,7 +208,7 @@ fn a_planted_link_is_never_written_through() {
         sandbox.file("precious", "mine");
         for folder in ["shared", "state"] {
             fs::create_dir(sandbox.path(folder)).unwrap();
-            sandbox.mode(folder, 0o777);
+            sandbox.mode(folder, 0o1777);
         }
         let link = link.replace("PORT", &server.port.to_string());
         symlink(sandbox.path("precious"), sandbox.path(&link)).unwrap();

@@ -39,6 +39,13 @@ pub enum Error {
         /// True when a password is the reason.
         holds_password: bool,
     },
+    /// Others can exchange what is in the folder of the state.
+    State {
+        /// The folder.
+        folder: PathBuf,
+        /// How they can.
+        exposure: Exposure,
+    },
     /// The path behind a flag makes no sense.
     Flag {
         /// The flag.
@@ -206,6 +213,9 @@ impl fmt::Display for Error {
             }
             Error::Exposed { path, exposure, holds_password: false } => {
                 write!(f, "`{}` {exposure}; {}", path.display(), exposure.advice(path, false))
+            }
+            Error::State { folder, exposure } => {
+                write!(f, "the state in `{}` {exposure}; {}", folder.display(), exposure.advice(folder, false))
             }
             Error::Flag { flag, expected } => write!(f, "`{flag}`: {expected}"),
             Error::Url { shown, problem } => write!(f, "`{shown}`: {problem}"),

@@ -25,6 +25,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::account::{Account, Auth, Keep, Target, TlsMode};
+use crate::os::exposure;
 use crate::text;
 use document::Document;
 use error::Fault;
@@ -81,12 +82,18 @@ pub fn accounts(source: &Source, overrides: &Overrides, wanted: &[String]) -> Re
     Configuration::read(source, &environment, &overrides)?.pick(&overrides, wanted)
 }
 
-/// The folder of the ledgers: the flag's, or `$XDG_STATE_HOME/popfetch`, or `~/.local/state/popfetch`.
-pub fn state_dir(flag: Option<PathBuf>) -> PathBuf {
+/// The folder of the ledgers: the flag's, or `$XDG_STATE_HOME/popfetch`, or `~/.local/state/popfetch`. Others who can
+/// exchange what is in it would decide what counts as delivered.
+pub fn state_dir(flag: Option<PathBuf>) -> Result<PathBuf, Error> {
     let environment = Environment::of_process();
-    let Some(flag) = flag else { return environment.state_dir() };
     let here = env::current_dir().unwrap_or_default();
-    Paths { environment: &environment, folder: &here }.resolve(&flag).unwrap_or_else(|_| here.join(flag))
+    let paths = Paths { environment: &environment, folder: &here };
+    let of_flag = flag.map(|flag| paths.resolve(&flag).unwrap_or_else(|_| here.join(flag)));
+    let folder = of_flag.unwrap_or_else(|| environment.state_dir());
+    match exposure::of_state(&folder) {
+        Some(exposure) => Err(Error::State { folder, exposure }),
+        None => Ok(folder),
+    }
 }
 
 impl Overrides {
@@ -781,8 +788,8 @@ mod tests {
         let home = Home::empty();
         let account = home.accounts(&Source::Default, &urls_to("maildir:in"), &["pop3s://p@h"]).unwrap().remove(0);
         assert_eq!(account.deliver, Target::Maildir(here.join("in")));
-        assert_eq!(state_dir(Some(Path::new("state").into())), here.join("state"));
-        assert!(state_dir(None).is_absolute());
+        assert_eq!(state_dir(Some(Path::new("state").into())).unwrap(), here.join("state"));
+        assert!(state_dir(None).unwrap().is_absolute());
     }
 
     #[test]

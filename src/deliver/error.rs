@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::os::exposure::Exposure;
 use crate::os::{limits, user};
 
 /// Why a batch, and with it the account, cannot go on. Nothing that was on its way is lost: what is not
@@ -38,6 +39,13 @@ pub enum Error {
         path: PathBuf,
         /// The user's number.
         user: u32,
+    },
+    /// Run by root, and others can put another file in the target's place.
+    Exposed {
+        /// The target.
+        path: PathBuf,
+        /// How they can.
+        exposure: Exposure,
     },
     /// The rights of the account's owner cannot be taken.
     Become {
@@ -117,10 +125,8 @@ impl Error {
             Error::Mda { .. } if self.is_transient() => ErrorKind::Busy,
             Error::CannotCreate { .. } | Error::Io { .. } if self.is_transient() => ErrorKind::Busy,
             Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => ErrorKind::CannotCreate,
-            Error::Gone { .. } | Error::Apart { .. } | Error::Others { .. } | Error::Become { .. } => {
-                ErrorKind::CannotCreate
-            }
-            Error::Mda { .. } => ErrorKind::CannotCreate,
+            Error::Gone { .. } | Error::Apart { .. } | Error::Become { .. } => ErrorKind::CannotCreate,
+            Error::Others { .. } | Error::Exposed { .. } | Error::Mda { .. } => ErrorKind::CannotCreate,
             Error::Io { .. } => ErrorKind::Io,
             Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } => ErrorKind::Busy,
         }
@@ -170,6 +176,7 @@ impl Error {
                     "run popfetch as that user: `sudo -u '#{user}' popfetch`, or from the user's own cron table"
                 ),
             }),
+            Error::Exposed { path, exposure } => Some(exposure.advice(path, false)),
             Error::Apart { path } => Some(format!(
                 "put `tmp`, `new` and `cur` of `{}` on the same file system: messages are renamed between them",
                 path.display()
@@ -200,6 +207,7 @@ impl fmt::Display for Error {
             Error::Others { path, user } => {
                 write!(f, "`{}` belongs to user {user}, and root delivers only to what is root's", path.display())
             }
+            Error::Exposed { path, exposure } => write!(f, "`{}` {exposure}", path.display()),
             Error::Become { user, source } => {
                 write!(f, "cannot take the rights of user `{user}`: {}", reason(source))
             }

@@ -18,11 +18,11 @@ mod spool;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::account::Target;
+use crate::os::exposure::{self, Exposure};
 use crate::stop::Stop;
 
 pub use error::{Error, ErrorKind};
@@ -143,31 +143,25 @@ pub fn open(target: &Target, context: &Context) -> Result<(Stager, Publisher), E
     })
 }
 
-/// Fails when root would deliver to what another user owns: the user could not read it, and could put links in its way
-/// that make root write, rename and remove where the user may not.
+/// Fails when root would deliver to what another user owns, or can put another file in the place of: the user could not
+/// read it, or could make root write, rename and remove where the user may not.
 pub fn check_owner(target: &Target, context: &Context) -> Result<(), Error> {
-    match target {
-        Target::Maildir(path) => check_owner_of(path, &["", "tmp", "new", "cur"], context),
-        Target::Mbox(path) => check_owner_of(path, &[], context),
-        Target::Mda(_) => Ok(()),
-    }
-}
-
-/// The same for a path, what has these names below it, and everything above it.
-fn check_owner_of(path: &Path, names: &[&str], context: &Context) -> Result<(), Error> {
     if context.owner.is_some() || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let all: Vec<_> = names.iter().map(|name| path.join(name)).collect();
-    for path in all.iter().map(PathBuf::as_path).chain(path.ancestors()) {
-        // A link and what it means. What cannot be looked at is for those to tell who need it.
-        for metadata in [path.symlink_metadata(), path.metadata()].into_iter().flatten() {
-            if metadata.uid() != 0 {
-                return Err(Error::Others { path: path.to_owned(), user: metadata.uid() });
-            }
-        }
+    let exposure = match target {
+        // A message's name is looked up in each of its folders.
+        Target::Maildir(path) => ["tmp/_", "new/_", "cur/_"]
+            .iter()
+            .find_map(|name| exposure::of_path_of_root(&path.join(name), false).map(|exposure| (path, exposure))),
+        Target::Mbox(path) => exposure::of_path_of_root(path, true).map(|exposure| (path, exposure)),
+        Target::Mda(_) => None,
+    };
+    match exposure {
+        None => Ok(()),
+        Some((_, Exposure::FolderOwner(path, user))) => Err(Error::Others { path, user }),
+        Some((path, exposure)) => Err(Error::Exposed { path: path.clone(), exposure }),
     }
-    Ok(())
 }
 
 /// Fails when the Maildir, or the folder of the mbox, is not there: the disk it is on may not be mounted, and what is

@@ -1,22 +1,30 @@
 //! Who else can read a file, or change what it says: permissions, owners, and the folders above it.
 //!
 //! The permissions asked are those of the open file, so that it cannot be exchanged in between. The folders are those
-//! of its path and of the file that links lead to, up to the home folder: who can write to one of them can put
-//! another file in its place. It is what `StrictModes` of sshd_config(5) asks, and links besides.
+//! in which its path is looked up, links included: who can write to one of them can put another file in its place. It
+//! is what `StrictModes` of sshd_config(5) asks, and links besides. For a file of the user's the folders count up to the
+//! home folder, for what root writes up to the root.
 
 use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 
 /// Permissions by which the group or others can write.
 const WRITE: u32 = 0o022;
 
+/// Permission by which others than the group can write.
+const OTHERS_WRITE: u32 = 0o002;
+
 /// In a folder with this bit nobody can exchange the files of others.
 const STICKY: u32 = 0o1000;
+
+/// As many links as the kernel follows itself (path_resolution(7)).
+const LINKS: usize = 40;
 
 /// Why a file is not only its user's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +35,7 @@ pub enum Exposure {
     Owner(u32),
     /// The group or others can write to a folder above it.
     FolderMode(PathBuf, u32),
-    /// A folder above it belongs to this user id, which is neither ours nor root's.
+    /// A folder above it, or a link that leads to it, belongs to this user id, which is neither ours nor root's.
     FolderOwner(PathBuf, u32),
 }
 
@@ -58,8 +66,8 @@ impl fmt::Display for Exposure {
             Exposure::FolderMode(folder, mode) => {
                 write!(f, "can be exchanged by others, who can write to `{}` (mode {mode:04o})", folder.display())
             }
-            Exposure::FolderOwner(folder, owner) => {
-                write!(f, "is below `{}`, which belongs to someone else (user id {owner})", folder.display())
+            Exposure::FolderOwner(path, owner) => {
+                write!(f, "is found by way of `{}`, which belongs to someone else (user id {owner})", path.display())
             }
         }
     }
@@ -89,25 +97,84 @@ fn is_foreign(owner: u32) -> bool {
 
 fn of_folders(path: &Path, home: &Path) -> Option<Exposure> {
     let real_home = fs::canonicalize(home).unwrap_or_default();
-    // What has no name, such as the pipe of a process substitution, has no folder either.
-    [std::path::absolute(path), fs::canonicalize(path)].into_iter().flatten().find_map(|path| {
-        let mut is_below_home = true;
-        let folders = path.ancestors().skip(1).take_while(|folder| {
-            let is_wanted = is_below_home;
-            is_below_home = *folder != home && *folder != real_home;
-            is_wanted
-        });
-        folders.collect::<Vec<_>>().into_iter().find_map(of_folder)
+    let names = lookups(path);
+    // On the way to the home folder nothing is looked at.
+    let names = names.iter().filter(|name| !home.starts_with(name) && !real_home.starts_with(name));
+    names.filter_map(|name| Some((name, name.parent()?))).find_map(|(name, folder)| {
+        of_folder(folder, |_| false)
+            .or_else(|| of_owner(name, &fs::symlink_metadata(name).ok().filter(Metadata::is_symlink)?))
     })
 }
 
-fn of_folder(folder: &Path) -> Option<Exposure> {
-    let metadata = fs::metadata(folder).ok()?;
-    if is_foreign(metadata.uid()) {
-        return Some(Exposure::FolderOwner(folder.to_owned(), metadata.uid()));
+/// Why others than root decide what is at a path, if so: they own something on the way to it, the file included, or can
+/// write to a folder in which it is looked up. With `in_spool` the group of the file's own folder may, as in `/var/mail`:
+/// whoever opens a file there looks at it first.
+pub fn of_path_of_root(path: &Path, in_spool: bool) -> Option<Exposure> {
+    let names = lookups(path);
+    let (last, _) = names.split_last()?;
+    names.iter().find_map(|name| {
+        let is_trusted = |group| group == 0 || (in_spool && name == last);
+        let of_name = || of_owner(name, &fs::symlink_metadata(name).ok()?);
+        name.parent().and_then(|folder| of_folder(folder, is_trusted)).or_else(of_name)
+    })
+}
+
+/// Why others can exchange files in the folder of the state, or for root the folder itself, if so. A user's groups are
+/// the user's own business.
+pub fn of_state(folder: &Path) -> Option<Exposure> {
+    match rustix::process::geteuid().is_root() {
+        true => of_path_of_root(&folder.join("ledger"), false),
+        false => of_folder(folder, |_| true),
     }
-    let is_open = metadata.mode() & WRITE != 0 && metadata.mode() & STICKY == 0;
-    (is_open && !is_read_only(folder)).then(|| Exposure::FolderMode(folder.to_owned(), metadata.mode() & 0o7777))
+}
+
+/// A folder that is not there is nobody's.
+fn of_folder(folder: &Path, is_trusted: impl Fn(u32) -> bool) -> Option<Exposure> {
+    let metadata = fs::metadata(folder).ok()?;
+    let (mode, group) = (metadata.mode(), metadata.gid());
+    let writers = if is_trusted(group) { OTHERS_WRITE } else { WRITE };
+    let is_open = mode & writers != 0 && mode & STICKY == 0;
+    of_owner(folder, &metadata)
+        .or_else(|| (is_open && !is_read_only(folder)).then(|| Exposure::FolderMode(folder.to_owned(), mode & 0o7777)))
+}
+
+fn of_owner(path: &Path, metadata: &Metadata) -> Option<Exposure> {
+    is_foreign(metadata.uid()).then(|| Exposure::FolderOwner(path.to_owned(), metadata.uid()))
+}
+
+/// Every name that is looked up on the way to what a path means, with the path to it: links are followed one by one.
+fn lookups(path: &Path) -> Vec<PathBuf> {
+    let Ok(path) = std::path::absolute(path) else { return vec![] };
+    let mut names = vec![];
+    let mut links = 0;
+    let mut folder = PathBuf::from("/");
+    let mut left = components_of(&path);
+    while let Some(component) = left.pop() {
+        if component == ".." {
+            folder.pop();
+            continue;
+        }
+        let name = folder.join(component);
+        match fs::read_link(&name) {
+            Ok(target) if links < LINKS => {
+                links += 1;
+                if target.is_absolute() {
+                    folder = PathBuf::from("/");
+                }
+                left.extend(components_of(&target));
+            }
+            _ => folder.clone_from(&name),
+        }
+        names.push(name);
+    }
+    names
+}
+
+/// Names and `..`, the last one first.
+fn components_of(path: &Path) -> Vec<OsString> {
+    let components =
+        path.components().filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir));
+    components.rev().map(|component| component.as_os_str().to_owned()).collect()
 }
 
 /// Containers get their configuration as a mount that nobody can write to, whatever its modes say.
@@ -179,17 +246,27 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_of_a_link_are_looked_at() {
+    fn both_ends_of_a_link_and_the_links_between_them_are_looked_at() {
         let outside = tempfile::tempdir().unwrap();
-        let [home, store] = ["home", "store"].map(|name| outside.path().join(name));
-        [&home, &store].iter().for_each(|folder| fs::create_dir(folder).unwrap());
+        let [home, way, store] = ["home", "way", "store"].map(|name| outside.path().join(name));
+        [&home, &way, &store].iter().for_each(|folder| fs::create_dir(folder).unwrap());
         fs::write(store.join("file"), "").unwrap();
-        symlink(store.join("file"), home.join("link")).unwrap();
+        symlink("../way/./link", home.join("link")).unwrap();
+        symlink(store.join("file"), way.join("link")).unwrap();
         assert_eq!(of_folders(&home.join("link"), &home), None);
-        for open in [&home, &store] {
+        for open in [&home, &way, &store] {
             set_mode(open, 0o777);
             assert_eq!(of_folders(&home.join("link"), &home), Some(Exposure::FolderMode(open.clone(), 0o777)));
             set_mode(open, 0o755);
         }
+    }
+
+    #[test]
+    fn links_without_end_are_followed_for_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        symlink("two/..", folder.path().join("one")).unwrap();
+        symlink("one/..", folder.path().join("two")).unwrap();
+        assert!(lookups(&folder.path().join("one/file")).len() > LINKS);
+        assert_eq!(lookups(Path::new("/")), [] as [PathBuf; 0]);
     }
 }
