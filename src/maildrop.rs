@@ -141,12 +141,27 @@ impl std::str::FromStr for Fingerprint {
     }
 }
 
-/// Proof that a message is durable at home, so that DELE may be sent (DESIGN promise 1).
+/// Proof that a message is durable at home, so that DELE may be sent.
 ///
-/// Only the ledger's records implement it: what it has not recorded cannot be deleted.
-pub trait Durable {
+/// Only the ledger implements it, for records that it has synced: what is not recorded cannot be deleted.
+///
+/// ```compile_fail,E0277
+/// struct Hope(popfetch::maildrop::MessageNumber);
+///
+/// impl popfetch::maildrop::Durable for Hope {
+///     fn number(&self) -> popfetch::maildrop::MessageNumber {
+///         self.0
+///     }
+/// }
+/// ```
+pub trait Durable: sealed::OfTheLedger {
     /// The message of this session that is safe.
     fn number(&self) -> MessageNumber;
+}
+
+/// Closes traits that only the ledger may implement: no other crate can, and `tests/floors.rs` looks for other rooms.
+pub(crate) mod sealed {
+    pub trait OfTheLedger {}
 }
 
 #[cfg(test)]

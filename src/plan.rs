@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::account::Keep;
-use crate::ledger::{Committed, Fact, Identity, Key, Ledger, Standing, Standings, State, comparable, is_date};
+use crate::ledger::{Fact, Identity, Key, Ledger, Recorded, Standing, Standings, State, comparable, is_date};
 use crate::maildrop::{Listing, MessageNumber};
 
 /// The ledger's note about a message behind which a session got out of step.
@@ -38,7 +38,7 @@ pub struct Plan {
     /// To retrieve after all others: behind each of them a session got out of step before.
     pub distrusted: Vec<Key>,
     /// Delivered by an earlier run, and due to be deleted now.
-    pub delete: Vec<Committed>,
+    pub delete: Vec<Recorded>,
     /// Left where they are, and why.
     pub skipped: Skipped,
 }
@@ -241,7 +241,7 @@ impl Planner<'_> {
             _ if self.view.standings.is_repeated(position) => skipped.repeated += 1,
             Some(Identity::Same(same)) => {
                 skipped.relisted += usize::from(fact.state == State::Deleted);
-                self.plan.delete.push(self.view.ledger.committed(same, number));
+                self.plan.delete.push(self.view.ledger.recorded(same, number));
             }
             _ if fact.state == State::Deleted => skipped.unsure += 1,
             _ => skipped.unproved += 1,
@@ -295,7 +295,6 @@ impl Planner<'_> {
 mod tests {
     use super::*;
     use crate::ledger::Top;
-    use crate::maildrop::Durable as _;
 
     const DAY: u64 = 86400;
     const NOW: u64 = 1_795_423_680;
@@ -342,7 +341,7 @@ mod tests {
     /// Message-numbers to retrieve and to delete.
     fn numbers(plan: &Plan) -> (Vec<u32>, Vec<u32>) {
         let retrieve = plan.retrieve.iter().map(|key| key.number.0).collect();
-        (retrieve, plan.delete.iter().map(|committed| committed.number().0).collect())
+        (retrieve, plan.delete.iter().map(|recorded| recorded.number().0).collect())
     }
 
     #[test]

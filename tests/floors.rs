@@ -167,6 +167,32 @@ fn imports_go_down() {
     assert!(objections.is_empty(), "imports must go down:\n{}", objections.join("\n"));
 }
 
+/// The traits that only the ledger implements, as the sealed trait behind them says to other crates.
+const OF_THE_LEDGER: [&str; 3] = ["Durable", "Intents", "OfTheLedger"];
+
+/// What is implemented for what: `impl TRAIT for`, wherever the trait comes from.
+fn implements(code: &str, name: &str) -> bool {
+    code.lines()
+        .filter_map(|line| line.trim_start().strip_prefix("impl")?.split_once(" for "))
+        .any(|(head, _)| head.rsplit([' ', ':', '>']).next() == Some(name))
+}
+
+#[test]
+fn only_the_ledger_proves_that_a_message_is_durable() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let implementers = |name: &str| -> Vec<String> {
+        let all = sources(&src)
+            .into_iter()
+            .filter(|path| implements(&without_comments(&fs::read_to_string(path).unwrap()), name));
+        let mut rooms: Vec<_> = all.map(|path| room(path.strip_prefix(&src).unwrap())).collect();
+        rooms.dedup();
+        rooms
+    };
+    assert!(OF_THE_LEDGER.iter().all(|name| implementers(name) == ["ledger"]));
+    assert!(implements("impl<T> crate::deliver::Intents for Vec<T> {", "Intents"));
+    assert!(!implements("impl fmt::Debug for Intents {", "Intents"));
+}
+
 #[test]
 fn an_import_that_goes_up_or_sideways_is_found_with_its_line() {
     let objections = |room: &str, source: &str| -> Vec<_> {

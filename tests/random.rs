@@ -5,11 +5,12 @@
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::{LazyLock, Mutex};
 
 use popfetch::account::{Auth, Password, SecretKind};
 use popfetch::config::{self, Overrides, Source};
-use popfetch::ledger::Ledger;
-use popfetch::maildrop::{Durable, MessageNumber};
+use popfetch::ledger::{Committed, Identity, Ledger, SameMessage, Top};
+use popfetch::maildrop::{Listed, MessageNumber};
 use popfetch::pop3::{Authorization, Credentials, Error, Incoming, Limits, Transport, Wanted, Window};
 use proptest::prelude::*;
 
@@ -38,12 +39,23 @@ impl Write for Said<'_> {
 
 impl Transport for Said<'_> {}
 
-struct Safe(MessageNumber);
+/// A ledger that knows a message, and the proof that the server lists it.
+static LEDGER: LazyLock<Mutex<(Ledger, SameMessage)>> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let lines = "{\"popfetch\":2,\"maildrop\":\"u@h\"}\n{\"delivered\":\"x\",\"octets\":1,\"at\":1795423680}\n";
+    fs::write(folder.path().join("l.jsonl"), lines).expect("a file can be written");
+    let (ledger, _) = Ledger::open(folder.path(), "l", "u@h").expect("it is a ledger");
+    let listed = Listed { number: MessageNumber(1), unique_id: b"x", octets: Some(1) };
+    let Identity::Same(same) = ledger.identify(0, None, &listed, Top::Missing) else { panic!("the size is the same") };
+    Mutex::new((ledger, same))
+});
 
-impl Durable for Safe {
-    fn number(&self) -> MessageNumber {
-        self.0
-    }
+/// What lets these messages be deleted: nothing but a ledger can make it.
+fn committed(numbers: &[MessageNumber]) -> Vec<Committed> {
+    let mut known = LEDGER.lock().expect("nobody panics while holding it");
+    let (ledger, same) = &mut *known;
+    let recorded = numbers.iter().map(|number| ledger.recorded(*same, *number)).collect();
+    ledger.commit(recorded).expect("the disk is well")
 }
 
 /// A whole session as a fetch would have it; how many messages arrived.
@@ -65,10 +77,10 @@ fn session(wire: &[u8], piece: usize, octets: bool) -> Result<usize, Error> {
     while let Some(incoming) = retrieval.receive()? {
         let Incoming::Message(body) = incoming else { continue };
         let number = body.number();
-        body.copy_to(&mut io::sink()).map_err(|_| ()).map(|_| safe.push(Safe(number))).unwrap_or_default();
+        body.copy_to(&mut io::sink()).map_err(|_| ()).map(|_| safe.push(number)).unwrap_or_default();
     }
     drop(retrieval);
-    transaction.update(&safe).map(|_| safe.len())
+    transaction.update(&committed(&safe)).map(|_| safe.len())
 }
 
 /// Replies as a server might send them, with something wrong here and there.

@@ -4,9 +4,8 @@ use std::io;
 
 use libfuzzer_sys::fuzz_target;
 use popfetch::account::Auth;
-use popfetch::maildrop::{Durable, MessageNumber};
 use popfetch::pop3::{Authorization, Error, Incoming, Limits, Wanted, Window};
-use popfetch_fuzz::{Scripted, assert_printable, choice, credentials};
+use popfetch_fuzz::{Scripted, assert_printable, choice, committed, credentials};
 
 fuzz_target!(|data: &[u8]| {
     let Some((first, wire)) = choice(data) else { return };
@@ -30,7 +29,7 @@ fn run(line: Scripted<'_>, first: u8, arrived: &mut usize) -> Result<(), Error> 
     let listing = transaction.survey(first & 4 == 0)?.listing;
     let wanted: Vec<_> =
         listing.iter().map(|message| Wanted { number: message.number, octets: message.octets.unwrap_or(0) }).collect();
-    let mut durable = vec![];
+    let mut arrived_ones = vec![];
     let mut retrieval = transaction.retrieve(&wanted, Window::default());
     while let Some(incoming) = retrieval.receive()? {
         let Incoming::Message(body) = incoming else { continue };
@@ -39,16 +38,8 @@ fn run(line: Scripted<'_>, first: u8, arrived: &mut usize) -> Result<(), Error> 
             return Ok(());
         }
         *arrived += 1;
-        durable.push(Safe(number));
+        arrived_ones.push(number);
     }
     drop(retrieval);
-    transaction.update(&durable).map(drop)
-}
-
-struct Safe(MessageNumber);
-
-impl Durable for Safe {
-    fn number(&self) -> MessageNumber {
-        self.0
-    }
+    transaction.update(&committed(&arrived_ones)).map(drop)
 }

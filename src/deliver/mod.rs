@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::account::Target;
+use crate::maildrop::sealed::OfTheLedger;
 use crate::os::exposure::{self, Exposure};
 use crate::stop::Stop;
 
@@ -298,7 +299,17 @@ impl Synced {
 
 /// Durable intents to publish exactly these messages. Only the ledger implements it, for batches that it has
 /// written down and synced; whatever it recorded before them is durable then, too.
-pub trait Intents {
+///
+/// ```compile_fail,E0277
+/// struct Hope(Vec<popfetch::deliver::Synced>);
+///
+/// impl popfetch::deliver::Intents for Hope {
+///     fn into_synced(self) -> Vec<popfetch::deliver::Synced> {
+///         self.0
+///     }
+/// }
+/// ```
+pub trait Intents: OfTheLedger {
     /// The batch, in the order in which [`Publisher::sync`] gave it.
     fn into_synced(self) -> Vec<Synced>;
 }
@@ -463,6 +474,8 @@ mod tests {
 
     /// What the ledger would be: everything it is given is as good as written down.
     pub(super) struct Promised(pub(super) Vec<Synced>);
+
+    impl OfTheLedger for Promised {}
 
     impl Intents for Promised {
         fn into_synced(self) -> Vec<Synced> {

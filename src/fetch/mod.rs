@@ -19,9 +19,9 @@ use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, Tar
 use crate::config;
 use crate::deliver::{self, Place, Recovered};
 use crate::header;
-use crate::ledger::{self, Committed, Ledger, Standings};
+use crate::ledger::{self, Committed, Ledger, Recorded, Standings};
 use crate::listings::{Budget, Share};
-use crate::maildrop::Listing;
+use crate::maildrop::{Durable as _, Listing};
 use crate::net::{self, Stream};
 use crate::oauth;
 use crate::plan::{self, Plan, Policy};
@@ -442,7 +442,7 @@ impl<'f> Fetch<'f> {
         ledger: &mut Ledger,
         wanted: Vec<ledger::Key>,
         deletes_nothing: bool,
-    ) -> Result<Vec<Committed>, Failure> {
+    ) -> Result<Vec<Recorded>, Failure> {
         let context = self.context();
         let (stager, publisher) = deliver::open(&self.account.deliver, &context)?;
         if !matches!(self.account.deliver, Target::Mda(_)) {
@@ -485,7 +485,7 @@ impl<'f> Fetch<'f> {
         match moved.failure {
             Some(failure) => Err(failure),
             None => {
-                due.extend(moved.committed.into_iter().filter(|_| self.account.keep == Keep::Never));
+                due.extend(moved.recorded.into_iter().filter(|_| self.account.keep == Keep::Never));
                 Ok(due)
             }
         }
@@ -503,8 +503,9 @@ impl<'f> Fetch<'f> {
         &mut self,
         transaction: Transaction<Line<'_>>,
         ledger: &mut Ledger,
-        due: Vec<Committed>,
+        due: Vec<Recorded>,
     ) -> Result<(), Failure> {
+        let due = ledger.commit(due)?;
         if due.is_empty() {
             // Nothing depends on the server's farewell.
             let _ = transaction.update(&due);
@@ -513,10 +514,8 @@ impl<'f> Fetch<'f> {
         self.bar.phase("deleting");
         let update = transaction.update(&due).map_err(|error| update_failure(error, due.len()))?;
         let refused: HashSet<_> = update.refused.iter().map(|refusal| refusal.number).collect();
-        let deleted: Vec<Committed> = due
-            .into_iter()
-            .filter(|committed| !refused.contains(&crate::maildrop::Durable::number(committed)))
-            .collect();
+        let deleted: Vec<Committed> =
+            due.into_iter().filter(|committed| !refused.contains(&committed.number())).collect();
         self.summary.deleted = deleted.len();
         self.summary.undeleted = update.refused;
         Ok(ledger.deleted(&deleted, now())?)

@@ -13,7 +13,7 @@ use super::{Run, caught, now};
 use crate::account::Account;
 use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
 use crate::header::Identity;
-use crate::ledger::{Committed, Key, Ledger};
+use crate::ledger::{Key, Ledger, Recorded};
 use crate::pop3::{Body, CopyError, Incoming, Transaction, Wanted, Window};
 use crate::progress::Bar;
 use crate::report::{Failure, Refused, Short, Status};
@@ -46,7 +46,7 @@ pub struct Transfer<'t, 'l> {
 pub struct Moved {
     pub delivered: usize,
     pub octets: u64,
-    pub committed: Vec<Committed>,
+    pub recorded: Vec<Recorded>,
     /// Messages that turned out to be known ones, although their sizes had changed.
     pub known: Vec<Key>,
     pub refused: Vec<Refused>,
@@ -385,7 +385,7 @@ impl Alike {
     }
 }
 
-/// Takes each batch through sync, intend, publish and record (DESIGN §5).
+/// Takes each batch through sync, intend, publish and record.
 struct Committer<'c> {
     run: &'c Run<'c>,
     account: &'c Account,
@@ -435,7 +435,7 @@ impl Committer<'_> {
         let numbers: Vec<_> = keys.iter().map(|key| (key.number, key.unique_id.clone())).collect();
         let (intended, batch) = self.ledger.intend(keys.into_iter().zip(synced).collect(), now())?;
         let outcomes = self.publisher.publish(intended)?;
-        let committed = self.ledger.record(batch, &outcomes)?;
+        let recorded = self.ledger.record(batch, &outcomes)?;
         for (outcome, (number, id)) in outcomes.iter().zip(&numbers) {
             match outcome {
                 Outcome::Delivered(receipt) => {
@@ -449,7 +449,7 @@ impl Committer<'_> {
             }
         }
         labels.iter().zip(&outcomes).for_each(|(key, outcome)| self.say(key, outcome));
-        moved.committed.extend(committed.into_iter().flatten());
+        moved.recorded.extend(recorded.into_iter().flatten());
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use super::error::Error;
 use super::facts::{Facts, State, comparable};
 use super::line::{Line, id_text};
-use super::{Committed, Key, Ledger, Relisted, open_to_read};
+use super::{Key, Ledger, Recorded, Relisted, open_to_read};
 use crate::maildrop::{Fingerprint, Listed, MessageNumber};
 
 /// What the server answered to TOP.
@@ -77,9 +77,9 @@ impl Ledger {
         }
     }
 
-    /// Proof for a message that an earlier run delivered, and that the server has now.
-    pub fn committed(&self, same: SameMessage, number: MessageNumber) -> Committed {
-        Committed { number, fact: Some(same.0) }
+    /// The record of a message that an earlier run delivered, and that the server has now.
+    pub fn recorded(&self, same: SameMessage, number: MessageNumber) -> Recorded {
+        Recorded { number, fact: Some(same.0) }
     }
 
     /// The recorded fingerprints of facts, as far as there are any, read from the file.
@@ -125,15 +125,15 @@ impl Ledger {
         self.relist(&news)
     }
 
-    /// Writes down the sizes of messages whose text has shown that they are the known ones, and gives the proof for
+    /// Writes down the sizes of messages whose text has shown that they are the known ones, and gives the records of
     /// those that are due to be deleted.
-    pub fn compared(&mut self, keys: &[Key]) -> Result<Vec<Committed>, Error> {
+    pub fn compared(&mut self, keys: &[Key]) -> Result<Vec<Recorded>, Error> {
         let facts = &mut self.loaded.facts;
         let same = keys.iter().filter_map(|key| Some((SameMessage(facts.find(&key.unique_id, key.nth)?), key)));
         let same: Vec<_> = same.collect();
         self.resized(same.iter().filter_map(|(same, key)| Some((*same, key.octets?))))?;
         let due = same.iter().filter(|(_, key)| key.is_due);
-        Ok(due.map(|(same, key)| self.committed(*same, key.number)).collect())
+        Ok(due.map(|(same, key)| self.recorded(*same, key.number)).collect())
     }
 }
 

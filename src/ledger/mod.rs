@@ -36,6 +36,7 @@ pub use text::fingerprint;
 
 use crate::account::Target;
 use crate::deliver::{Intents, Outcome, Place, Recovered, Synced};
+use crate::maildrop::sealed::OfTheLedger;
 use crate::maildrop::{Durable, Fingerprint, Listing, MessageNumber};
 use crate::text;
 use line::{Line, VERSION, id_octets, id_text, is_foreign, unknown_keys};
@@ -69,6 +70,8 @@ pub struct Ledger {
     octets: u64,
     loaded: Loaded,
     is_closed: bool,
+    /// All that stands in the file is durable. What an earlier run wrote may not be.
+    is_synced: bool,
     /// Nothing is written.
     is_pretended: bool,
     /// The newest date that it had when it was opened.
@@ -114,6 +117,8 @@ pub struct Key {
 #[derive(Debug)]
 pub struct Intended(Vec<Synced>);
 
+impl OfTheLedger for Intended {}
+
 impl Intents for Intended {
     fn into_synced(self) -> Vec<Synced> {
         self.0
@@ -139,17 +144,50 @@ struct Relisted {
     at: Option<u64>,
 }
 
-/// A message that is durable at home and recorded: it may be deleted on the server.
+/// A message that is durable at home and recorded. [`Ledger::commit`] makes the record durable as well.
+///
+/// The record is not what DELE takes:
+///
+/// ```compile_fail,E0277
+/// use popfetch::{ledger::Recorded, pop3};
+///
+/// fn delete<T: pop3::Transport>(transaction: pop3::Transaction<T>, recorded: &[Recorded]) {
+///     let _ = transaction.update(recorded);
+/// }
+/// ```
+///
+/// A durable one is:
+///
+/// ```
+/// use popfetch::{ledger::Committed, pop3};
+///
+/// fn delete<T: pop3::Transport>(transaction: pop3::Transaction<T>, committed: &[Committed]) {
+///     let _ = transaction.update(committed);
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Committed {
+pub struct Recorded {
     number: MessageNumber,
     /// `None` without a unique-id: there is nothing to note after its deletion.
     fact: Option<u32>,
 }
 
+/// A message whose record is durable: it may be deleted on the server. Only [`Ledger::commit`] makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed(Recorded);
+
+impl Recorded {
+    /// The message of this session.
+    pub fn number(&self) -> MessageNumber {
+        self.number
+    }
+}
+
+impl OfTheLedger for Committed {}
+
 impl Durable for Committed {
     fn number(&self) -> MessageNumber {
-        self.number
+        self.0.number
     }
 }
 
@@ -181,9 +219,18 @@ impl Ledger {
         let notices = Notices { is_missing, damaged: loaded.damaged.clone(), kept: None };
         let octets = loaded.octets;
         let newest = loaded.facts.dates().filter(|at| is_date(*at)).max().unwrap_or(0);
-        let maildrop = maildrop.to_owned();
-        let (is_closed, is_pretended) = (false, false);
-        let mut ledger = Ledger { path, maildrop, file, octets, loaded, is_closed, is_pretended, newest, lock };
+        let mut ledger = Ledger {
+            path,
+            maildrop: maildrop.to_owned(),
+            file,
+            octets,
+            loaded,
+            is_closed: false,
+            is_synced: false,
+            is_pretended: false,
+            newest,
+            lock,
+        };
         ledger.repair()?;
         if ledger.octets == 0 {
             ledger.begin()?;
@@ -214,7 +261,7 @@ impl Ledger {
 
     /// Makes a new ledger durable, its name and that of its folder, also when another run has made them: it may have been
     /// killed before it could do this.
-    fn make_names_last(&self) -> Result<(), Error> {
+    fn make_names_last(&mut self) -> Result<(), Error> {
         self.sync()?;
         sync_folder(&self.path)?;
         sync_name(self.path.parent().expect("what is ours is in a folder"))
@@ -314,34 +361,42 @@ impl Ledger {
         Ok((Intended(synced), batch))
     }
 
-    /// Writes down what became of a batch, and gives the proof for each message that was delivered.
+    /// Writes down what became of a batch, and gives the record of each message that was delivered.
     ///
-    /// Not synced: the next intent, or [`Ledger::sync`] before QUIT, takes it along. Until then the intents and the
+    /// Not synced: the next intent, or [`Ledger::commit`] before the first DELE, takes it along. Until then the intents and the
     /// places tell the same. Only the record of an MDA is durable at once: no place tells what it took.
-    pub fn record(&mut self, batch: Batch, outcomes: &[Outcome]) -> Result<Vec<Option<Committed>>, Error> {
+    pub fn record(&mut self, batch: Batch, outcomes: &[Outcome]) -> Result<Vec<Option<Recorded>>, Error> {
         let but = absent(outcomes.iter().map(|outcome| matches!(outcome, Outcome::Delivered(_))));
         self.append_line(&published(batch.number, outcomes.len(), &but))?;
-        let mut committed = Vec::with_capacity(batch.keys.len());
+        let mut recorded = Vec::with_capacity(batch.keys.len());
         for ((key, outcome), line) in batch.keys.iter().zip(outcomes).zip(batch.first_line..) {
             let is_delivered = matches!(outcome, Outcome::Delivered(_));
-            committed.push(is_delivered.then(|| self.note_delivered(key, batch.at, line)));
+            recorded.push(is_delivered.then(|| self.note_delivered(key, batch.at, line)));
         }
         if outcomes.iter().any(is_taken_by_an_mda) {
             self.sync()?;
         }
-        Ok(committed)
+        Ok(recorded)
     }
 
-    fn note_delivered(&mut self, key: &Key, at: u32, line: u32) -> Committed {
+    /// Makes records durable: one sync for all of them. From then on the messages may be deleted on the server.
+    pub fn commit(&mut self, recorded: Vec<Recorded>) -> Result<Vec<Committed>, Error> {
+        if !recorded.is_empty() {
+            self.sync()?;
+        }
+        Ok(recorded.into_iter().map(Committed).collect())
+    }
+
+    fn note_delivered(&mut self, key: &Key, at: u32, line: u32) -> Recorded {
         let facts = &mut self.loaded.facts;
         let seen = Seen { again: key.again, reused: key.reused, octets: comparable(key.octets), at, line };
         let fact = (!key.unique_id.is_empty()).then(|| load::deliver(facts, &key.unique_id, key.nth, seen));
-        Committed { number: key.number, fact }
+        Recorded { number: key.number, fact }
     }
 
     /// Writes down that the server confirmed these deletions.
     pub fn deleted(&mut self, deleted: &[Committed], at: u64) -> Result<(), Error> {
-        let facts: Vec<u32> = deleted.iter().filter_map(|committed| committed.fact).collect();
+        let facts: Vec<u32> = deleted.iter().filter_map(|committed| committed.0.fact).collect();
         self.note_ended(&facts, State::Deleted, at)
     }
 
@@ -461,8 +516,12 @@ impl Ledger {
     }
 
     /// Makes everything durable that was written.
-    pub fn sync(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(Error::io("sync", &self.path))
+    pub fn sync(&mut self) -> Result<(), Error> {
+        if !self.is_synced {
+            self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+            self.is_synced = true;
+        }
+        Ok(())
     }
 
     /// Forgets what is over, as a complete listing tells: notes which messages are gone, and rewrites the file without
@@ -542,6 +601,7 @@ impl Ledger {
         new.persist(&self.path).map_err(|error| error.error).map_err(Error::io("replace", &self.path))?;
         sync_folder(&self.path)?;
         self.file = open_own(OpenOptions::new().append(true), &self.path)?;
+        self.is_synced = true;
         Ok(())
     }
 
@@ -575,6 +635,7 @@ impl Ledger {
         if self.is_pretended {
             return Ok(());
         }
+        self.is_synced = false;
         if let Err(source) = self.file.write_all(text) {
             self.is_closed = true;
             // Should this fail as well, the next run cuts the half line off.
@@ -817,7 +878,7 @@ mod tests {
         }
 
         /// Delivers one batch to a Maildir, as far as the step that `until` names.
-        fn deliver(&self, ledger: &mut Ledger, ids: &[&str], until: Until) -> Vec<Option<Committed>> {
+        fn deliver(&self, ledger: &mut Ledger, ids: &[&str], until: Until) -> Vec<Option<Recorded>> {
             let context = Context {
                 account: "work".into(),
                 recipient: "petar".into(),
@@ -1112,8 +1173,8 @@ mod tests {
     fn deleted_and_gone_are_told_apart() {
         let home = Home::new();
         let mut ledger = home.ledger();
-        let committed: Vec<_> =
-            home.deliver(&mut ledger, &["a", "b", "c"], Until::Recorded).into_iter().flatten().collect();
+        let recorded = home.deliver(&mut ledger, &["a", "b", "c"], Until::Recorded).into_iter().flatten().collect();
+        let committed = ledger.commit(recorded).unwrap();
         ledger.deleted(&committed[..1], NOW).unwrap();
         let listed = listing(&["c"]);
         let standings = ledger.locate(&listed);
@@ -1150,7 +1211,8 @@ mod tests {
         let mut ledger = home.ledger();
         let ids: Vec<String> = (0..400).map(|n| format!("id{n:04}-{}", "x".repeat(60))).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let committed: Vec<_> = home.deliver(&mut ledger, &ids, Until::Recorded).into_iter().flatten().collect();
+        let recorded = home.deliver(&mut ledger, &ids, Until::Recorded).into_iter().flatten().collect();
+        let committed = ledger.commit(recorded).unwrap();
         ledger.deleted(&committed[..395], NOW).unwrap();
         let before = home.text().len();
         let listed = listing(&ids[394..398]);
