@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::mask;
 use crate::os::user::User;
+use crate::text;
 
 /// One maildrop to fetch from, and what to do with its messages.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,11 +61,22 @@ pub struct Account {
 }
 
 impl Account {
-    /// `USER@HOST`, and `:PORT` where the port is not a standard one: the maildrop's identity in the state.
+    /// The maildrop's identity in the state: `USER@HOST`, and `:PORT` where the port is not a standard one.
+    ///
+    /// An IPv6 address has no brackets in it: ledgers bear that name, and under another one all mail would come again.
     pub fn maildrop(&self) -> String {
+        self.at(&self.host)
+    }
+
+    /// The maildrop as people write it: as [`Account::maildrop`], but an IPv6 address stands in brackets.
+    pub fn address(&self) -> String {
+        self.at(&text::bracketed(&self.host))
+    }
+
+    fn at(&self, host: &str) -> String {
         match self.port {
-            110 | 995 => format!("{}@{}", self.user, self.host),
-            port => format!("{}@{}:{port}", self.user, self.host),
+            110 | 995 => format!("{}@{host}", self.user),
+            port => format!("{}@{host}:{port}", self.user),
         }
     }
 }
@@ -112,10 +124,7 @@ impl fmt::Display for Proxy {
             ProxyKind::Http => "http",
         };
         let Proxy { host, port, .. } = self;
-        match host.contains(':') {
-            true => write!(f, "{scheme}://[{host}]:{port}"),
-            false => write!(f, "{scheme}://{host}:{port}"),
-        }
+        write!(f, "{scheme}://{}", text::host_port(host, *port))
     }
 }
 
@@ -373,7 +382,7 @@ impl Password {
     /// A text as it is shown, in which the secret, should somebody have repeated it, is masked. One of fewer than four
     /// octets is left alone: asterisks in the midst of common words would give it away.
     pub fn masked_in(&self, text: &str) -> String {
-        let shown = crate::text::printable_within(self.0.as_bytes(), usize::MAX);
+        let shown = text::printable_within(self.0.as_bytes(), usize::MAX);
         let masked = mask::anywhere(shown.as_bytes(), &mask::anywhere(self.0.as_bytes(), text.as_bytes()));
         String::from_utf8_lossy(&masked).into_owned()
     }

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use crate::os::poll::{self, PollFd, PollFlags};
 
 /// Tells whether the run was asked to stop. Clones share the same wish.
 #[derive(Debug, Clone)]
@@ -91,7 +90,7 @@ impl Stop {
         let wakes = self.wakes();
         let all = std::iter::once(&wakes).chain(sources);
         let mut all: Vec<_> = all.map(|source| PollFd::new(source, PollFlags::IN)).collect();
-        poll_until(&mut all, limit)?;
+        poll::wait(&mut all, limit)?;
         // Any event of a source will do: an end or an error is what reading then tells.
         Ok(match all[1..].iter().all(|source| source.revents().is_empty()) {
             _ if self.is_requested() => Woken::Stopped,
@@ -102,7 +101,7 @@ impl Stop {
 
     /// Waits for a while, but not beyond a stop.
     pub fn pause(&self, limit: Duration) -> io::Result<Woken> {
-        poll_until(&mut [PollFd::new(&self.wakes(), PollFlags::IN)], Some(limit))?;
+        poll::wait(&mut [PollFd::new(&self.wakes(), PollFlags::IN)], Some(limit))?;
         Ok(if self.is_requested() { Woken::Stopped } else { Woken::Late })
     }
 }
@@ -116,15 +115,6 @@ pub enum Woken {
     Stopped,
     /// The time is over.
     Late,
-}
-
-fn poll_until(sources: &mut [PollFd<'_>], limit: Option<Duration>) -> io::Result<()> {
-    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
-    match poll(sources, limit.as_ref()) {
-        // A signal: whether it was one to stop, the caller sees.
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Which signals whoever started us wants to be ignored: nohup(1) SIGHUP, a shell without job control SIGINT for what it

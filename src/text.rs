@@ -1,6 +1,8 @@
 //! Untrusted octets as text that is safe to print, and small wordings that every room shares.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::io;
 
 /// The most characters of a server's own words that popfetch repeats.
 pub const SHOWN: usize = 200;
@@ -113,6 +115,36 @@ pub fn counted(count: usize, noun: &str) -> String {
     }
 }
 
+/// The system's words for an error, in the middle of a sentence of ours: no capital, no number.
+pub fn reason(error: &io::Error) -> String {
+    if is_disk_full(error) {
+        return "no space left".to_owned();
+    }
+    let whole = error.to_string();
+    let words = whole.split(" (os error").next().unwrap_or_default();
+    let mut characters = words.chars();
+    // An abbreviation (`RPC ...`) keeps its capitals.
+    match (characters.next(), characters.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => first.to_lowercase().chain(characters).collect(),
+        _ => words.to_owned(),
+    }
+}
+
+/// True when the file system, or the user's share of it, is full.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// `HOST:PORT`.
+pub fn host_port(host: &str, port: u16) -> String {
+    format!("{}:{port}", bracketed(host))
+}
+
+/// A host as it stands before a port: an IPv6 address in brackets (RFC 3986 §3.2.2).
+pub fn bracketed(host: &str) -> Cow<'_, str> {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]").into() } else { host.into() }
+}
+
 /// Octets for people: `812 B`, `4.1 KiB`, `1.2 GiB`.
 pub fn octets(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -191,6 +223,28 @@ mod tests {
         assert_eq!(shown.chars().count(), SHOWN);
         assert!(shown.ends_with('…'));
         assert_eq!(printable_within(&[0xff; 50], 10).chars().count(), 10);
+    }
+
+    #[test]
+    fn the_systems_words_become_part_of_a_sentence() {
+        use rustix::io::Errno;
+        assert_eq!(reason(&Errno::NOENT.into()), "no such file or directory");
+        for full in [Errno::NOSPC, Errno::DQUOT] {
+            assert_eq!(reason(&full.into()), "no space left");
+        }
+        assert_eq!(reason(&io::Error::other("RPC: went wrong")), "RPC: went wrong");
+        assert_eq!(reason(&io::Error::other("")), "");
+    }
+
+    #[test]
+    fn an_ipv6_address_stands_in_brackets_before_its_port() {
+        for (host, expected) in [("pop.example.org", "pop.example.org:995"), ("192.0.2.1", "192.0.2.1:995")] {
+            assert_eq!(host_port(host, 995), expected);
+        }
+        for host in ["::1", "[::1]"] {
+            assert_eq!(host_port(host, 995), "[::1]:995");
+        }
+        assert_eq!(bracketed("fe80::1%eth0"), "[fe80::1%eth0]");
     }
 
     #[test]

@@ -167,6 +167,31 @@ fn a_url_on_the_command_line_needs_no_configuration() {
 }
 
 #[test]
+fn a_url_without_a_user_shows_its_port_and_suggests_a_user() {
+    let sandbox = Sandbox::new();
+    for host in ["127.0.0.1", "[::1]", "localhost", "pop.example.com"] {
+        let run = sandbox.popfetch([format!("pop3s://{host}:36361")]).exits(78);
+        let (said, hint) =
+            (format!("`pop3s://{host}:36361`: the user is missing"), "hint: write `pop3s://nobody-in-particular@");
+        run.says(&[&said, &format!("{hint}{host}:36361` if that is your name there")]);
+    }
+    // What could be a password is not shown, and an option is no name.
+    let run = sandbox.popfetch(["pop3s://petar:36361"]).exits(78);
+    assert!(
+        run.stderr.contains("`pop3s://petar:****`: the user is missing") && !run.stderr.contains("hint"),
+        "{run:#?}"
+    );
+    let mut command = sandbox.command(["pop3s://127.0.0.1"]);
+    let run = sandbox
+        .run({
+            command.env("USER", "a:b");
+            command
+        })
+        .exits(78);
+    assert!(!run.stderr.contains("hint"), "{run:#?}");
+}
+
+#[test]
 fn a_flag_overrides_the_configuration() {
     let server = server(mails(3)).start();
     let sandbox = Sandbox::with(Account::on(server.port));

@@ -9,7 +9,7 @@ use std::thread;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::sandbox::{Account, CANARY, Run, Sandbox, USER, mails, server};
+use crate::sandbox::{Account, CANARY, Run, Sandbox, USER, mails, names, server};
 use crate::server::{Authority, Fault, Maildrop, Misdeed, Moment};
 
 /// The user that proxies know; the password is the canary.
@@ -324,6 +324,20 @@ fn a_connection_comes_from_the_address_that_is_asked_for() {
     let run = fetch(Account::on(port).set("source_address", "\"192.0.2.1\"")).exits(75);
     run.says(&["from `192.0.2.1`: cannot assign requested address"]);
     fetch(Account::on(port).set("source_address", "\"::1\"")).exits(78).says(&["`127.0.0.1` has no IPv6 address"]);
+}
+
+#[test]
+fn an_ipv6_address_stands_in_brackets_but_its_ledger_keeps_its_name() {
+    let sandbox = Sandbox::new();
+    sandbox.file(".netrc", format!("machine ::1 login {USER} password {CANARY}\n"));
+    let url = format!("pop3://{USER}@[::1]:1");
+    let run = sandbox.popfetch(["-q", "--json", "--tls", "none", "--deliver", "maildir:Mail", &url]).exits(75);
+    assert!(run.stdout.contains(&format!("\"{USER}@[::1]:1\"")), "{run:#?}");
+    run.says(&[&format!("popfetch: {USER}@[::1]:1: "), "`[::1]:1`"]);
+    let ledgers: Vec<_> = names(&sandbox.state()).into_iter().filter(|name| name.ends_with(".jsonl")).collect();
+    assert!(ledgers[..].iter().all(|name| name.starts_with(&format!("{USER}@::1:1"))), "{ledgers:?}");
+    let text = std::fs::read_to_string(sandbox.state().join(&ledgers[0])).unwrap();
+    assert!(text.contains(&format!("\"maildrop\":\"{USER}@::1:1\"")), "{text}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::forms::Expected;
 use super::url;
 use crate::os::exposure::Exposure;
-use crate::text;
+use crate::text::{self, reason};
 
 /// Why there are no accounts to fetch. Nothing has been connected to yet.
 #[derive(Debug)]
@@ -183,6 +183,9 @@ impl Error {
             | Error::At { problem: Problem::Url(url::Error::Password), .. } => Some(
                 "leave the password out; see `password_command` and `password_file`, or be asked for it".to_owned(),
             ),
+            Error::Url { shown, problem: url::Error::NoUser } => {
+                url::with_user(shown).map(|url| format!("write `{url}` if that is your name there"))
+            }
             Error::NoTarget { shown } => Some(format!("say where: popfetch {shown} --deliver maildir:~/Mail/inbox")),
             Error::NoAccounts { file } => Some(first_steps(file)),
             Error::Unreadable { file, source } if source.kind() == io::ErrorKind::NotFound => Some(first_steps(file)),
@@ -295,14 +298,6 @@ fn names<T: AsRef<str>>(names: &[T]) -> String {
 /// One line about a file that should be a secret and is not.
 pub(super) fn exposed(path: &Path, secret: &str, exposure: &Exposure) -> String {
     format!("`{}` holds {secret} but {exposure}; {}", path.display(), exposure.advice(path, true))
-}
-
-/// The system's words, in the middle of a sentence of ours.
-pub(super) fn reason(error: &io::Error) -> String {
-    let whole = error.to_string();
-    let words = whole.split(" (os error").next().unwrap_or_default();
-    let mut characters = words.chars();
-    characters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(characters).collect()
 }
 
 fn first_steps(file: &str) -> String {

@@ -162,7 +162,7 @@ impl Configuration {
             // A maildrop has one ledger. Two accounts would take turns with it, and each would miss what the other fetched.
             let lowercase = Account { host: account.host.to_ascii_lowercase(), ..account.clone() };
             if let Some(other) = maildrops.insert(lowercase.maildrop(), account.name.clone()) {
-                let (name, maildrop) = (account.name.clone(), account.maildrop());
+                let (name, maildrop) = (account.name.clone(), account.address());
                 return Err(Fault { at: entry.key_at, problem: Problem::SameMaildrop { name, other, maildrop } });
             }
             self.accounts.push(account);
@@ -231,7 +231,7 @@ impl Configuration {
         settings.set_url(url);
         let account =
             settings.account(String::new(), true, overrides).map_err(|_| Error::NoTarget { shown: shown() })?;
-        Ok(Account { name: account.maildrop(), enabled: true, ..account })
+        Ok(Account { name: account.address(), enabled: true, ..account })
     }
 }
 

@@ -170,10 +170,26 @@ pub(super) fn redacted(typed: &str) -> String {
     let (scheme, rest) = typed.split_at(scheme.map_or(0, |end| end + 3));
     let (user, server) = rest.split_at(rest.rfind('@').unwrap_or(rest.len()));
     let shown = match user.split_once(':') {
+        _ if !scheme.is_empty() && server.is_empty() && is_server(user) => typed.to_owned(),
         Some((user, _)) => format!("{scheme}{user}:****{server}"),
         None => typed.to_owned(),
     };
     text::printable(shown.as_bytes())
+}
+
+/// True for `HOST:PORT` that nobody can mean as `USER:PASSWORD`.
+fn is_server(text: &str) -> bool {
+    let Ok((written_host, Some(number))) = split_port(text) else { return false };
+    let is_name = |host: &str| host == "localhost" || host.contains(['.', ':']);
+    port(number).is_ok() && host(written_host).is_ok_and(|host| is_name(&host))
+}
+
+/// The URL with the user who runs this, for one that lacks its user.
+pub(super) fn with_user(shown: &str) -> Option<String> {
+    let name = std::env::var("USER").ok().filter(|name| user(name).is_ok() && !name.contains([':', '/', '%']))?;
+    let (scheme, server) = shown.split_once("://")?;
+    let suggested = format!("{scheme}://{name}@{server}");
+    Url::parse(&suggested).is_ok().then_some(suggested)
 }
 
 #[cfg(test)]
@@ -268,5 +284,13 @@ mod tests {
         }
         assert_eq!(redacted("pop3s://petar@host:995"), "pop3s://petar@host:995");
         assert_eq!(redacted("work"), "work");
+        for server in
+            ["pop3s://127.0.0.1:995", "pop3s://[::1]:995", "pop3://localhost:1", "pop3s://pop.example.com:995"]
+        {
+            assert_eq!(redacted(server), server);
+        }
+        for unsure in ["pop3s://petar:1234", "pop.example.com:1234", "pop3s://pop.example.com:123456"] {
+            assert!(redacted(unsure).ends_with(":****"), "{unsure}");
+        }
     }
 }

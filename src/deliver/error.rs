@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::os::exposure::Exposure;
 use crate::os::{limits, user};
+use crate::text::{self, reason};
 
 /// Why a batch, and with it the account, cannot go on. Nothing that was on its way is lost: what is not
 /// recorded as delivered stays on the server, or is found by [`super::recover`].
@@ -152,7 +153,7 @@ impl Error {
     /// True when the file system, or the user's share of it, is full.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Error::CannotCreate { source, .. } | Error::Io { source, .. } => is_disk_full(source),
+            Error::CannotCreate { source, .. } | Error::Io { source, .. } => text::is_disk_full(source),
             _ => false,
         }
     }
@@ -232,25 +233,6 @@ impl std::error::Error for Error {
             | Error::Become { source, .. } => Some(source),
             _ => None,
         }
-    }
-}
-
-fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// The system's words without their capital and their number.
-fn reason(error: &io::Error) -> String {
-    if is_disk_full(error) {
-        return "no space left".to_owned();
-    }
-    let words = error.to_string();
-    let words = words.split(" (os error").next().unwrap_or_default();
-    let mut characters = words.chars();
-    // An abbreviation (`RPC ...`) keeps its capitals.
-    match (characters.next(), characters.clone().next()) {
-        (Some(first), Some(second)) if second.is_lowercase() => first.to_lowercase().chain(characters).collect(),
-        _ => words.to_owned(),
     }
 }
 

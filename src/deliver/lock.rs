@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::{Error, barrier};
+use crate::os::host_name;
 use crate::stop::Stop;
 
 /// How long to wait for other programs: they hold a lock while they write, which takes moments.
@@ -127,19 +127,12 @@ fn wait<T>(
             return Err(Error::Locked { path: path.to_owned(), holder });
         }
         pause = pauses.next().unwrap_or(pause);
-        sleep(stop, pause);
+        // A wait that fails only makes the next attempt come earlier.
+        let _ = stop.pause(pause);
         if stop.is_requested() {
             return Err(Error::Stopped { path: path.to_owned() });
         }
     }
-}
-
-/// Sleeps until it is time or the run is to stop.
-fn sleep(stop: &Stop, pause: Duration) {
-    let timeout = Timespec::try_from(pause).expect("a pause is short");
-    let wakes = stop.wakes();
-    // An interrupted sleep only makes the next attempt come earlier.
-    let _ = rustix::event::poll(&mut [PollFd::new(&wakes, PollFlags::IN)], Some(&timeout));
 }
 
 fn attempt(path: &Path) -> Result<Result<Locked, Busy>, Error> {
@@ -285,7 +278,7 @@ pub(super) fn sweep(mbox: &Path) -> usize {
 }
 
 fn create(path: &Path) -> io::Result<()> {
-    let content = format!("{}:{}\n", std::process::id(), host());
+    let content = format!("{}:{}\n", std::process::id(), host_name());
     #[cfg(target_os = "linux")]
     match create_with_content(path, content.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {}
@@ -310,10 +303,6 @@ fn create_with_content(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(rustix::fs::linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
-}
-
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// A dotlock that is there already.
@@ -347,7 +336,7 @@ impl Found {
     /// A bare number is taken for a process of this host, which is how the programs that write it read it.
     fn is_of_the_dead(&self) -> bool {
         let Some((process, on)) = self.owner() else { return false };
-        if on.is_some_and(|on| on != host()) {
+        if on.is_some_and(|on| on != host_name()) {
             return false;
         }
         // Ours, but nobody in this process has a claim: an earlier process had our number, as the first one of
@@ -357,7 +346,7 @@ impl Found {
 
     fn holder(&self, path: &Path) -> Busy {
         match self.owner() {
-            Some((process, Some(on))) if on != host() => {
+            Some((process, Some(on))) if on != host_name() => {
                 format!("process {} on {}", process.as_raw_nonzero(), crate::text::printable(on.as_bytes()))
             }
             Some((process, _)) => format!("process {}", process.as_raw_nonzero()),
@@ -412,7 +401,7 @@ mod tests {
         let (_folder, path, stop) = mbox();
         let locked = lock(&path, &stop).unwrap();
         let content = fs::read_to_string(dotlock_path(&path)).unwrap();
-        assert_eq!(content, format!("{}:{}\n", std::process::id(), host()));
+        assert_eq!(content, format!("{}:{}\n", std::process::id(), host_name()));
         assert_eq!(
             lock_soon(&path, &stop).unwrap_err().to_string(),
             format!("mbox `{}` is locked by another account of this run", path.display())
@@ -448,7 +437,7 @@ mod tests {
     #[test]
     fn a_dotlock_of_a_dead_process_is_broken() {
         let (_folder, path, stop) = mbox();
-        for content in [format!("{}\n", dead_process()), format!("{}:{}", dead_process(), host())] {
+        for content in [format!("{}\n", dead_process()), format!("{}:{}", dead_process(), host_name())] {
             fs::write(dotlock_path(&path), &content).unwrap();
             lock_soon(&path, &stop).unwrap();
             fs::write(dotlock_path(&path), &content).unwrap();

@@ -17,12 +17,11 @@ use rustix::io::Errno;
 
 use super::barrier::{self, Barrier};
 use super::owner::{self, Owner};
-use super::spool::random;
 use super::{
     Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced,
     write_some,
 };
-
+use crate::os;
 use crate::text;
 
 /// Staged messages that keep their descriptor: enough for every batch that is synced file by file and few
@@ -127,7 +126,7 @@ struct Names {
 
 impl Names {
     fn new(tag: &str) -> Self {
-        Names { tag_and_host: tag_and_host(tag), process: std::process::id(), random: random(), count: 0 }
+        Names { tag_and_host: tag_and_host(tag), process: std::process::id(), random: os::random::number(), count: 0 }
     }
 
     fn next(&mut self) -> String {
@@ -146,8 +145,7 @@ fn tag_and_host(tag: &str) -> String {
 
 /// The host's name as it may stand in a file name that ends with `,S=` and, later, with `:2,`.
 fn host() -> String {
-    let system = rustix::system::uname();
-    escaped(&system.nodename().to_string_lossy())
+    escaped(&os::host_name())
 }
 
 /// `/` and `:` become `\057` and `\072`, as the Maildir page wants it, and so does whatever else is odd.

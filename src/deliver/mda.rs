@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::process::{Gid, Pid, Signal, Uid};
@@ -24,6 +23,7 @@ use super::mboxrd::NOBODY;
 use super::owner;
 use super::spool::Spools;
 use super::{Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Staged, Synced, write_some};
+use crate::os::poll::{self, PollFd, PollFlags};
 use crate::os::{child, user::User};
 use crate::{stop::Stop, text};
 
@@ -355,11 +355,7 @@ fn has_ended_within(
         let mut watched = vec![PollFd::new(&complaints.reader, PollFlags::IN)];
         watched.extend(event.iter().map(|event| PollFd::new(*event, PollFlags::IN)));
         watched.extend(wakes.iter().map(|wakes| PollFd::new(wakes, PollFlags::IN)));
-        // A time-out beyond what the system can count is none.
-        match rustix::event::poll(&mut watched, Timespec::try_from(pause_now).ok().as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+        poll::wait(&mut watched, Some(pause_now))?;
         let happened: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
         if happened[0] {
             complaints.drain();

@@ -4,7 +4,6 @@
 //! octets), and how long they live. Knows nothing of what is in them.
 
 use std::fs::{File, OpenOptions};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -14,14 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::OFlags;
 
 use super::{Context, Error, barrier};
+use crate::os::random;
 
 /// What is copied or compared at a time: large enough to keep the disk busy, small enough not to be noticed.
 const CHUNK: u64 = 256 * 1024;
-
-/// A number that no other run has: the standard library's hash keys come from the system's random source.
-pub(super) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
 
 /// Creates spool files: `KIND.<tag>.<random>.<n>.spool`.
 #[derive(Debug)]
@@ -34,7 +29,7 @@ pub(super) struct Spools {
 
 impl Spools {
     pub(super) fn new(kind: &str, context: &Context) -> Self {
-        let prefix = format!("{kind}.{}.{:016x}", context.tag, random());
+        let prefix = format!("{kind}.{}.{:016x}", context.tag, random::number());
         Spools { folder: context.spool_dir.clone(), prefix, count: 0 }
     }
 

@@ -29,6 +29,7 @@ use crate::pop3::{self, Authorization, Credentials, Limits, Survey, Transaction}
 use crate::progress::{Bar, Progress};
 use crate::report::{Failure, Notice, Refused, Status, Summary, TooLarge};
 use crate::stop::Stop;
+use crate::text;
 
 use line::{Line, Tracer};
 
@@ -351,7 +352,7 @@ impl<'f> Fetch<'f> {
         }
         let Account { host, port, user, .. } = self.account;
         let is_refused = !error.is_transient();
-        let login = Failure::Login { server: format!("{host}:{port}"), user: user.clone(), error };
+        let login = Failure::Login { server: text::host_port(host, *port), user: user.clone(), error };
         match is_refused && self.drop_token(credentials) {
             true => Failure::Token { account: self.account.name.clone(), login: Box::new(login) },
             false => login,

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::os::limits;
+use crate::text::reason;
 
 /// A ledger that cannot be used, or no longer. Nothing is fetched or deleted without one.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io { action, path, source } => write!(f, "cannot {action} `{}`: {source}", path.display()),
+            Error::Io { action, path, source } => write!(f, "cannot {action} `{}`: {}", path.display(), reason(source)),
             Error::Held { process: Some(process), .. } => {
                 write!(f, "another run (process {process}) is fetching this account")
             }

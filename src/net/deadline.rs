@@ -4,9 +4,8 @@
 //! when a stop is requested. Who waits decides what to try next; nothing here reads or writes.
 
 use super::Error;
+use crate::os::poll::{self, PollFd, PollFlags};
 use crate::stop::Stop;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -85,7 +84,7 @@ impl Allowance {
         let wake = PollFd::from_borrowed_fd(stop.wakes(), PollFlags::IN);
         let mut events: Vec<_> = [wake].into_iter().chain(events).collect();
         let began = Instant::now();
-        sleep(&mut events, nap.min(self.left))?;
+        poll::wait(&mut events, Some(nap.min(self.left))).map_err(Error::Broken)?;
         self.left = self.left.saturating_sub(began.elapsed());
         obey(stop)
     }
@@ -96,15 +95,6 @@ pub(super) fn obey(stop: &Stop) -> Result<(), Error> {
     match stop.signal() {
         Some(signal) => Err(Error::Stopped { signal }),
         None => Ok(()),
-    }
-}
-
-fn sleep(events: &mut [PollFd<'_>], longest: Duration) -> Result<(), Error> {
-    // A timeout of ages does not fit in a timespec, and is as good as none.
-    let longest = Timespec::try_from(longest).ok();
-    match poll(events, longest.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(errno) => Err(Error::Broken(errno)),
     }
 }
 

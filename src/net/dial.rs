@@ -5,8 +5,8 @@
 
 use super::deadline::{Allowance, obey};
 use super::error::Error;
+use crate::os::poll::{PollFd, PollFlags};
 use crate::stop::Stop;
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::net::{IpAddr, SocketAddr, TcpStream};

@@ -5,6 +5,7 @@
 
 use super::Deadline;
 use crate::account::Pin;
+use crate::text::{bracketed, host_port, reason};
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -356,7 +357,7 @@ impl fmt::Display for Error {
             Error::UnknownHost { host, reason } => write!(f, "unknown host `{host}`: {reason}"),
             Error::Resolver { host, reason } => write!(f, "cannot resolve `{host}` now: {reason}"),
             Error::Connect { host, port, source, attempts } => {
-                write!(f, "cannot connect to `{}`", endpoint(host, *port))?;
+                write!(f, "cannot connect to `{}`", host_port(host, *port))?;
                 source.map_or(Ok(()), |source| write!(f, " from `{source}`"))?;
                 f.write_str(": ")?;
                 write_attempts(f, host, attempts)
@@ -429,14 +430,7 @@ impl TlsFailure {
     }
 }
 
-pub(super) fn endpoint(host: &str, port: u16) -> String {
-    match host.contains(':') && !host.starts_with('[') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    }
-}
-
-/// `connection refused`, or with several addresses `192.0.2.1: connection refused; 2001:db8::1: …`.
+/// `connection refused`, or with several addresses `192.0.2.1: connection refused; [2001:db8::1]: …`.
 fn write_attempts(f: &mut fmt::Formatter<'_>, host: &str, attempts: &[(SocketAddr, Errno)]) -> fmt::Result {
     for (position, (address, errno)) in attempts.iter().enumerate() {
         if position > 0 {
@@ -444,7 +438,7 @@ fn write_attempts(f: &mut fmt::Formatter<'_>, host: &str, attempts: &[(SocketAdd
         }
         let address = address.ip().to_string();
         if address != host {
-            write!(f, "{address}: ")?;
+            write!(f, "{}: ", bracketed(&address))?;
         }
         match *errno {
             Errno::TIMEDOUT => write!(f, "no answer (timeout `{}`)", Deadline::Connect)?,
@@ -452,17 +446,6 @@ fn write_attempts(f: &mut fmt::Formatter<'_>, host: &str, attempts: &[(SocketAdd
         }
     }
     Ok(())
-}
-
-/// The system's words for an error, as part of a sentence: no capital, no number.
-pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    if error.raw_os_error().is_none() {
-        return text;
-    }
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut characters = text.chars();
-    characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()
 }
 
 impl std::error::Error for Error {
@@ -497,7 +480,7 @@ mod tests {
         let error = Error::Connect { host: "pop.example.org".into(), port: 995, source: None, attempts };
         assert_eq!(
             error.to_string(),
-            "cannot connect to `pop.example.org:995`: ::1: connection refused; 192.0.2.1: no answer (timeout `connect`)"
+            "cannot connect to `pop.example.org:995`: [::1]: connection refused; 192.0.2.1: no answer (timeout `connect`)"
         );
         assert_eq!(error.kind(), Kind::Temporary);
     }

@@ -4,7 +4,7 @@
 //! answer, because the greeting of the server may stand right behind it. Our own code, because each is two small
 //! messages and needs this room's deadlines, which no crate for sockets keeps.
 
-use super::error::{Error, ProxyFailure, endpoint};
+use super::error::{Error, ProxyFailure};
 use super::{Deadline, Socket};
 use crate::account::{Password, Proxy, ProxyKind};
 use crate::text;
@@ -123,7 +123,7 @@ fn refusal(reply: u8) -> ProxyFailure {
 }
 
 fn http(socket: &mut Socket, proxy: &Proxy, host: &str, port: u16) -> Result<(), Failure> {
-    let server = endpoint(host, port);
+    let server = text::host_port(host, port);
     let mut request = Zeroizing::new(format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n"));
     // A proxy that repeats these is not repeated.
     let mut secrets = Vec::new();

@@ -4,9 +4,10 @@
 //! deadline passes or a stop is requested. Address literals need none.
 
 use super::deadline::{Allowance, obey};
-use super::error::{Error, reason};
+use super::error::Error;
+use crate::os::poll::{PollFd, PollFlags};
 use crate::stop::Stop;
-use rustix::event::{PollFd, PollFlags};
+use crate::text::reason;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::mpsc;

@@ -6,8 +6,8 @@
 use super::deadline::{Allowance, Deadline, obey};
 use super::error::Error;
 use super::tunnel::Tunnel;
+use crate::os::poll::{PollFd, PollFlags};
 use crate::stop::Stop;
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;

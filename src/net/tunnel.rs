@@ -4,9 +4,9 @@
 //! connection. Its standard error is listened to for the message of its failure. Closing the connection asks it to
 //! end; soon after that it is killed, where it can be.
 
-use super::error::{Error, may_pass, reason};
+use super::error::{Error, may_pass};
 use crate::os::child;
-use crate::text;
+use crate::text::{self, reason};
 use rustix::io::Errno;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;

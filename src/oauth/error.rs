@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::os::exposure::Exposure;
 use crate::os::limits;
-use crate::text::printable;
+use crate::text::{printable, reason};
 
 /// Why there is no token.
 #[derive(Debug)]
@@ -214,12 +214,4 @@ impl fmt::Display for Error {
 
 fn words(f: &mut fmt::Formatter<'_>, description: Option<&str>) -> fmt::Result {
     description.map_or(Ok(()), |description| write!(f, " ({description})"))
-}
-
-/// The system's words, in the middle of a sentence of ours.
-pub(super) fn reason(error: &io::Error) -> String {
-    let whole = error.to_string();
-    let words = whole.split(" (os error").next().unwrap_or_default();
-    let mut characters = words.chars();
-    characters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(characters).collect()
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 
-use super::error::{Error, reason};
+use super::error::Error;
 use crate::stop::Stop;
-use crate::text::printable;
+use crate::text::{printable, reason};
 
 /// Replies are a few hundred octets, with tokens as long as a provider likes them.
 const LONGEST: u64 = 64 << 10;

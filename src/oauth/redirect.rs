@@ -21,6 +21,7 @@ use super::endpoint::{Form, Tokens};
 use super::error::Error;
 use super::http::Client;
 use crate::account::OAuth2;
+use crate::os;
 use crate::stop::{Stop, Woken};
 use crate::text::printable;
 
@@ -76,11 +77,7 @@ pub(super) fn consent(
 
 /// 256 bits that nobody can guess, in the characters that RFC 7636 §4.1 allows.
 fn random() -> Result<String, Error> {
-    let mut octets = [0; 32];
-    let got = rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty());
-    // A kernel gives 32 octets whole (getrandom(2)).
-    got.map_err(|error| Error::Listen(error.into()))?;
-    Ok(BASE64URL.encode(octets))
+    os::random::octets::<32>().map(|octets| BASE64URL.encode(octets)).map_err(Error::Listen)
 }
 
 /// RFC 7636 §4.2, S256.

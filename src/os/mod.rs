@@ -6,4 +6,11 @@
 pub(crate) mod child;
 pub mod exposure;
 pub(crate) mod limits;
+pub(crate) mod poll;
+pub(crate) mod random;
 pub mod user;
+
+/// The name of this machine.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

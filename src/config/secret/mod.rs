@@ -13,13 +13,13 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::error::{exposed, reason};
+use super::error::exposed;
 use super::file;
 use super::paths::Environment;
 use crate::account::{Account, Identity, Password, Secret, SecretKind};
 use crate::os::exposure::Exposure;
 use crate::stop::Stop;
-use crate::text;
+use crate::text::{self, reason};
 
 /// No secret is longer. It bounds what a wrong file or command can make popfetch read.
 const LIMIT: u64 = 64 << 10;

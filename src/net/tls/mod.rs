@@ -17,11 +17,11 @@ mod pin;
 mod tests_of_both;
 
 use super::Deadline;
-use super::error::{Error, TlsFailure, reason};
+use super::error::{Error, TlsFailure};
 use super::socket::Socket;
 use crate::account::{Identity, Tls, TlsMode};
 use crate::os::exposure::{self, Exposure};
-use crate::text;
+use crate::text::{self, reason};
 use pin::Seen;
 use std::collections::BTreeMap;
 use std::fmt;

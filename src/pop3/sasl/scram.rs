@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::hash::Hash;
 use super::{Exchange, Explanation, Message, Problem};
+use crate::os::random;
 use crate::pop3::authorization::Credentials;
 
 /// RFC 5802 §5.1 and RFC 7677 §4 ask for 4096 at least: with fewer, whoever plays the server finds the password by
@@ -46,8 +47,7 @@ enum State {
 impl Scram {
     /// Without a binding the header says `n`: not even a server that has -PLUS is to expect one of us.
     pub fn new(hash: Hash, credentials: &Credentials, binding: Option<Vec<u8>>) -> Result<Self, Problem> {
-        let mut random = [0; NONCE];
-        getrandom::fill(&mut random).map_err(|_| Problem::NoRandomness)?;
+        let random = random::octets::<NONCE>().map_err(|_| Problem::NoRandomness)?;
         Self::with_nonce(hash, credentials, binding, STANDARD.encode(random))
     }
 
