@@ -4,11 +4,11 @@
 //! before it makes anything be deleted, [`View::sizes_needed`] and [`View::heads_needed`] say what the server is to be
 //! asked, and [`View::plan`] weighs the answers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::account::Keep;
-use crate::ledger::{Fact, Identity, Key, Ledger, Recorded, Standing, Standings, State, comparable, is_date};
+use crate::ledger::{Fact, Identity, Key, Ledger, Noted, Recorded, Standing, Standings, State, comparable, is_date};
 use crate::maildrop::{Listing, MessageNumber};
 
 /// The ledger's note about a message behind which a session got out of step.
@@ -173,7 +173,7 @@ impl View<'_> {
         }
         // What comes for certain is not held up by what only may come.
         let is_compared = |position: &usize| matches!(identities.get(position), Some(Identity::Compare(_)));
-        let is_in = |ids: Option<&HashSet<Vec<u8>>>, position: usize| {
+        let is_in = |ids: Option<&Noted>, position: usize| {
             ids.is_some_and(|ids| ids.contains(self.listing.get(position).unique_id))
         };
         let (last, others): (Vec<usize>, Vec<usize>) = positions.partition(|position| is_in(distrusted, *position));

@@ -114,6 +114,8 @@ pub enum Failure {
     Net(net::Error),
     /// The session failed.
     Session(pop3::Error),
+    /// The server does not answer TOP.
+    Top(pop3::Error),
     /// A server on the port for implicit TLS was spoken to in clear.
     Ungreeted(pop3::Error),
     /// The login was refused.
@@ -227,9 +229,19 @@ impl Failure {
         }
     }
 
+    /// How asking for header sections failed.
+    pub fn top(error: pop3::Error) -> Self {
+        match Failure::from(error) {
+            Failure::Session(error) => Failure::Top(error),
+            failure => failure,
+        }
+    }
+
     /// True when a command that was sent ahead got no reply in time, though others of its flight did.
     pub fn is_unanswered_ahead(&self) -> bool {
-        let (Failure::Session(error) | Failure::Update { error, .. }) = self else { return false };
+        let (Failure::Session(error) | Failure::Top(error) | Failure::Update { error, .. }) = self else {
+            return false;
+        };
         matches!(error, pop3::Error::Io { is_ahead: true, .. })
             && matches!(line_error(error), Some(net::Error::TimedOut { .. }))
     }
@@ -238,7 +250,10 @@ impl Failure {
     pub fn is_of_the_line(&self) -> bool {
         match self {
             Failure::Net(_) | Failure::Stopped(_) => true,
-            Failure::Session(error) | Failure::Update { error, .. } | Failure::Ungreeted(error) => {
+            Failure::Session(error)
+            | Failure::Top(error)
+            | Failure::Update { error, .. }
+            | Failure::Ungreeted(error) => {
                 matches!(error, pop3::Error::Io { .. } | pop3::Error::Closed { .. })
             }
             _ => false,
@@ -255,6 +270,7 @@ impl Failure {
             Failure::Token { login, .. } => login.status(),
             Failure::Net(error) => net_status(error.kind()),
             Failure::Session(error)
+            | Failure::Top(error)
             | Failure::Ungreeted(error)
             | Failure::Login { error, .. }
             | Failure::Update { error, .. } => session_status(error),
@@ -283,7 +299,7 @@ impl Failure {
             Failure::OAuth { account, error } => error.hint(account),
             Failure::NoOAuth2 => Some("write `oauth2 = { provider = \"…\", client_id = \"…\" }` into it".into()),
             Failure::Net(error) => error.hint(),
-            Failure::Session(error) => line_error(error).and_then(net::Error::hint).or_else(|| session_hint(error)),
+            Failure::Session(error) | Failure::Top(error) => line_error(error).and_then(net::Error::hint).or_else(|| session_hint(error)),
             Failure::Ungreeted(_) => Some("port 995 usually wants `tls = \"implicit\"`".into()),
             Failure::Deliver(error) => error.hint(),
             Failure::NoUniqueIds => {
@@ -414,7 +430,7 @@ impl fmt::Display for Failure {
             Failure::Token { login, .. } => login.fmt(f),
             Failure::NoOAuth2 => f.write_str("the account has no `oauth2`, so there is nothing to sign in to"),
             Failure::Net(error) => error.fmt(f),
-            Failure::Session(error) | Failure::Ungreeted(error) => error.fmt(f),
+            Failure::Session(error) | Failure::Top(error) | Failure::Ungreeted(error) => error.fmt(f),
             Failure::Login { server, user, error } => {
                 write!(f, "`{server}` refused the login of `{}`", printable(user.as_bytes()))?;
                 error.refused_method().map_or(Ok(()), |method| write!(f, " by {}", method.name()))?;
@@ -550,6 +566,8 @@ pub enum Notice {
     Unverified,
     /// The server does not answer what is sent ahead, though it announces PIPELINING.
     LockStep,
+    /// The server does not answer TOP; how.
+    NoTop(String),
     /// Messages without unique-id, which cannot be remembered.
     Nameless {
         /// How many.
@@ -685,6 +703,10 @@ impl fmt::Display for Notice {
             Notice::LockStep => f.write_str(
                 "the server announces PIPELINING, and does not answer what is sent ahead; one command at a time from now \
                  on (`pipelining = true` tries again)",
+            ),
+            Notice::NoTop(error) => write!(
+                f,
+                "the server does not answer TOP ({error}); for a day nothing is deleted that TOP would have to prove"
             ),
             Notice::Nameless { messages, had_ids: true } => write!(
                 f,

@@ -3,6 +3,7 @@
 //! Whatever they do: the run ends in time and says at which stage, nothing that is not at home was deleted, the other
 //! accounts are fetched, and no octet of theirs reaches the terminal raw.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -693,4 +694,25 @@ fn two_hundred_accounts_on_one_server_take_few_threads_and_descriptors() {
         let maildir = Maildir { path: sandbox.path(user) };
         assert_eq!((maildir.messages(), server.unique_ids(user).len()), (all_at_home(&mails(2)), 0), "{user}");
     }
+}
+
+#[test]
+fn notes_about_too_many_messages_end() {
+    let long = |n: usize| Mail::new(format!("{n:05}{}", "x".repeat(845)), message(n));
+    let server = server((1..=3000).map(long)).start();
+    let sandbox = Sandbox::with(Account::on(server.port).set("max_size", 10));
+    for _ in 0..2 {
+        sandbox.popfetch(["-q"]).exits(0);
+        let octets = fs::metadata(sandbox.ledger(USER, server.port)).unwrap().len();
+        assert!(octets < 3 << 19, "{octets} octets of notes");
+    }
+    // What could not be noted is said in every run.
+    sandbox.popfetch([""; 0]).exits(0).says(&["messages larger than `max_size` left on the server"]);
+    // Where the old ones are gone, new ones are noted.
+    server.replace(USER, (5001..=5010).map(long));
+    sandbox.popfetch(["-q"]).exits(0);
+    let octets = fs::metadata(sandbox.ledger(USER, server.port)).unwrap().len();
+    assert!(octets < 1 << 16, "{octets}");
+    sandbox.popfetch([""; 0]).exits(0).says(&["10 messages larger"]);
+    sandbox.popfetch([""; 0]).exits(0).silently();
 }

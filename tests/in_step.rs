@@ -4,9 +4,9 @@
 //! message is never delivered and never deleted, whatever is set, and it keeps no other one back.
 
 use crate::sandbox::{
-    Account, Destination, Sandbox, USER, all_at_home, at_home, mails, message, names, server, wait_until,
+    Account, Destination, Sandbox, USER, all_at_home, at_home, mails, message, names, read, server, wait_until,
 };
-use crate::server::{Fault, Mail, Maildrop, Misdeed, Moment, ScriptServer};
+use crate::server::{ENDLESS, Fault, HANG_UP, Mail, Maildrop, Misdeed, Moment, STALL, ScriptServer};
 
 /// Text behind a line that is only a dot, each of which could follow.
 const RESTS: [&str; 7] = ["rest\r\n", "", "\r\n", "+\r\n", "+ok\r\n", ".\r\n", "- ERR\r\n"];
@@ -233,6 +233,106 @@ fn a_server_that_forgets_what_is_sent_ahead_is_fetched_in_lock_step() {
         assert_eq!((server.connections(), server.count("RETR")), (3, 11));
         assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(11)));
     }
+}
+
+/// Makes the ledger's notes of a word so many days older.
+fn age_notes(sandbox: &Sandbox, server: &Maildrop, word: &str, days: u64) {
+    let path = sandbox.ledger(USER, server.port);
+    let text = String::from_utf8(read(&path)).unwrap();
+    let start = format!("{{\"note\":\"{word}\",\"id\":\"\",");
+    let older = |line: &str| match line.strip_prefix(&start) {
+        Some(rest) => {
+            let at: u64 = rest.trim_start_matches("\"at\":").trim_end_matches('}').parse().unwrap();
+            format!("{start}\"at\":{}}}", at - days * 86400)
+        }
+        None => line.to_owned(),
+    };
+    let lines: Vec<String> = text.lines().map(older).collect();
+    assert!(text.contains(&start), "{text}");
+    sandbox.file(path.strip_prefix(sandbox.path("")).unwrap().to_str().unwrap(), lines.join("\n") + "\n");
+}
+
+#[test]
+fn after_a_month_what_is_sent_ahead_is_tried_again() {
+    let server = forgetful();
+    let sandbox = Sandbox::with(patient(&server));
+    sandbox.popfetch(["-q"]).exits(0).says(&["one command at a time"]);
+    let arrive = |from: usize| {
+        (from..from + 5).for_each(|n| server.arrive(USER, Mail::new(format!("m{n}"), message(n))));
+    };
+    arrive(11);
+    age_notes(&sandbox, &server, "lock-step", 29);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(server.connections(), 3);
+    // The server is still the same: it is noted anew.
+    arrive(16);
+    age_notes(&sandbox, &server, "lock-step", 2);
+    sandbox.popfetch(["-q"]).exits(0).says(&["one command at a time"]);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(server.connections(), 6);
+    // It has been mended.
+    server.forget_what_is_ahead(false);
+    arrive(21);
+    age_notes(&sandbox, &server, "lock-step", 31);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let flights = |nth: usize| server.traffic(nth).flights;
+    assert!(flights(7) + 5 < flights(3), "{} flights, and {} in lock-step", flights(7), flights(3));
+    arrive(26);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert!(flights(8) + 5 < flights(3));
+    assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(30)));
+}
+
+// Servers that do not answer TOP
+
+#[test]
+fn a_top_that_is_not_answered_holds_no_new_mail_up() {
+    for answer in [STALL, HANG_UP, ENDLESS] {
+        for builder in [server(mails(3)), server(mails(3)).without_pipelining()] {
+            let server = builder.start();
+            let account = patient(&server);
+            let sandbox = Sandbox::with(account.clone());
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            server.answer("TOP", Some(answer));
+            server.arrive(USER, Mail::new("m4", message(4)));
+            sandbox.config(&account.set("keep", false).to_string());
+            let said = ["does not answer TOP", "3 messages due to be deleted left on the server"];
+            sandbox.popfetch(["-q"]).exits(0).says(&said);
+            assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(4)), "{answer}");
+            assert_eq!(server.unique_ids(USER), ["m1", "m2", "m3"], "{answer}");
+            // For a day it is not asked again.
+            let asked = server.count("TOP");
+            server.arrive(USER, Mail::new("m5", message(5)));
+            let run = sandbox.popfetch(["-q"]).exits(0).says(&said[1..]);
+            assert!(!run.stderr.contains(said[0]), "{run:#?}");
+            assert_eq!((server.count("TOP"), sandbox.maildir().messages().len()), (asked, 5));
+            server.answer("TOP", None);
+            age_notes(&sandbox, &server, "no-top", 1);
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert_eq!(server.unique_ids(USER), [""; 0], "{answer}");
+            assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(5)));
+        }
+    }
+}
+
+#[test]
+fn a_line_that_fails_altogether_says_nothing_about_top() {
+    let server = server(mails(2)).start();
+    let account = patient(&server);
+    let sandbox = Sandbox::with(account.clone());
+    sandbox.popfetch(["-q"]).exits(0);
+    server.answer("TOP", Some(HANG_UP));
+    server.answer("STAT", Some("+OK 2 9"));
+    server.arrive(USER, Mail::new("m3", message(3)));
+    server.answer("RETR", Some(HANG_UP));
+    sandbox.config(&account.set("keep", false).to_string());
+    sandbox.popfetch(["-q"]).exits(75);
+    for command in ["TOP", "STAT", "RETR"] {
+        server.answer(command, None);
+    }
+    wait_until(|| server.is_idle());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((server.unique_ids(USER).len(), sandbox.maildir().messages().len()), (0, 3));
 }
 
 #[test]

@@ -53,8 +53,14 @@ pub struct Run<'r> {
     pub ledgers: OnceLock<Vec<PathBuf>>,
 }
 
-/// The ledger's note about a maildrop whose server does not answer what is sent ahead.
+/// The ledger's note about a maildrop whose server does not answer what is sent ahead, and how long it counts: servers
+/// are mended, and one silence may have been the network's.
 const LOCK_STEP: &str = "lock-step";
+const LOCK_STEP_FOR: Duration = Duration::from_secs(30 * 86400);
+
+/// The same about one that does not answer TOP. Meanwhile what TOP would prove is not deleted, so it is shorter.
+const NO_TOP: &str = "no-top";
+const NO_TOP_FOR: Duration = Duration::from_secs(86400);
 
 /// The ledger's note about a message that `max_size` leaves on the server.
 const TOO_LARGE: &str = "too-large";
@@ -90,6 +96,14 @@ fn words_of(cause: &(dyn Any + Send)) -> String {
     words.or_else(|| cause.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words").to_owned()
 }
 
+/// What a session does without, because the server does not answer it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Manner {
+    /// Each command waits for the reply before it.
+    in_lock_step: bool,
+    without_top: bool,
+}
+
 struct Fetch<'f> {
     account: &'f Account,
     run: &'f Run<'f>,
@@ -106,39 +120,75 @@ impl<'f> Fetch<'f> {
         self.summary.secret = Some(credentials.password.clone());
         let mut ledger = self.open_ledger()?;
         self.note_unverified();
-        let in_lock_step = !self.account.pipelining.unwrap_or(!ledger.has_note(LOCK_STEP, b""));
-        let notices = self.summary.notices.len();
-        match self.session(&mut ledger, &credentials, in_lock_step) {
-            Err(failure) if failure.is_unanswered_ahead() && self.account.pipelining.is_none() => {
-                self.summary.notices.truncate(notices);
-                self.once_more_in_lock_step(&mut ledger, &credentials)
-            }
-            ended => ended,
+        let known = Manner {
+            in_lock_step: !self
+                .account
+                .pipelining
+                .unwrap_or_else(|| !ledger.has_fresh_note(LOCK_STEP, now(), LOCK_STEP_FOR)),
+            without_top: ledger.has_fresh_note(NO_TOP, now(), NO_TOP_FOR),
+        };
+        let mut manner = known;
+        let (notices, mut delivered) = (self.summary.notices.len(), 0);
+        loop {
+            let ended = self.session(&mut ledger, &credentials, manner);
+            // What a session before this one has delivered is known to this one, but not from an earlier run.
+            self.summary.known = self.summary.known.saturating_sub(delivered);
+            let Some((next, notice)) = ended.as_ref().err().and_then(|failure| self.next_manner(manner, failure))
+            else {
+                self.note_manner(&mut ledger, known, manner, &ended)?;
+                return ended;
+            };
+            let said = if manner == known { notices } else { notices + 1 };
+            self.summary.notices.truncate(said);
+            self.summary.notices.push(notice);
+            self.summary.refused.clear();
+            (manner, delivered) = (next, self.summary.delivered);
         }
     }
 
-    /// The server announces PIPELINING and forgets what is sent ahead of a reply; what has come is not fetched again.
-    fn once_more_in_lock_step(&mut self, ledger: &mut Ledger, credentials: &Credentials) -> Result<(), Failure> {
-        self.summary.notices.push(Notice::LockStep);
-        self.summary.refused.clear();
-        let delivered = self.summary.delivered;
-        let ended = self.session(ledger, credentials, true);
-        self.summary.known = self.summary.known.saturating_sub(delivered);
-        // Where the line failed again, it may have been the line the first time.
-        if !self.run.dry_run && ended.as_ref().err().is_none_or(|failure| !failure.is_of_the_line()) {
-            ledger.note(LOCK_STEP, b"", now())?;
-            ledger.sync()?;
+    /// What one more session leaves out, when the server has answered badly to it. What has come is not fetched again.
+    fn next_manner(&self, manner: Manner, failure: &Failure) -> Option<(Manner, Notice)> {
+        let may_change = !manner.in_lock_step && self.account.pipelining.is_none();
+        match failure {
+            failure if failure.is_unanswered_ahead() && may_change => {
+                Some((Manner { in_lock_step: true, ..manner }, Notice::LockStep))
+            }
+            Failure::Top(error) if !manner.without_top => {
+                Some((Manner { without_top: true, ..manner }, Notice::NoTop(error.to_string())))
+            }
+            _ => None,
         }
-        ended
+    }
+
+    /// Remembers what helped.
+    fn note_manner(
+        &self,
+        ledger: &mut Ledger,
+        known: Manner,
+        manner: Manner,
+        ended: &Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        // Where the line failed again, it may have been the line the first time.
+        let is_proved = ended.as_ref().err().is_none_or(|failure| !failure.is_of_the_line());
+        if manner == known || self.run.dry_run || !is_proved {
+            return Ok(());
+        }
+        if manner.in_lock_step && !known.in_lock_step {
+            ledger.note_for_now(LOCK_STEP, now())?;
+        }
+        if manner.without_top && !known.without_top {
+            ledger.note_for_now(NO_TOP, now())?;
+        }
+        Ok(ledger.sync()?)
     }
 
     /// One session, from connect to QUIT; once more when its listing had to wait for memory.
-    fn session(&mut self, ledger: &mut Ledger, credentials: &Credentials, in_lock_step: bool) -> Result<(), Failure> {
+    fn session(&mut self, ledger: &mut Ledger, credentials: &Credentials, manner: Manner) -> Result<(), Failure> {
         let Run { listings, stop, .. } = self.run;
         let mut share = listings.share();
         let notices = self.summary.notices.len();
         loop {
-            let ended = self.session_within(&share, ledger, credentials, in_lock_step);
+            let ended = self.session_within(&share, ledger, credentials, manner);
             if ended.is_ok() || !share.is_exhausted() {
                 return ended;
             }
@@ -157,17 +207,17 @@ impl<'f> Fetch<'f> {
         share: &Arc<Share>,
         ledger: &mut Ledger,
         credentials: &Credentials,
-        in_lock_step: bool,
+        manner: Manner,
     ) -> Result<(), Failure> {
         if self.run.dry_run {
             ledger.pretend();
         }
         let mut transaction = self.log_in(credentials, share)?;
-        if in_lock_step {
+        if manner.in_lock_step {
             transaction.keep_in_step();
         }
         self.bar.phase("listing");
-        let (survey, standings, plan) = self.survey(&mut transaction, ledger)?;
+        let (survey, standings, plan) = self.survey(&mut transaction, ledger, manner)?;
         share.settle();
         self.note_clock(ledger);
         self.note_skipped(&plan);
@@ -495,7 +545,7 @@ impl<'f> Fetch<'f> {
     /// Lets the next run begin with other messages, in case that the MDA is right about these.
     fn note_refused(&self, ledger: &mut Ledger) -> Result<(), Failure> {
         let mut ids = self.summary.refused.iter().map(Refused::unique_id).filter(|id| !id.is_empty());
-        ids.try_for_each(|id| ledger.note(plan::REFUSED, id, now()))?;
+        ids.try_for_each(|id| ledger.note(plan::REFUSED, id, now()).map(drop))?;
         Ok(ledger.sync()?)
     }
 
@@ -531,7 +581,7 @@ impl<'f> Fetch<'f> {
     }
 }
 
-/// True the first time that a message is found too large.
+/// True the first time that a message is found too large, and every time when too many are to be remembered.
 fn is_news(run: &Run<'_>, ledger: &mut Ledger, unique_id: &[u8]) -> Result<bool, Failure> {
     let is_news = unique_id.is_empty() || !ledger.has_note(TOO_LARGE, unique_id);
     if is_news && !run.dry_run && !unique_id.is_empty() {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::line::Line;
-use super::{Fetch, now};
+use super::{Fetch, Manner, now};
 use crate::header::Identity as Reader;
 use crate::ledger::{self, Identity, Kin, Known, Ledger, Renamed, Standing, Standings, State, Top, comparable};
 use crate::maildrop::{Fingerprint, MessageNumber};
@@ -32,6 +32,8 @@ struct Surveyor<'s, 'l> {
     ledger: &'s mut Ledger,
     policy: Policy,
     now: u64,
+    /// The server has TOP, and does not answer it.
+    without_top: bool,
     survey: Survey,
     standings: Standings,
 }
@@ -42,12 +44,14 @@ impl Fetch<'_> {
         &mut self,
         transaction: &mut Transaction<Line<'_>>,
         ledger: &mut Ledger,
+        manner: Manner,
     ) -> Result<(Survey, Standings, Plan), Failure> {
         let survey = transaction.survey(ledger.facts().len() < LARGE)?;
         let standings = ledger.locate(&survey.listing);
         self.summary.listed = survey.listing.len();
         let (policy, now) = (self.policy(), now());
-        let mut surveyor = Surveyor { transaction, ledger, policy, now, survey, standings };
+        let without_top = manner.without_top;
+        let mut surveyor = Surveyor { transaction, ledger, policy, now, without_top, survey, standings };
         surveyor.measure()?;
         if surveyor.ledger.facts().is_empty() && !policy.all {
             for kin in self.kin(surveyor.ledger.path()) {
@@ -179,13 +183,17 @@ impl Surveyor<'_, '_> {
 
     /// Asks for the header sections of messages.
     fn tops(&mut self, positions: &[usize]) -> Result<Vec<Top>, Failure> {
+        if self.without_top {
+            return Ok(vec![Top::Refused; positions.len()]);
+        }
         let numbers: Vec<MessageNumber> =
             positions.iter().map(|position| self.survey.listing.get(*position).number).collect();
         let mut readers: Vec<Option<Reader>> = positions.iter().map(|_| Some(Reader::default())).collect();
-        let has_top = self.transaction.heads(&numbers, |position, head| match head {
+        let heads = self.transaction.heads(&numbers, |position, head| match head {
             Head::Octets(octets) => readers[position].iter_mut().for_each(|reader| reader.push(octets)),
             Head::Refused => readers[position] = None,
-        })?;
+        });
+        let has_top = heads.map_err(Failure::top)?;
         let top = |reader: Option<Reader>| match reader {
             Some(reader) => Top::Head(reader.fingerprint()),
             None if has_top => Top::Refused,

@@ -12,6 +12,7 @@
 //! {"listed":"ID","octets":4125}            listed with another size
 //! {"listed":"ID","at":…}                   listed when the clock was right again: its time counts from here
 //! {"note":"WORD","id":"ID","at":…}         something to remember about a message, or, with an empty id, the maildrop
+//! {"note":"WORD","id":"ID","over":true}    it is not so any more
 //! {"x-…":…}                                of others: skipped, and kept
 //! ```
 //!
@@ -58,6 +59,9 @@ pub struct Line<'a> {
     /// The message that a note is about.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub id: Option<Cow<'a, str>>,
+    /// True when an earlier note is not so any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +108,7 @@ pub struct Line<'a> {
 }
 
 /// The keys of [`Line`].
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "popfetch",
     "maildrop",
     "intend",
@@ -114,6 +118,7 @@ const KEYS: [&str; 27] = [
     "listed",
     "note",
     "id",
+    "over",
     "published",
     "but",
     "of",

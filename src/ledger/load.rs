@@ -176,7 +176,12 @@ impl Loaded {
         }
         if let Some(word) = &line.note {
             self.others += 1;
-            return self.notes.insert(word, &id_octets(line.id.as_deref()?)?).then_some(());
+            let id = id_octets(line.id.as_deref()?)?;
+            if line.over {
+                self.notes.remove(word, &id);
+                return Some(());
+            }
+            return self.notes.insert(word, &id, line.at.unwrap_or(0)).then_some(());
         }
         if let Some(batch) = line.published {
             return self.published(batch, line.of, line.but.as_deref().unwrap_or_default());

@@ -32,6 +32,7 @@ pub use error::Error;
 pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
 pub use identity::{Identity, Renamed, SameMessage, Top};
 pub use kin::{Kin, Known};
+pub use notes::Noted;
 pub use text::fingerprint;
 
 use crate::account::Target;
@@ -439,30 +440,64 @@ impl Ledger {
     }
 
     /// Writes down something to remember about a message, or, with an empty id, about the maildrop. Durable with the
-    /// next sync; once is enough.
-    pub fn note(&mut self, word: &str, id: &[u8], at: u64) -> Result<(), Error> {
+    /// next sync; once is enough. False, and nothing is written, when the word has enough messages.
+    pub fn note(&mut self, word: &str, id: &[u8], at: u64) -> Result<bool, Error> {
         if self.has_note(word, id) {
-            return Ok(());
+            return Ok(true);
         }
+        if !self.loaded.notes.has_room(word, id) {
+            return Ok(false);
+        }
+        self.note_anew(word, id, at).map(|()| true)
+    }
+
+    /// The same, with this date, also when the note is there.
+    fn note_anew(&mut self, word: &str, id: &[u8], at: u64) -> Result<(), Error> {
         let id_of_note = Some(id_text(id));
         self.append_line(&Line { note: Some(word.into()), id: id_of_note, at: Some(at), ..Line::default() })?;
-        self.loaded.notes.insert(word, id);
+        self.loaded.others += 1;
+        self.loaded.notes.insert(word, id, at);
+        Ok(())
+    }
+
+    /// Writes down something about the maildrop that is so for a while ([`Ledger::has_fresh_note`]).
+    pub fn note_for_now(&mut self, word: &str, at: u64) -> Result<(), Error> {
+        self.note_anew(word, b"", at)
+    }
+
+    /// True when something was written down about the maildrop less than this time ago. While the clock is wrong,
+    /// nothing becomes old.
+    pub fn has_fresh_note(&self, word: &str, now: u64, time: Duration) -> bool {
+        let at = self.noted(word).and_then(|noted| noted.at(b""));
+        at.is_some_and(|at| !self.trusts_clock(now) || now.saturating_sub(at) < time.as_secs())
+    }
+
+    /// Writes down that notes are not so any more.
+    pub fn note_over<'i>(&mut self, word: &str, ids: impl IntoIterator<Item = &'i [u8]>) -> Result<(), Error> {
+        let ids: Vec<&[u8]> = ids.into_iter().filter(|id| self.has_note(word, id)).collect();
+        let mut text = vec![];
+        for id in &ids {
+            Line { note: Some(word.into()), id: Some(id_text(id)), over: true, ..Line::default() }.write(&mut text);
+        }
+        self.append(&text, ids.len() as u32)?;
+        self.loaded.others += ids.len() as u32;
+        ids.into_iter().for_each(|id| self.loaded.notes.remove(word, id));
         Ok(())
     }
 
     /// True when there is such a note.
     pub fn has_note(&self, word: &str, id: &[u8]) -> bool {
-        self.noted(word).is_some_and(|ids| ids.contains(id))
+        self.noted(word).is_some_and(|noted| noted.contains(id))
     }
 
-    /// The ids with such a note; `None` when there are none.
-    pub fn noted(&self, word: &str) -> Option<&HashSet<Vec<u8>>> {
+    /// The messages with such a note; `None` when there are none.
+    pub fn noted(&self, word: &str) -> Option<&Noted> {
         self.loaded.notes.of(word)
     }
 
     /// Writes down that messages go to this Maildir or mbox, unless that is known.
     pub fn note_target(&mut self, target: &Target, at: u64) -> Result<(), Error> {
-        self.note(&target_word(target), b"", at)
+        self.note(&target_word(target), b"", at).map(drop)
     }
 
     /// True when messages have gone to this Maildir or mbox, as a note or the line of one of them says.
@@ -553,11 +588,20 @@ impl Ledger {
         let needed: Vec<bool> = (0..).zip(facts.iter()).map(|(number, fact)| is_needed(number, &fact)).collect();
         let kept = facts.iter().zip(&needed).filter(|(_, is_needed)| **is_needed);
         let kept_lines = self.loaded.others + kept.map(|(fact, _)| lines(fact)).sum::<u32>();
-        let pays = self.octets > COMPACTION && kept_lines < self.loaded.lines / 2;
-        if !pays || !self.loaded.pending.is_empty() {
+        if self.octets <= COMPACTION || !self.loaded.pending.is_empty() {
+            return Ok(());
+        }
+        // Few notes are not worth a look at each.
+        let has_many_notes = self.loaded.others > self.loaded.lines / 4;
+        if !has_many_notes && kept_lines >= self.loaded.lines / 2 {
             return Ok(());
         }
         let ids: HashSet<&[u8]> = listing.iter().map(|message| message.unique_id).collect();
+        let notes = &self.loaded.notes;
+        let needless = notes.unlisted(|id| ids.contains(id)) as u32;
+        if kept_lines.saturating_sub(needless) >= self.loaded.lines / 2 {
+            return Ok(());
+        }
         self.compact(|number, _| needed[number as usize], |id| id.is_empty() || ids.contains(id))
     }
 

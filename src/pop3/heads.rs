@@ -9,8 +9,9 @@ use super::unstuff::Unstuffer;
 use crate::maildrop::MessageNumber;
 use crate::text;
 
-/// A server that ignores how many lines are wanted sends the whole message; none is as large as this.
-const LONGEST: u64 = 1 << 30;
+/// Header sections seldom pass 64 KiB. A server that ignores how many lines are wanted sends the whole message: up to
+/// this much of it is read and thrown away.
+const LONGEST: u64 = 1 << 20;
 
 /// What comes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,6 +37,13 @@ impl Mail {
     }
 }
 
+/// An answer that never comes.
+pub const STALL: &str = "!stall";
+/// An answer that is the end of the connection.
+pub const HANG_UP: &str = "!hang up";
+/// An answer without an end.
+pub const ENDLESS: &str = "!endless";
+
 /// What goes wrong in a connection, and when.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fault {
@@ -101,7 +108,6 @@ struct Settings {
     implicit_tls: bool,
     any_password: bool,
     pace: Duration,
-    forgets_what_is_ahead: bool,
 }
 
 #[derive(Default)]
@@ -112,6 +118,9 @@ struct State {
     traffic: Vec<Traffic>,
     complaints: Vec<String>,
     forgets_dots: bool,
+    forgets_what_is_ahead: bool,
+    /// RETR that are lost when something was sent ahead of them.
+    lost_ahead: HashSet<String>,
     /// Answers that were given while the server ran.
     answers: HashMap<String, String>,
 }
@@ -163,7 +172,14 @@ impl Builder {
 
     /// Announces PIPELINING, and throws away what came together with a command, as some scanners do.
     pub fn forgets_what_is_ahead(mut self) -> Self {
-        self.settings.forgets_what_is_ahead = true;
+        self.state.forgets_what_is_ahead = true;
+        self
+    }
+
+    #[expect(dead_code)]
+    /// Announces PIPELINING, and loses these commands when they are sent ahead, as a small buffer does.
+    pub fn loses_ahead(mut self, commands: &[&str]) -> Self {
+        self.state.lost_ahead = owned(commands).into_iter().collect();
         self
     }
 
@@ -173,7 +189,8 @@ impl Builder {
         self
     }
 
-    /// Answers one command (`RETR 2`), or every command of a keyword (`PASS`), with this line and does nothing.
+    /// Answers one command (`RETR 2`), or every command of a keyword (`PASS`), with this line and does nothing. With
+    /// [`STALL`], [`HANG_UP`] and [`ENDLESS`] it does that.
     pub fn answer(mut self, command: &str, line: &str) -> Self {
         self.settings.answers.insert(command.into(), line.into());
         self
@@ -316,6 +333,11 @@ impl Maildrop {
     /// From now on a line of a dot in a message is not stuffed (RFC 1939 §3), and so ends it early.
     pub fn forget_dots(&self, forgets: bool) {
         self.shared.state().forgets_dots = forgets;
+    }
+
+    /// From now on what is sent ahead is answered, or forgotten again.
+    pub fn forget_what_is_ahead(&self, forgets: bool) {
+        self.shared.state().forgets_what_is_ahead = forgets;
     }
 
     /// Makes a user's maildrop what it once was.
@@ -494,8 +516,12 @@ impl Session {
         let keyword = keyword_of(line);
         let of = |answers: &HashMap<String, String>| answers.get(line).or_else(|| answers.get(&keyword)).cloned();
         let answer = of(&self.shared.state().answers).or_else(|| of(&self.shared.settings.answers));
-        if let Some(answer) = answer {
-            return self.say(&answer);
+        match answer.as_deref() {
+            Some(STALL) => return self.flush().and_then(|()| self.drain()),
+            Some(HANG_UP) => return self.flush().and_then(|()| self.hang_up()),
+            Some(ENDLESS) => return self.babble(),
+            Some(answer) => return self.say(answer),
+            None => {}
         }
         let argument = line.split_once(' ').map_or("", |(_, argument)| argument);
         match keyword.as_str() {
@@ -523,6 +549,13 @@ impl Session {
             "APOP" => self.apop(argument),
             "AUTH" => self.auth(argument),
             _ => self.say("-ERR not now"),
+        }
+    }
+
+    fn babble(&mut self) -> Step {
+        self.say("+OK")?;
+        loop {
+            self.say("X-Filler: there is no end to it")?;
         }
     }
 
@@ -765,8 +798,14 @@ impl Session {
     fn command(&mut self) -> Result<String, Over> {
         self.commands += 1;
         self.look_out(Moment::BeforeCommand(self.commands))?;
-        let line = self.line()?;
-        if self.shared.settings.forgets_what_is_ahead {
+        let mut is_ahead = !self.inbox.is_empty();
+        let mut line = self.line()?;
+        // In lock-step a command stands alone.
+        while (is_ahead || !self.inbox.is_empty()) && self.shared.state().lost_ahead.contains(&line) {
+            is_ahead = !self.inbox.is_empty();
+            line = self.line()?;
+        }
+        if self.shared.state().forgets_what_is_ahead {
             self.inbox.clear();
         }
         self.shared.state().heard.push(Heard { connection: self.connection, line: line.clone() });

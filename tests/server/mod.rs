@@ -16,6 +16,6 @@ mod maildrop_tests;
 
 pub use certificates::{Authority, Identity};
 pub use endpoint::{Answer, Endpoint};
-pub use maildrop::{Builder, Fault, Mail, Maildrop, Misdeed, Moment};
+pub use maildrop::{Builder, ENDLESS, Fault, HANG_UP, Mail, Maildrop, Misdeed, Moment, STALL};
 pub use responder::Responder;
 pub use wire::ScriptServer;
