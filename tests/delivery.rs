@@ -260,6 +260,45 @@ fn an_mbox_that_is_replaced_in_spite_of_its_lock_loses_nothing() {
     assert!(noticed >= 1, "none of {tried} was noticed");
 }
 
+/// Somebody removes the lock behind one call of the run after the other, and another program takes it.
+#[test]
+fn an_mbox_whose_lock_is_removed_loses_nothing_and_leaves_the_lock_of_another_program() {
+    if !can_trace() {
+        return;
+    }
+    let scenario = Scenario { destination: Destination::Mbox, keep: false };
+    let mut noticed = 0;
+    for call in scenario.calls().iter().filter(|call| call.is_of_the_disk()) {
+        let server = scenario.server();
+        let sandbox = scenario.sandbox(server.port);
+        let lock = sandbox.path("mbox.lock");
+        let mut was_taken = false;
+        let run = disturb_behind(&sandbox, call, || {
+            was_taken = fs::remove_file(&lock).is_ok();
+            if was_taken {
+                fs::write(&lock, "1\n").unwrap();
+            }
+        });
+        if !was_taken {
+            continue;
+        }
+        assert!(matches!(run.code(), 0 | 75), "behind {call}: {run:#?}");
+        assert_eq!(fs::read_to_string(&lock).unwrap(), "1\n", "behind {call}: {run:#?}");
+        if run.code() == 75 {
+            noticed += 1;
+            assert_eq!(server.unique_ids(USER).len(), Scenario::mails().len(), "behind {call}");
+            run.says(&["another program removed the lock"]);
+        }
+        fs::remove_file(&lock).unwrap();
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(sandbox.mbox().len() == Scenario::mails().len(), "behind {call}: each message once");
+        assert!(server.unique_ids(USER).is_empty(), "behind {call}");
+        scenario.assert_no_litter(&sandbox, &format!("behind {call}"));
+    }
+    println!("{noticed} noticed");
+    assert!(noticed >= 2, "{noticed} were noticed");
+}
+
 // MDA
 
 /// A sandbox whose MDA runs this script with the sender as `$1`.

@@ -93,15 +93,16 @@ pub fn with_few_threads(sandbox: &Sandbox, few: usize) -> Run {
 /// does not come to the call is not disturbed.
 pub fn disturb_behind(sandbox: &Sandbox, call: &Call, disturb: impl FnOnce()) -> Run {
     let Call { name, nth } = call;
+    let log = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+    let log_name = log.path().display().to_string();
     let rule = format!("inject={name}:signal=STOP:when={nth}");
-    let mut command = strace_command(sandbox, &["-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &rule]);
+    let mut command = strace_command(sandbox, &["-o", &log_name, "-e", &format!("trace={name}"), "-e", &rule]);
     let mut running = sandbox.start(&mut command);
     let mut disturb = Some(disturb);
-    let mut looks = 0;
     running.watch(|strace| {
-        let Some(pid) = children(strace).into_iter().find(|pid| is_stopped(*pid)) else { return looks = 0 };
-        looks += 1;
-        if looks >= STEADY {
+        let stopped = children(strace).into_iter().find(|pid| is_stopped(*pid, log.path()));
+        // Each thread stops behind its own call of this number; the first counts.
+        if let Some(pid) = stopped {
             disturb.take().into_iter().for_each(|disturb| disturb());
             let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process has a number");
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
@@ -110,22 +111,18 @@ pub fn disturb_behind(sandbox: &Sandbox, call: &Call, disturb: impl FnOnce()) ->
     running.finish()
 }
 
-/// strace itself stops a thread at each of its calls, for moments; a run that is seen still so often has got the signal.
-const STEADY: usize = 10;
-
 fn children(pid: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// True when every thread stands still, as behind SIGSTOP.
-fn is_stopped(pid: u32) -> bool {
-    let state = |task: &str| fs::read_to_string(format!("/proc/{pid}/task/{task}/stat")).unwrap_or_default();
-    let is_still = |task: &String| {
-        state(task).rsplit(')').next().is_some_and(|rest| rest.starts_with(" t") || rest.starts_with(" T"))
-    };
-    let tasks = names(std::path::Path::new(&format!("/proc/{pid}/task")));
-    !tasks.is_empty() && tasks.iter().all(is_still)
+/// True when strace has seen every thread stop because of SIGSTOP; it stops them itself at each call, for moments or, on a
+/// busy machine, for longer.
+fn is_stopped(pid: u32, log: &std::path::Path) -> bool {
+    let threads = names(std::path::Path::new(&format!("/proc/{pid}/task"))).len();
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let since = log.rsplit("--- SIGCONT").next().unwrap_or_default();
+    threads > 0 && since.matches("stopped by SIGSTOP").count() >= threads
 }
 
 fn inject(sandbox: &Sandbox, call: &Call, what: &str) -> Run {

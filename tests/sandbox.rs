@@ -240,6 +240,7 @@ impl Running<'_> {
     pub fn watch(&mut self, mut look: impl FnMut(u32)) {
         let pid = self.pid();
         while self.child.try_wait().expect("a child can be waited for").is_none() {
+            assert!(self.started.elapsed() < LIMIT, "popfetch did not end within {LIMIT:?}");
             look(pid);
             thread::sleep(Duration::from_millis(1));
         }

@@ -93,6 +93,11 @@ pub enum Error {
         /// The mbox.
         path: PathBuf,
     },
+    /// Another program removed our lock, and may be at work in the mbox.
+    Unlocked {
+        /// The lock.
+        path: PathBuf,
+    },
 }
 
 /// Which of the exit status that DESIGN gives to this room an error deserves.
@@ -129,14 +134,15 @@ impl Error {
             Error::Gone { .. } | Error::Apart { .. } | Error::Become { .. } => ErrorKind::CannotCreate,
             Error::Others { .. } | Error::Exposed { .. } | Error::Mda { .. } => ErrorKind::CannotCreate,
             Error::Io { .. } => ErrorKind::Io,
-            Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } => ErrorKind::Busy,
+            Error::Locked { .. } | Error::Stopped { .. } => ErrorKind::Busy,
+            Error::Changed { .. } | Error::Unlocked { .. } => ErrorKind::Busy,
         }
     }
 
     /// True when trying again later may help without anybody mending anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } => true,
+            Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } | Error::Unlocked { .. } => true,
             Error::CannotCreate { source, .. } | Error::Io { source, .. } => limits::is_exhausted(source),
             // No process to spare, or the program is being replaced at this moment.
             Error::Mda { source, .. } => {
@@ -217,6 +223,7 @@ impl fmt::Display for Error {
             }
             Error::Locked { path, holder } => write!(f, "mbox `{}` is locked by {holder}", path.display()),
             Error::Stopped { path } => write!(f, "stopped while waiting for the lock of mbox `{}`", path.display()),
+            Error::Unlocked { path } => write!(f, "another program removed the lock `{}`", path.display()),
             Error::Changed { path } => {
                 write!(f, "another program changed or replaced mbox `{}` in spite of its lock", path.display())
             }

@@ -64,7 +64,7 @@ fn is_shared(folder: &Path) -> bool {
 pub(super) struct Locked {
     // In this order: the claim goes last, or another thread's open and close would break the fcntl lock.
     file: File,
-    _dotlock: Option<Dotlock>,
+    dotlock: Option<Dotlock>,
     claim: Claim,
 }
 
@@ -77,9 +77,14 @@ impl Locked {
         &self.claim.path
     }
 
-    /// Fails when a program that knows no locks has put another file in its place.
+    /// Fails when a program that knows no locks has put another file in its place, or somebody has removed the dotlock,
+    /// so that another program may be at work now.
     pub(super) fn check_place(&self) -> Result<(), Error> {
-        if is_at(&self.file, self.path()) { Ok(()) } else { Err(Error::Changed { path: self.path().to_owned() }) }
+        match &self.dotlock {
+            _ if !is_at(&self.file, self.path()) => Err(Error::Changed { path: self.path().to_owned() }),
+            Some(dotlock) if !dotlock.is_there() => Err(Error::Unlocked { path: dotlock.path.clone() }),
+            _ => Ok(()),
+        }
     }
 
     /// Fails also when the file has another length.
@@ -154,7 +159,7 @@ fn attempt(path: &Path) -> Result<Result<Locked, Busy>, Error> {
     if !is_at(&file, path) {
         return Ok(Err("a program that replaced it".to_owned()));
     }
-    Ok(Ok(Locked { file, _dotlock: dotlock, claim }))
+    Ok(Ok(Locked { file, dotlock, claim }))
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
@@ -227,6 +232,8 @@ impl Drop for Claim {
 #[derive(Debug)]
 struct Dotlock {
     path: PathBuf,
+    /// Open, so that no other file gets its number.
+    file: File,
 }
 
 impl Dotlock {
@@ -236,7 +243,7 @@ impl Dotlock {
         let path = dotlock_path(mbox);
         for _ in 0..2 {
             match create(&path) {
-                Ok(()) => return Ok(Ok(Some(Dotlock { path }))),
+                Ok(file) => return Ok(Ok(Some(Dotlock { path, file }))),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied) => return Ok(Ok(None)),
                 Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(Ok(None)),
@@ -250,12 +257,19 @@ impl Dotlock {
         }
         Ok(Err(format!("whoever created `{}`", path.display())))
     }
+
+    fn is_there(&self) -> bool {
+        is_at(&self.file, &self.path)
+    }
 }
 
 impl Drop for Dotlock {
     fn drop(&mut self) {
-        // If it cannot be removed it says whose it is, and is stale when this process has ended.
-        let _ = fs::remove_file(&self.path);
+        // Where somebody has removed it, the next one is another program's.
+        if self.is_there() {
+            // If it cannot be removed it says whose it is, and is stale when this process has ended.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -277,7 +291,7 @@ pub(super) fn sweep(mbox: &Path) -> usize {
     }
 }
 
-fn create(path: &Path) -> io::Result<()> {
+fn create(path: &Path) -> io::Result<File> {
     let content = format!("{}:{}\n", std::process::id(), host_name());
     #[cfg(target_os = "linux")]
     match create_with_content(path, content.as_bytes()) {
@@ -289,12 +303,12 @@ fn create(path: &Path) -> io::Result<()> {
     let mut file = options.open(path)?;
     // Without content it locks just as well; only a crash makes the next run wait longer.
     let _ = file.write_all(content.as_bytes());
-    Ok(())
+    Ok(file)
 }
 
 /// The name and the content appear at once, so that no crash leaves a lock that says nothing of its owner.
 #[cfg(target_os = "linux")]
-fn create_with_content(path: &Path, content: &[u8]) -> io::Result<()> {
+fn create_with_content(path: &Path, content: &[u8]) -> io::Result<File> {
     use rustix::fs::{AtFlags, CWD};
     use std::os::fd::AsRawFd;
     let mut options = OpenOptions::new();
@@ -302,7 +316,8 @@ fn create_with_content(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = options.open(folder(path))?;
     file.write_all(content)?;
     let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(rustix::fs::linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    rustix::fs::linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+    Ok(file)
 }
 
 /// A dotlock that is there already.
@@ -417,6 +432,20 @@ mod tests {
         let _locked = lock(&path, &stop).unwrap();
         assert_eq!(sweep(&path), 0);
         assert!(dotlock_path(&path).exists());
+    }
+
+    #[test]
+    fn a_dotlock_that_somebody_removed_is_missed_and_that_of_another_program_stays() {
+        let (_folder, path, stop) = mbox();
+        let locked = lock(&path, &stop).unwrap();
+        locked.check(0).unwrap();
+        fs::remove_file(dotlock_path(&path)).unwrap();
+        let error = locked.check(0).unwrap_err();
+        assert_eq!(error.to_string(), format!("another program removed the lock `{}`", dotlock_path(&path).display()));
+        fs::write(dotlock_path(&path), "1\n").unwrap();
+        assert!(matches!(locked.check_place(), Err(Error::Unlocked { .. })));
+        drop(locked);
+        assert_eq!(fs::read_to_string(dotlock_path(&path)).unwrap(), "1\n");
     }
 
     #[test]

@@ -393,12 +393,12 @@ fn append<'r>(locked: &Locked, ranges: impl Iterator<Item = (u64, Range<'r>)>) -
         }
         locked.file().sync_data().map_err(|error| Error::io("sync", locked.path(), error))
     })();
-    written.inspect_err(|_| undo(locked.file(), length))
+    written.inspect_err(|_| undo(locked, length))
 }
 
 fn write_or_undo(locked: &Locked, length: u64, write: impl Fn(&File) -> io::Result<()>) -> Result<(), Error> {
     write(locked.file()).map_err(|error| {
-        undo(locked.file(), length);
+        undo(locked, length);
         Error::io("write", locked.path(), error)
     })
 }
@@ -416,9 +416,12 @@ fn joined<'r>(ranges: impl Iterator<Item = (u64, Range<'r>)>) -> Vec<(u64, Range
     all
 }
 
-/// Cuts off what a failed append left. When even that fails, recovery finds a prefix and completes it.
-fn undo(file: &File, length: u64) {
-    let _ = file.set_len(length).and_then(|()| file.sync_data());
+/// Cuts off what a failed append left. When even that fails, recovery finds a prefix and completes it; so it does where
+/// the end may be another program's by now.
+fn undo(locked: &Locked, length: u64) {
+    if locked.check_place().is_ok() {
+        let _ = locked.file().set_len(length).and_then(|()| locked.file().sync_data());
+    }
 }
 
 /// An intended message, as the journal tells it.
