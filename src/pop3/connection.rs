@@ -124,6 +124,9 @@ impl fmt::Display for Awaited {
 /// One read of this size holds thirty small messages; larger ones save nothing more.
 const BUFFER: usize = 128 << 10;
 
+/// The buffer's size until a read has filled it: most sessions need no more.
+const FIRST_BUFFER: usize = 8 << 10;
+
 /// Room for what is around a secret in a command: keyword, mechanism, user.
 const ROOM: usize = 512;
 
@@ -133,6 +136,8 @@ const KEPT: usize = 512;
 pub struct Connection<T> {
     io: T,
     buffer: Vec<u8>,
+    /// The last read could have given more.
+    is_filled: bool,
     start: usize,
     end: usize,
     queued: Vec<u8>,
@@ -152,7 +157,8 @@ impl<T: Transport> Connection<T> {
     pub fn new(io: T, limits: Limits) -> Self {
         Connection {
             io,
-            buffer: vec![0; BUFFER],
+            buffer: vec![0; FIRST_BUFFER],
+            is_filled: false,
             start: 0,
             end: 0,
             queued: vec![],
@@ -350,11 +356,15 @@ impl<T: Transport> Connection<T> {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
+        if self.is_filled {
+            self.buffer.resize(BUFFER, 0);
+        }
         loop {
             match self.io.read(&mut self.buffer[self.end..]) {
                 Ok(0) => return Err(Error::Closed { awaited }),
                 Ok(octets) => {
                     self.end += octets;
+                    self.is_filled = self.end == self.buffer.len() && self.end < BUFFER;
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted && error.get_ref().is_none() => {}
