@@ -118,24 +118,27 @@ fn check_access(folder: &Path, owner: &Owner) -> rustix::io::Result<()> {
 /// Unique names: `SECS.M<usec>P<pid>Q<n>R<random>_<tag>.<host>` (<https://cr.yp.to/proto/maildir.html>).
 #[derive(Debug)]
 struct Names {
-    tag_and_host: String,
-    process: u32,
-    random: u64,
+    /// `P<pid>Q`.
+    process: String,
+    /// `R<random>_<tag>.<host>`.
+    ending: String,
     count: u64,
 }
 
 impl Names {
     fn new(tag: &str) -> Self {
-        Names { tag_and_host: tag_and_host(tag), process: std::process::id(), random: os::random::number(), count: 0 }
+        let process = format!("P{}Q", std::process::id());
+        Names { process, ending: format!("R{:016x}{}", os::random::number(), tag_and_host(tag)), count: 0 }
     }
 
     fn next(&mut self) -> String {
         // A clock before 1970 costs the sorting, not the uniqueness.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (seconds, micros) = (now.as_secs(), now.subsec_micros());
         self.count += 1;
-        let Names { tag_and_host, process, random, count } = self;
-        format!("{seconds}.M{micros}P{process}Q{count}R{random:016x}{tag_and_host}")
+        let [mut seconds, mut micros, mut count] = [itoa::Buffer::new(); 3];
+        let seconds = seconds.format(now.as_secs());
+        let (micros, count) = (micros.format(now.subsec_micros()), count.format(self.count));
+        [seconds, ".M", micros, &self.process, count, &self.ending].concat()
     }
 }
 
@@ -349,7 +352,7 @@ fn intended(synced: Synced) -> (Unseen, Receipt) {
 
 /// `,S=` saves Maildir++ readers a `stat` for each message.
 fn final_name(staged: &str, octets: u64) -> String {
-    format!("{staged},S={octets}")
+    [staged, ",S=", itoa::Buffer::new().format(octets)].concat()
 }
 
 /// The name below `tmp`, and the octets, that a name below `new` tells; `None` if it is not one of ours.
@@ -456,6 +459,14 @@ fn tag(context: &Context) -> String {
 /// does not know the state, when it is too old for a run of another state to be still at work on it.
 pub(super) fn sweep(path: &Path, context: &Context) -> Result<usize, Error> {
     let tmp = path.join("tmp");
+    let names = {
+        let _acting = owner::act_as(&context.owner)?;
+        barrier::names_in(&tmp, has_our_beginning)?
+    };
+    // Nearly always: then nobody has to find out how our names end.
+    if names.is_empty() {
+        return Ok(0);
+    }
     let (ours, earlier) = (tag_and_host(&tag(context)), tag_and_host(&context.tag));
     let _acting = owner::act_as(&context.owner)?;
     let is_marked = |name: &str, ending: &str| name.strip_suffix(ending).is_some_and(has_our_form);
@@ -463,20 +474,24 @@ pub(super) fn sweep(path: &Path, context: &Context) -> Result<usize, Error> {
         let modified = tmp.join(name).symlink_metadata().and_then(|metadata| metadata.modified());
         modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED))
     };
-    let is_litter = |name: &str| is_marked(name, &ours) || (is_marked(name, &earlier) && is_old(name));
-    let litter = barrier::names_in(&tmp, is_litter)?;
+    let is_litter = |name: &String| is_marked(name, &ours) || (is_marked(name, &earlier) && is_old(name));
+    let litter: Vec<String> = names.into_iter().filter(is_litter).collect();
     barrier::remove_all(&tmp, &litter)
 }
 
 /// Files below `tmp` that nobody has touched for so long may be removed (<https://cr.yp.to/proto/maildir.html>).
 const ABANDONED: Duration = Duration::from_secs(36 * 3600);
 
+/// `SECS.M`, as other programs' names begin, too.
+fn has_our_beginning(name: &str) -> bool {
+    let Some((seconds, rest)) = name.split_once('.') else { return false };
+    seconds.bytes().all(|octet| octet.is_ascii_digit()) && rest.starts_with('M')
+}
+
 /// `SECS.M<usec>P<pid>Q<n>R<random>`.
 fn has_our_form(name: &str) -> bool {
-    let Some((seconds, rest)) = name.split_once('.') else { return false };
-    seconds.bytes().all(|octet| octet.is_ascii_digit())
-        && rest.starts_with('M')
-        && rest.bytes().all(|octet| octet.is_ascii_alphanumeric())
+    let Some((_, rest)) = name.split_once('.') else { return false };
+    has_our_beginning(name) && rest.bytes().all(|octet| octet.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]

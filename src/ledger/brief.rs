@@ -82,54 +82,50 @@ fn is_plain(text: &[u8]) -> bool {
     !text.iter().fold(false, |odd, octet| odd | is_odd(*octet))
 }
 
-fn push_number(text: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(&digits[first..]);
+fn push_number(text: &mut Vec<u8>, number: u64) {
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Takes the numbers in front of the place, and returns what begins there.
 fn numbers<'t>(mut rest: &'t [u8], brief: &mut Brief<'_>) -> Option<&'t [u8]> {
     loop {
+        // The beginning of a key tells which one it can be.
         let value: u64;
-        if let Some(digits) = rest.strip_prefix(b",\"at\":") {
-            (value, rest) = number(digits)?;
-            brief.at = Some(value);
-        } else if let Some(digits) = rest.strip_prefix(b",\"octets\":") {
-            (value, rest) = number(digits)?;
-            brief.octets = Some(value);
-        } else if let Some(digits) = rest.strip_prefix(b",\"batch\":") {
-            (value, rest) = number(digits)?;
-            brief.batch = Some(value);
-        } else if let Some(digits) = rest.strip_prefix(b",\"nth\":") {
-            (value, rest) = number(digits)?;
-            brief.nth = Some(u32::try_from(value).ok()?);
-        } else if let Some(behind) = rest.strip_prefix(b",\"again\":true") {
-            (brief.again, rest) = (true, behind);
-        } else if let Some(behind) = rest.strip_prefix(b",\"reused\":true") {
-            (brief.reused, rest) = (true, behind);
-        } else {
-            return Some(rest);
+        match rest.get(..4) {
+            Some(b",\"at") => {
+                (value, rest) = number(rest.strip_prefix(b",\"at\":")?)?;
+                brief.at = Some(value);
+            }
+            Some(b",\"oc") => {
+                (value, rest) = number(rest.strip_prefix(b",\"octets\":")?)?;
+                brief.octets = Some(value);
+            }
+            Some(b",\"ba") => {
+                (value, rest) = number(rest.strip_prefix(b",\"batch\":")?)?;
+                brief.batch = Some(value);
+            }
+            Some(b",\"nt") => {
+                (value, rest) = number(rest.strip_prefix(b",\"nth\":")?)?;
+                brief.nth = Some(u32::try_from(value).ok()?);
+            }
+            Some(b",\"ag") => (brief.again, rest) = (true, rest.strip_prefix(b",\"again\":true")?),
+            Some(b",\"re") => (brief.reused, rest) = (true, rest.strip_prefix(b",\"reused\":true")?),
+            _ => return Some(rest),
         }
     }
 }
 
 /// At most eighteen digits: no overflow, and no size or time has more.
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = text.iter().take_while(|octet| octet.is_ascii_digit()).count();
-    if !(1..=18).contains(&digits) {
-        return None;
+    let mut value = 0;
+    for (at, octet) in text.iter().enumerate().take(19) {
+        let digit = octet.wrapping_sub(b'0');
+        if digit > 9 {
+            return (at > 0).then(|| (value, &text[at..]));
+        }
+        value = value * 10 + u64::from(digit);
     }
-    let value = text[..digits].iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
-    Some((value, &text[digits..]))
+    None
 }
 
 #[cfg(test)]
