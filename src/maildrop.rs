@@ -103,6 +103,11 @@ impl Listing {
         self.octets[index] = octets.min(UNKNOWN - 1);
     }
 
+    /// No message before this position has a size.
+    pub fn first_measured(&self) -> usize {
+        if self.octets.is_empty() { self.len() } else { self.octets_start }
+    }
+
     fn octets_at(&self, position: usize) -> Option<u64> {
         let octets = *self.octets.get(position.checked_sub(self.octets_start)?)?;
         (octets != UNKNOWN).then_some(octets)

@@ -98,8 +98,10 @@ impl View<'_> {
     /// retrieved or deleted, and ids of which there are, or were, several.
     pub fn sizes_needed(&self) -> Vec<usize> {
         let clock = self.clock();
+        let are_known_left = self.are_known_left();
         let is_needed = |position: usize| match self.standings.get(position) {
             Standing::New { .. } => true,
+            Standing::Known(_) if are_known_left => false,
             Standing::Known(fact) => {
                 let fact = self.ledger.facts().get(fact);
                 self.policy.all
@@ -109,17 +111,24 @@ impl View<'_> {
             }
         };
         (0..self.listing.len())
+            .filter(|position| !are_known_left || self.standings.is_new(*position))
             .filter(|position| self.listing.get(*position).octets.is_none() && is_needed(*position))
             .collect()
+    }
+
+    /// True when known messages stay as they are, unless their sizes change.
+    fn are_known_left(&self) -> bool {
+        let is_kept = self.policy.keep == Keep::Forever && !self.policy.all;
+        is_kept && self.ledger.facts().are_plain() && self.standings.are_distinct()
     }
 
     /// False when the sizes of known messages, as recorded, and those of new ones do not add up to what STAT says: then
     /// some known message has another size, and all of them have to be asked for. True where that cannot be told.
     pub fn adds_up(&self, octets: Option<u64>) -> bool {
         let size_of = |position: usize| {
-            let announced = self.listing.get(position).octets;
-            let Standing::Known(fact) = self.standings.get(position) else { return announced };
-            announced.or(Some(self.ledger.facts().get(fact).octets).filter(|octets| *octets != u32::MAX).map(u64::from))
+            let Standing::Known(fact) = self.standings.get(position) else { return self.listing.get(position).octets };
+            let recorded = || Some(self.ledger.facts().get(fact).octets).filter(|octets| *octets != u32::MAX);
+            self.listing.get(position).octets.or_else(|| recorded().map(u64::from))
         };
         let sum = (0..self.listing.len()).try_fold(0u64, |sum, position| sum.checked_add(size_of(position)?));
         let (Some(sum), Some(octets)) = (sum, octets) else { return true };
@@ -141,7 +150,8 @@ impl View<'_> {
             };
             fact.state != State::Delivered || has_other_size() || self.is_due(&fact, clock)
         };
-        (0..self.listing.len())
+        let first = if self.are_known_left() { self.listing.first_measured() } else { 0 };
+        (first..self.listing.len())
             .filter_map(|position| match self.standings.get(position) {
                 Standing::Known(fact) => Some((position, fact)),
                 Standing::New { .. } => None,
@@ -168,7 +178,13 @@ impl View<'_> {
         let positions = 0..self.listing.len();
         let (distrusted, refused) = (self.ledger.noted(OUT_OF_STEP), self.ledger.noted(REFUSED));
         if distrusted.is_none() && refused.is_none() && identities.is_empty() {
-            positions.for_each(|position| planner.decide(position));
+            let are_known_left = self.are_known_left();
+            for position in positions {
+                match are_known_left && !self.standings.is_new(position) {
+                    true => planner.plan.skipped.known += 1,
+                    false => planner.decide(position),
+                }
+            }
             return Ok(planner.plan);
         }
         // What comes for certain is not held up by what only may come.

@@ -9,6 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use hashbrown::HashTable;
 
+use super::is_date;
 use crate::maildrop::Listing;
 
 /// What became of a message.
@@ -54,6 +55,10 @@ pub struct Facts {
     ids: Vec<u8>,
     records: Vec<Record>,
     states: Vec<State>,
+    /// How many are not simply delivered: deleted or gone, or without a date.
+    odd: usize,
+    /// How many are not the only message with their id.
+    seconds: usize,
     /// Since when a message is gone, by its number.
     gone_since: HashMap<u32, u32>,
     /// Where the next one is expected when lines refer back in order.
@@ -88,6 +93,10 @@ pub struct Standings {
 
 const NEW: u32 = u32::MAX;
 
+fn is_odd(state: State, at: u32) -> bool {
+    state != State::Delivered || !is_date(u64::from(at))
+}
+
 impl Standings {
     /// How the message at a position of the listing stands.
     pub fn get(&self, position: usize) -> Standing {
@@ -102,6 +111,21 @@ impl Standings {
         let mut listed = vec![false; self.facts];
         self.known.iter().filter(|fact| **fact != NEW).for_each(|fact| listed[*fact as usize] = true);
         listed
+    }
+
+    /// True when the message at a position was never seen.
+    pub fn is_new(&self, position: usize) -> bool {
+        self.known[position] == NEW
+    }
+
+    /// True when each fact that there was is listed. No two messages have the same.
+    pub fn has_all(&self) -> bool {
+        self.known.iter().filter(|fact| **fact != NEW).count() == self.facts
+    }
+
+    /// True when no id is listed more than once.
+    pub fn are_distinct(&self) -> bool {
+        self.repeated.is_empty()
     }
 
     /// True when the id at this position is listed more than once: then it proves little (RFC 1939 §7 lets a server
@@ -145,12 +169,19 @@ impl Facts {
         (0..self.len() as u32).map(|fact| self.get(fact))
     }
 
+    /// True when every message is delivered and has a date, so that no listing of it is news.
+    pub fn are_plain(&self) -> bool {
+        self.odd == 0
+    }
+
     /// Adds a message that no other fact speaks of.
     pub fn push(&mut self, id: &[u8], at: u32, octets: u32, nth: u32, line: u32) -> u32 {
         self.ids.extend_from_slice(id);
         let end = u32::try_from(self.ids.len()).expect("a ledger of 4 GiB of ids is refused when it is loaded");
         self.records.push(Record { at, octets, nth, line, end });
         self.states.push(State::Delivered);
+        self.odd += usize::from(is_odd(State::Delivered, at));
+        self.seconds += usize::from(nth > 1);
         let fact = (self.len() - 1) as u32;
         if let Some(mut index) = self.index.take() {
             index.insert_unique(self.hash(id), fact, |fact| self.hash(self.id(*fact)));
@@ -170,6 +201,8 @@ impl Facts {
         change(&mut changed);
         let Fact { at, octets, nth, state, line } = changed;
         let record = &mut self.records[fact as usize];
+        self.odd -= usize::from(is_odd(self.states[fact as usize], record.at));
+        self.odd += usize::from(is_odd(state, at));
         (record.at, record.octets, record.nth, record.line) = (at, octets, nth, line);
         self.states[fact as usize] = state;
     }
@@ -283,12 +316,9 @@ impl Facts {
                 shared.insert(id);
             }
         }
-        let claimed = standings.listed();
-        for fact in 0..self.len() as u32 {
-            // Most runs miss nothing, or very little.
-            if wanted.is_empty() {
-                break;
-            }
+        // Most runs miss nothing, or very little.
+        let claimed = if wanted.is_empty() { vec![] } else { standings.listed() };
+        for fact in 0..claimed.len() as u32 {
             let Some((position, found)) = wanted.get_mut(self.id(fact)) else { continue };
             if found.replace(fact).is_some() || claimed[fact as usize] {
                 shared.insert(listing.get(*position as usize).unique_id);
@@ -303,12 +333,13 @@ impl Facts {
 
     /// A fact that is the second with its id makes the first one's position worth a second look, too.
     fn add_seconds<'l>(&self, listing: &'l Listing, shared: &mut HashSet<&'l [u8]>) {
+        if self.seconds == 0 {
+            return;
+        }
         let seconds: HashSet<&[u8]> =
             (0..self.len() as u32).filter(|fact| self.get(*fact).nth > 1).map(|fact| self.id(fact)).collect();
-        if !seconds.is_empty() {
-            let ids = (0..listing.len()).map(|position| listing.get(position).unique_id);
-            shared.extend(ids.filter(|id| seconds.contains(id)));
-        }
+        let ids = (0..listing.len()).map(|position| listing.get(position).unique_id);
+        shared.extend(ids.filter(|id| seconds.contains(id)));
     }
 
     /// Messages that share an id are told apart by their sizes: as many of one id and size are known as were

@@ -64,6 +64,9 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
     let mut loaded = Loaded::default();
     let mut text = vec![];
     loop {
+        if loaded.lines > 0 {
+            loaded.take_briefs(&mut file).map_err(Error::io("read", path))?;
+        }
         text.clear();
         let octets = file.by_ref().take(LINE).read_until(b'\n', &mut text).map_err(Error::io("read", path))?;
         if octets == 0 {
@@ -86,9 +89,7 @@ pub fn load(mut file: impl BufRead, path: &Path, maildrop: &str) -> Result<Loade
         loaded.whole = loaded.octets;
         // The first line is the header, or this is no ledger.
         if let Some(brief) = brief(&text).filter(|_| loaded.lines > 1) {
-            if loaded.take(&brief, &text).is_none() {
-                loaded.damaged.push(loaded.lines);
-            }
+            loaded.take_brief(&brief, &text);
             continue;
         }
         let line = serde_json::from_slice::<Line<'_>>(&text).ok();
@@ -162,6 +163,34 @@ impl Loaded {
     fn cut_off(self, text: &[u8], path: &Path, maildrop: &str) -> Result<Self, Error> {
         let is_ours = is_begun(text, maildrop) || text.iter().all(|octet| *octet == 0);
         if self.lines > 0 || is_ours { Ok(self) } else { Err(Error::Alien { path: path.into() }) }
+    }
+
+    /// Takes brief lines in, straight from the buffer, up to one that is not brief, or not wholly there.
+    fn take_briefs(&mut self, file: &mut impl BufRead) -> std::io::Result<()> {
+        loop {
+            let buffer = file.fill_buf()?;
+            let mut rest = buffer;
+            while let Some(end) = memchr::memchr(b'\n', rest).filter(|end| (*end as u64) < LINE) {
+                let (line, behind) = rest.split_at(end + 1);
+                let Some(brief) = brief(line) else { break };
+                self.lines += 1;
+                self.take_brief(&brief, line);
+                rest = behind;
+            }
+            let taken = buffer.len() - rest.len();
+            file.consume(taken);
+            self.octets += taken as u64;
+            self.whole = self.octets;
+            if taken == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_brief(&mut self, brief: &Brief<'_>, text: &[u8]) {
+        if self.take(brief, text).is_none() {
+            self.damaged.push(self.lines);
+        }
     }
 
     /// Takes one line in; `None` when it makes no sense.
@@ -243,8 +272,12 @@ impl Loaded {
     /// A record. Positions count the intents as they were written: when one of those was damaged, nobody can tell which
     /// messages were left out, and it is better to fetch all of them again.
     fn published(&mut self, batch: u64, of: Option<u32>, but: &[u32]) -> Option<()> {
+        if but.is_empty() {
+            self.publish(batch, but);
+            return Some(());
+        }
         let intents = self.pending.iter().filter(|intent| intent.batch == batch).count();
-        if but.is_empty() || of.is_some_and(|of| of as usize == intents) {
+        if of.is_some_and(|of| of as usize == intents) {
             self.publish(batch, but);
             return Some(());
         }
@@ -254,11 +287,13 @@ impl Loaded {
 
     /// The batch reached its places, but for the intents at these positions.
     pub fn publish(&mut self, batch: u64, but: &[u32]) {
-        let (published, pending): (Vec<Intent>, _) =
-            std::mem::take(&mut self.pending).into_iter().partition(|intent| intent.batch == batch);
-        self.pending = pending;
+        let mut published = std::mem::take(&mut self.pending);
+        // Nearly always no other batch waits.
+        if !published.iter().all(|intent| intent.batch == batch) {
+            (published, self.pending) = published.into_iter().partition(|intent| intent.batch == batch);
+        }
         let mut text = std::mem::take(&mut self.pending_text);
-        for (position, intent) in (0..).zip(published) {
+        for (position, intent) in (0..).zip(published.drain(..)) {
             if !but.contains(&position) {
                 let Intent { nth, again, reused, octets, at, line, .. } = intent;
                 self.deliver(&text[intent.id], nth, Seen { again, reused, octets, at, line });
@@ -266,6 +301,7 @@ impl Loaded {
         }
         if self.pending.is_empty() {
             text.clear();
+            self.pending = published;
         }
         self.pending_text = text;
     }

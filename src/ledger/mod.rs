@@ -568,6 +568,10 @@ impl Ledger {
         if !self.trusts_clock(now) {
             return Ok(());
         }
+        if self.loaded.facts.are_plain() && standings.has_all() {
+            let kept = self.loaded.others + self.loaded.facts.len() as u32;
+            return self.forget(listing, kept, |_, _| true);
+        }
         let listed = standings.listed();
         let mended = self.mended(&listed, now);
         self.relist(&mended)?;
@@ -588,6 +592,17 @@ impl Ledger {
         let needed: Vec<bool> = (0..).zip(facts.iter()).map(|(number, fact)| is_needed(number, &fact)).collect();
         let kept = facts.iter().zip(&needed).filter(|(_, is_needed)| **is_needed);
         let kept_lines = self.loaded.others + kept.map(|(fact, _)| lines(fact)).sum::<u32>();
+        self.forget(listing, kept_lines, |number, _| needed[number as usize])
+    }
+
+    /// Rewrites the file without what is over, and without notes about messages that are not listed, when it is mostly
+    /// made of them.
+    fn forget(
+        &mut self,
+        listing: &Listing,
+        kept_lines: u32,
+        is_needed: impl Fn(u32, &Fact) -> bool,
+    ) -> Result<(), Error> {
         if self.octets <= COMPACTION || !self.loaded.pending.is_empty() {
             return Ok(());
         }
@@ -602,7 +617,7 @@ impl Ledger {
         if kept_lines.saturating_sub(needless) >= self.loaded.lines / 2 {
             return Ok(());
         }
-        self.compact(|number, _| needed[number as usize], |id| id.is_empty() || ids.contains(id))
+        self.compact(is_needed, |id| id.is_empty() || ids.contains(id))
     }
 
     /// Rewrites the file: the facts and the notes that are needed, and what others have added.
