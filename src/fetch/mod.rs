@@ -115,7 +115,9 @@ impl<'f> Fetch<'f> {
     fn run(&mut self) -> Result<(), Failure> {
         // A password may take its time, and the account should not be held meanwhile. But nobody should be asked for one
         // in vain.
-        Ledger::check_free(&self.run.state_dir, &self.ledger_name())?;
+        if !matches!(self.account.secret, Secret::Literal(_)) {
+            Ledger::check_free(&self.run.state_dir, &self.ledger_name())?;
+        }
         let credentials = self.credentials()?;
         self.summary.secret = Some(credentials.password.clone());
         let mut ledger = self.open_ledger()?;

@@ -96,13 +96,15 @@ fn is_foreign(owner: u32) -> bool {
 }
 
 fn of_folders(path: &Path, home: &Path) -> Option<Exposure> {
-    let real_home = fs::canonicalize(home).unwrap_or_default();
-    let names = lookups(path);
+    let lookups = lookups(path);
+    let is_straight = lookups.iter().all(|lookup| !lookup.is_link()) && path.starts_with(home);
+    let real_home = if is_straight { home.to_owned() } else { fs::canonicalize(home).unwrap_or_default() };
     // On the way to the home folder nothing is looked at.
-    let names = names.iter().filter(|name| !home.starts_with(name) && !real_home.starts_with(name));
-    names.filter_map(|name| Some((name, name.parent()?))).find_map(|(name, folder)| {
-        of_folder(folder, |_| false)
-            .or_else(|| of_owner(name, &fs::symlink_metadata(name).ok().filter(Metadata::is_symlink)?))
+    let lookups =
+        lookups.iter().filter(|lookup| !home.starts_with(&lookup.name) && !real_home.starts_with(&lookup.name));
+    lookups.into_iter().find_map(|lookup| {
+        let of_link = || of_owner(&lookup.name, lookup.metadata.as_ref().filter(|metadata| metadata.is_symlink())?);
+        of_folder(lookup.name.parent()?, lookup.folder.as_ref()?, |_| false).or_else(of_link)
     })
 }
 
@@ -110,12 +112,15 @@ fn of_folders(path: &Path, home: &Path) -> Option<Exposure> {
 /// write to a folder in which it is looked up. With `in_spool` the group of the file's own folder may, as in `/var/mail`:
 /// whoever opens a file there looks at it first.
 pub fn of_path_of_root(path: &Path, in_spool: bool) -> Option<Exposure> {
-    let names = lookups(path);
-    let (last, _) = names.split_last()?;
-    names.iter().find_map(|name| {
-        let is_trusted = |group| group == 0 || (in_spool && name == last);
-        let of_name = || of_owner(name, &fs::symlink_metadata(name).ok()?);
-        name.parent().and_then(|folder| of_folder(folder, is_trusted)).or_else(of_name)
+    let lookups = lookups(path);
+    let (last, _) = lookups.split_last()?;
+    lookups.iter().find_map(|Lookup { name, metadata, folder }| {
+        let is_trusted = |group| group == 0 || (in_spool && *name == last.name);
+        let of_name = || of_owner(name, metadata.as_ref()?);
+        name.parent()
+            .zip(folder.as_ref())
+            .and_then(|(path, folder)| of_folder(path, folder, is_trusted))
+            .or_else(of_name)
     })
 }
 
@@ -124,17 +129,15 @@ pub fn of_path_of_root(path: &Path, in_spool: bool) -> Option<Exposure> {
 pub fn of_state(folder: &Path) -> Option<Exposure> {
     match rustix::process::geteuid().is_root() {
         true => of_path_of_root(&folder.join("ledger"), false),
-        false => of_folder(folder, |_| true),
+        false => of_folder(folder, &fs::metadata(folder).ok()?, |_| true),
     }
 }
 
-/// A folder that is not there is nobody's.
-fn of_folder(folder: &Path, is_trusted: impl Fn(u32) -> bool) -> Option<Exposure> {
-    let metadata = fs::metadata(folder).ok()?;
+fn of_folder(folder: &Path, metadata: &Metadata, is_trusted: impl Fn(u32) -> bool) -> Option<Exposure> {
     let (mode, group) = (metadata.mode(), metadata.gid());
     let writers = if is_trusted(group) { OTHERS_WRITE } else { WRITE };
     let is_open = mode & writers != 0 && mode & STICKY == 0;
-    of_owner(folder, &metadata)
+    of_owner(folder, metadata)
         .or_else(|| (is_open && !is_read_only(folder)).then(|| Exposure::FolderMode(folder.to_owned(), mode & 0o7777)))
 }
 
@@ -142,32 +145,49 @@ fn of_owner(path: &Path, metadata: &Metadata) -> Option<Exposure> {
     is_foreign(metadata.uid()).then(|| Exposure::FolderOwner(path.to_owned(), metadata.uid()))
 }
 
-/// Every name that is looked up on the way to what a path means, with the path to it: links are followed one by one.
-fn lookups(path: &Path) -> Vec<PathBuf> {
+/// A name that is looked up in a folder, and what is known of both; `None` for what is not there, which is nobody's.
+struct Lookup {
+    name: PathBuf,
+    metadata: Option<Metadata>,
+    folder: Option<Metadata>,
+}
+
+impl Lookup {
+    fn is_link(&self) -> bool {
+        self.metadata.as_ref().is_some_and(Metadata::is_symlink)
+    }
+}
+
+/// Every lookup on the way to what a path means, with the path to its name: links are followed one by one.
+fn lookups(path: &Path) -> Vec<Lookup> {
     let Ok(path) = std::path::absolute(path) else { return vec![] };
-    let mut names = vec![];
-    let mut links = 0;
-    let mut folder = PathBuf::from("/");
+    let root = || (PathBuf::from("/"), fs::metadata("/").ok());
+    let (mut lookups, mut links) = (vec![], 0);
+    let (mut folder, mut of_folder) = root();
     let mut left = components_of(&path);
     while let Some(component) = left.pop() {
         if component == ".." {
             folder.pop();
+            of_folder = fs::metadata(&folder).ok();
             continue;
         }
         let name = folder.join(component);
-        match fs::read_link(&name) {
-            Ok(target) if links < LINKS => {
+        let metadata = fs::symlink_metadata(&name).ok();
+        let lookup = Lookup { name: name.clone(), metadata, folder: of_folder.clone() };
+        let target = if lookup.is_link() && links < LINKS { fs::read_link(&name).ok() } else { None };
+        match target {
+            Some(target) => {
                 links += 1;
                 if target.is_absolute() {
-                    folder = PathBuf::from("/");
+                    (folder, of_folder) = root();
                 }
                 left.extend(components_of(&target));
             }
-            _ => folder.clone_from(&name),
+            None => (folder, of_folder) = (name, lookup.metadata.clone()),
         }
-        names.push(name);
+        lookups.push(lookup);
     }
-    names
+    lookups
 }
 
 /// Names and `..`, the last one first.
@@ -267,6 +287,6 @@ mod tests {
         symlink("two/..", folder.path().join("one")).unwrap();
         symlink("one/..", folder.path().join("two")).unwrap();
         assert!(lookups(&folder.path().join("one/file")).len() > LINKS);
-        assert_eq!(lookups(Path::new("/")), [] as [PathBuf; 0]);
+        assert!(lookups(Path::new("/")).is_empty());
     }
 }
