@@ -1,18 +1,15 @@
 //! The barrier: what was written before it is on the disk after it.
 //!
-//! Owns how a group of files becomes durable (one `syncfs`, or an `fsync` of each), how folders are created so
-//! that their names last, and how they are looked through and swept. An error of a sync is final: the kernel reports it once and then takes the lost
-//! pages for clean, so a second attempt would succeed and prove nothing.
+//! Owns how a group of files becomes durable (one `syncfs`, or an `fsync` of each), and how folders are looked through
+//! and swept. An error of a sync is final: the kernel reports it once and then takes the lost pages for clean, so a second
+//! attempt would succeed and prove nothing.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-
-use rustix::fs::OFlags;
 
 use super::Error;
 
@@ -140,46 +137,6 @@ fn sync_each<T: Sync>(files: &[T], fsync: impl Fn(&T) -> Result<(), Error> + Syn
     })
 }
 
-/// Creates a folder and those above it, mode 0700, and makes their names durable.
-pub(super) fn create_folder(path: &Path) -> Result<(), Error> {
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Ok(());
-    }
-    let above = path.parent().unwrap_or(Path::new("/"));
-    create_folder(above)?;
-    // A run that made it may have been killed before its name was durable.
-    sync_name(above)?;
-    match DirBuilder::new().mode(0o700).create(path) {
-        // Another account of this run, or another program, may do the same.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(Error::cannot_create(path, io::Error::from(io::ErrorKind::NotADirectory)))
-        }
-        Err(error) => Err(Error::cannot_create(path, error)),
-        Ok(()) => sync_folder(above),
-    }
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    open_folder(path).and_then(|folder| folder.sync_all()).map_err(|error| Error::io("sync", path, error))
-}
-
-/// Somebody may have put a FIFO there, which nobody should wait for.
-fn open_folder(path: &Path) -> io::Result<File> {
-    let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
-    OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
-}
-
-/// Makes the name of a folder durable, where the folder above may be read.
-pub(super) fn sync_name(path: &Path) -> Result<(), Error> {
-    match path.parent().filter(|above| open_folder(above).is_ok()) {
-        Some(above) => sync_folder(above),
-        None => Ok(()),
-    }
-}
-
 /// The names in a folder that satisfy a condition; none when there is no such folder.
 pub(super) fn names_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
     let failed = |error| Error::io("read", folder, error);
@@ -218,7 +175,7 @@ pub(super) fn remove_all(folder: &Path, litter: &[String]) -> Result<usize, Erro
 mod tests {
     use super::*;
     use rustix::io::Errno;
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::File;
     use std::sync::Mutex;
 
     fn failure() -> Error {
@@ -257,37 +214,5 @@ mod tests {
         assert_eq!(version("5.10"), Some((5, 10)));
         assert!(version("4.4.0-19041-Microsoft") < Some((5, 8)));
         assert!(version("strange") < Some((5, 8)));
-    }
-
-    #[test]
-    fn folders_are_created_for_their_owner_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/b/c");
-        create_folder(&path).unwrap();
-        create_folder(&path).unwrap();
-        for created in ["a", "a/b", "a/b/c"] {
-            let mode = fs::metadata(folder.path().join(created)).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o700);
-        }
-    }
-
-    #[test]
-    fn a_file_in_the_way_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "").unwrap();
-        let error = create_folder(&file).unwrap_err();
-        assert_eq!(error.to_string(), format!("cannot create `{}`: not a directory", file.display()));
-        assert!(matches!(create_folder(&file.join("below")), Err(Error::CannotCreate { .. })));
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_fifo_in_the_place_of_a_folder_is_not_waited_for() {
-        use rustix::fs::{CWD, FileType, Mode, mknodat};
-        let folder = tempfile::tempdir().unwrap();
-        let fifo = folder.path().join("cur");
-        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        assert!(sync_folder(&fifo).is_err());
     }
 }

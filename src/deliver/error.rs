@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::os::exposure::Exposure;
-use crate::os::{limits, user};
+use crate::os::{self, limits, user};
 use crate::text::{self, reason};
 
 /// Why a batch, and with it the account, cannot go on. Nothing that was on its way is lost: what is not
@@ -192,6 +192,15 @@ impl Error {
                 Some(format!("others can write to `{}`; deliver to a folder of your own", folder(path).display()))
             }
             _ => None,
+        }
+    }
+}
+
+impl From<os::Failure> for Error {
+    fn from(failure: os::Failure) -> Self {
+        match failure.doing {
+            "create" => Error::cannot_create(failure.path, failure.source),
+            doing => Error::io(doing, failure.path, failure.source),
         }
     }
 }

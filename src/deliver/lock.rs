@@ -15,8 +15,8 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::{Error, barrier};
-use crate::os::host_name;
+use super::Error;
+use crate::os::{self, host_name};
 use crate::stop::Stop;
 
 /// How long to wait for other programs: they hold a lock while they write, which takes moments.
@@ -164,15 +164,14 @@ fn attempt(path: &Path) -> Result<Result<Locked, Busy>, Error> {
 
 fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(open), Ok(named)) = (file.metadata(), fs::symlink_metadata(path)) else { return false };
-    (open.dev(), open.ino()) == (named.dev(), named.ino())
+    os::file::is_same(&open, &named)
 }
 
 /// Opens the mbox, which is created if need be. Follows no link, waits for no FIFO, and takes no file of
 /// somebody else's in a folder where anybody may have put it.
 fn open(path: &Path) -> Result<File, Error> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32);
+    let mut options = os::file::options();
+    options.read(true).write(true);
     let file = match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => options.create_new(true).open(path),
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
@@ -192,8 +191,8 @@ fn open(path: &Path) -> Result<File, Error> {
     }
     // An empty one may be new, made by us or by a run that was killed here.
     if metadata.len() == 0 {
-        barrier::sync_folder(folder(path))?;
-        barrier::sync_name(folder(path))?;
+        os::folder::sync(folder(path))?;
+        os::folder::sync_name(folder(path))?;
     }
     Ok(file)
 }
@@ -298,9 +297,7 @@ fn create(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {}
         result => return result,
     }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o644).custom_flags(OFlags::NOFOLLOW.bits() as i32);
-    let mut file = options.open(path)?;
+    let mut file = os::file::options().write(true).create_new(true).mode(0o644).open(path)?;
     // Without content it locks just as well; only a crash makes the next run wait longer.
     let _ = file.write_all(content.as_bytes());
     Ok(file)
@@ -380,8 +377,7 @@ impl Found {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = os::file::options().read(true).open(path)?;
     let mut content = String::new();
     // Longer than any process number and host name.
     file.take(400).read_to_string(&mut content)?;

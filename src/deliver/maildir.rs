@@ -54,7 +54,7 @@ impl Folders {
     fn create(path: &Path, owner: &Owner) -> Result<Self, Error> {
         for name in ["tmp", "new", "cur"] {
             let folder = path.join(name);
-            barrier::create_folder(&folder)?;
+            os::folder::create(&folder)?;
             // Better known now than after the first message was fetched.
             check_access(&folder, owner).map_err(|error| Error::cannot_create(folder.join("…"), error))?;
         }
@@ -396,7 +396,7 @@ pub(super) fn recover(path: &Path, places: &[Place], context: &Context) -> Resul
     if found.contains(&true) {
         // It may have been renamed, by us or by a reader, just before the crash.
         folders.sync_new()?;
-        barrier::sync_folder(&path.join("cur"))?;
+        os::folder::sync(&path.join("cur"))?;
     }
     Ok(places.iter().zip(found).map(recovered).collect())
 }

@@ -19,7 +19,8 @@ use super::lock::{self, Locked};
 use super::mboxrd::{self, Quoter};
 use super::owner::{self, Owner};
 use super::spool::{self, Range, Spool, Spools};
-use super::{Context, Error, GROUP, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Recovered, Staged, Synced, barrier};
+use super::{Context, Error, GROUP, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Recovered, Staged, Synced};
+use crate::os;
 use crate::stop::Stop;
 
 /// The envelope sender is looked for in this much of a message.
@@ -30,7 +31,7 @@ const FLUSH: usize = 64 * 1024;
 
 pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
     let _acting = owner::act_as(&context.owner)?;
-    barrier::create_folder(path.parent().unwrap_or(Path::new("")))?;
+    os::folder::create(path.parent().unwrap_or(Path::new("")))?;
     let path = lock::resolve(path)?;
     lock::look(&path, &context.stop, |file| checked_length(file, &path))?;
     let stager = Stager {

@@ -3,17 +3,15 @@
 //! Owns their names, which bear the account's tag and are never used twice (an old intent must not find new
 //! octets), and how long they live. Knows nothing of what is in them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::OFlags;
-
 use super::{Context, Error, barrier};
-use crate::os::random;
+use crate::os::{file, folder, random};
 
 /// What is copied or compared at a time: large enough to keep the disk busy, small enough not to be noticed.
 const CHUNK: u64 = 256 * 1024;
@@ -37,9 +35,7 @@ impl Spools {
         loop {
             self.count += 1;
             let path = self.folder.join(format!("{}.{}.spool", self.prefix, self.count));
-            let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32;
-            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(flags).open(&path)
-            {
+            match file::options().read(true).write(true).create_new(true).open(&path) {
                 Ok(file) => {
                     let (is_named, is_needed) = (AtomicBool::new(false), AtomicBool::new(false));
                     return Ok(Spool { path, file, is_named, is_needed });
@@ -88,7 +84,7 @@ impl Spool {
     pub(super) fn sync(&self) -> Result<(), Error> {
         self.file.sync_data().map_err(|error| Error::io("sync", &self.path, error))?;
         if !self.is_named.load(Ordering::Relaxed) {
-            barrier::sync_folder(self.path.parent().expect("a spool file is in a folder"))?;
+            folder::sync(self.path.parent().expect("a spool file is in a folder"))?;
             self.is_named.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -188,8 +184,7 @@ fn chunks(length: u64) -> impl Iterator<Item = (u64, usize)> {
 
 /// Opens a spool file that an intent names, and tells its length; `None` when it is gone.
 pub(super) fn open(path: &Path) -> Result<Option<(File, u64)>, Error> {
-    let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match file::options().read(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("open", path, error)),

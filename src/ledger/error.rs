@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::os::limits;
+use crate::os::{self, limits};
 use crate::text::reason;
 
 /// A ledger that cannot be used, or no longer. Nothing is fetched or deleted without one.
@@ -86,6 +86,22 @@ impl Error {
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { action, path, source }
+    }
+}
+
+impl From<os::Failure> for Error {
+    fn from(failure: os::Failure) -> Self {
+        let os::Failure { doing: action, path, source } = failure;
+        Error::Io { action, path, source }
+    }
+}
+
+impl From<os::file::Error> for Error {
+    fn from(error: os::file::Error) -> Self {
+        match error {
+            os::file::Error::Failed(failure) => failure.into(),
+            os::file::Error::NotOurs { path, what } => Error::NotOurs { path, what },
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use std::path::Path;
 use super::error::Error;
 use super::facts::{Facts, State, comparable};
 use super::line::{Line, id_text};
-use super::{Key, Ledger, Recorded, Relisted, open_to_read};
+use super::{Key, Ledger, Recorded, Relisted};
 use crate::maildrop::{Fingerprint, Listed, MessageNumber};
+use crate::os;
 
 /// What the server answered to TOP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +187,7 @@ pub(super) fn lines_of(
     if wanted.peek().is_none() {
         return Ok(());
     }
-    let file = open_to_read(path)?;
+    let file = os::file::read(path)?;
     let mut file = BufReader::with_capacity(64 << 10, file);
     let mut text = vec![];
     for number in 1.. {

@@ -11,9 +11,10 @@ use super::facts::State;
 use super::identity::{Renamed, copies, lines_of};
 use super::line::Line;
 use super::load::{self, Loaded};
-use super::{Error, Ledger, open_to_read};
+use super::{Error, Ledger};
 use crate::account::Target;
 use crate::maildrop::Fingerprint;
+use crate::os;
 
 /// Another ledger, as far as it is about one target.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Kin {
         if user_and_port(&theirs) != user_and_port(maildrop) {
             return None;
         }
-        let file = BufReader::with_capacity(64 << 10, open_to_read(path).ok()?);
+        let file = BufReader::with_capacity(64 << 10, os::file::read(path).ok()?);
         let loaded = load::load(file, path, &theirs).ok()?;
         let known = (0..).zip(loaded.facts.iter()).filter(|(_, fact)| fact.state != State::Deleted);
         let known: Vec<(u32, u32)> = known.map(|(number, fact)| (fact.line, number)).collect();
@@ -90,7 +91,7 @@ impl Ledger {
 /// The maildrop that a ledger's first line names.
 fn header(path: &Path) -> Option<String> {
     let mut text = vec![];
-    BufReader::new(open_to_read(path).ok()?.take(HEADER)).read_until(b'\n', &mut text).ok()?;
+    BufReader::new(os::file::read(path).ok()?.take(HEADER)).read_until(b'\n', &mut text).ok()?;
     let line: Line<'_> = serde_json::from_slice(&text).ok()?;
     Some(line.maildrop?.into_owned())
 }

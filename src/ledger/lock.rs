@@ -4,11 +4,12 @@
 //! holds nothing. It gets its content when the first ledger beside it is durable, and never again: content without a
 //! ledger tells of one that vanished, and never of a first run that was killed.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
+use crate::os;
 
 /// Held until dropped.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub struct Lock {
 
 /// Takes the lock, or says who has it.
 pub fn hold(path: &Path) -> Result<Lock, Error> {
-    let file = super::open_own(OpenOptions::new().write(true), path)?;
+    let file = os::file::create(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(Error::Held { path: path.into(), process: holder(&file) }),

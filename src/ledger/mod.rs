@@ -19,14 +19,12 @@ mod lock;
 mod notes;
 
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, OFlags};
+use rustix::fs::Access;
 
 pub use error::Error;
 pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
@@ -39,6 +37,8 @@ use crate::account::Target;
 use crate::deliver::{Intents, Outcome, Place, Recovered, Synced};
 use crate::maildrop::sealed::OfTheLedger;
 use crate::maildrop::{Durable, Fingerprint, Listing, MessageNumber};
+use crate::os;
+use crate::os::file::Replacement;
 use crate::text;
 use line::{Line, VERSION, id_octets, id_text, is_foreign, unknown_keys};
 use load::{Loaded, Seen};
@@ -57,6 +57,9 @@ const LATEST: u64 = 2_840_140_800;
 pub fn is_date(at: u64) -> bool {
     (EARLIEST..LATEST).contains(&at)
 }
+
+/// The ending of the file that is to take a ledger's place.
+const REPLACEMENT: &str = "new";
 
 /// A ledger smaller than this is never worth rewriting.
 const COMPACTION: u64 = 64 << 10;
@@ -207,14 +210,14 @@ impl Ledger {
     /// # Errors
     /// [`Error::Held`] when another run has the account.
     pub fn open(folder: &Path, name: &str, maildrop: &str) -> Result<(Ledger, Notices), Error> {
-        create_folder(folder)?;
+        os::folder::create(folder)?;
         // Better known now than after the first message was fetched.
         rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| Error::io("write into", folder)(error.into()))?;
         let lock = lock::hold(&lock_path(folder, name))?;
         let path = folder.join(format!("{name}.jsonl"));
-        remove_compaction(&path)?;
-        let file = open_own(OpenOptions::new().append(true), &path)?;
+        os::file::remove(&path.with_extension(REPLACEMENT))?;
+        let file = os::file::append(&path)?;
         let loaded = load::load(BufReader::with_capacity(64 << 10, &file), &path, maildrop)?;
         let is_missing = lock.was_known && loaded.whole == 0;
         let notices = Notices { is_missing, damaged: loaded.damaged.clone(), kept: None };
@@ -264,8 +267,9 @@ impl Ledger {
     /// killed before it could do this.
     fn make_names_last(&mut self) -> Result<(), Error> {
         self.sync()?;
-        sync_folder(&self.path)?;
-        sync_name(self.path.parent().expect("what is ours is in a folder"))
+        let folder = self.path.parent().expect("what is ours is in a folder");
+        os::folder::sync(folder)?;
+        Ok(os::folder::sync_name(folder)?)
     }
 
     /// Puts a damaged ledger aside, and goes on with what is intact, so that the complaint comes once.
@@ -636,8 +640,8 @@ impl Ledger {
             .collect();
         needed.sort_unstable_by_key(|(fact, _)| fact.line);
         let old = File::open(&self.path).map_err(io("read"))?;
-        let octets = rewrite(BufReader::new(old), new.as_file_mut(), &self.maildrop, &needed, is_noted)
-            .map_err(io("rewrite"))?;
+        let octets =
+            rewrite(BufReader::new(old), new.file(), &self.maildrop, &needed, is_noted).map_err(io("rewrite"))?;
         self.replace(new)?;
         let reread = BufReader::with_capacity(64 << 10, &self.file);
         let batch = self.loaded.batch;
@@ -647,19 +651,15 @@ impl Ledger {
     }
 
     /// Begins a file that is to take the ledger's place.
-    fn beside(&self) -> Result<tempfile::NamedTempFile, Error> {
-        let (folder, name) = compaction(&self.path);
+    fn beside(&self) -> Result<Replacement, Error> {
         // Under the account's lock the name is ours; it has no random part, so that what a kill leaves can be found.
-        let new = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(folder);
-        new.map_err(Error::io("rewrite", &self.path))
+        Ok(Replacement::begin(&self.path, self.path.with_extension(REPLACEMENT))?)
     }
 
     /// Puts it there, durably. The old file is valid until then.
-    fn replace(&mut self, new: tempfile::NamedTempFile) -> Result<(), Error> {
-        new.as_file().sync_all().map_err(Error::io("rewrite", &self.path))?;
-        new.persist(&self.path).map_err(|error| error.error).map_err(Error::io("replace", &self.path))?;
-        sync_folder(&self.path)?;
-        self.file = open_own(OpenOptions::new().append(true), &self.path)?;
+    fn replace(&mut self, new: Replacement) -> Result<(), Error> {
+        new.finish()?;
+        self.file = os::file::append(&self.path)?;
         self.is_synced = true;
         Ok(())
     }
@@ -670,8 +670,8 @@ impl Ledger {
             return Ok(());
         }
         let mut new = self.beside()?;
-        let mut old = open_to_read(&self.path)?;
-        let written = io::copy(&mut old, new.as_file_mut()).and_then(|_| new.as_file_mut().write_all(text));
+        let mut old = os::file::read(&self.path)?;
+        let written = io::copy(&mut old, new.file()).and_then(|_| new.file().write_all(text));
         written.map_err(Error::io("rewrite", &self.path))?;
         self.replace(new)?;
         self.octets += text.len() as u64;
@@ -817,89 +817,9 @@ fn lock_path(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.lock"))
 }
 
-/// Opens a file of ours for reading and for what the options say; created readable by nobody else, and never through a
-/// link. What another user put there could have mail deleted, and a FIFO would make us wait for ever.
-fn open_own(options: &mut OpenOptions, path: &Path) -> Result<File, Error> {
-    let not_ours = |what| Error::NotOurs { path: path.into(), what };
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
-    let opened = options.read(true).create(true).mode(0o600).custom_flags(flags).open(path);
-    let file = opened.map_err(|source| match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_symlink() => not_ours("a link, which is not followed here"),
-        Ok(metadata) if !metadata.is_file() => not_ours("not an ordinary file"),
-        _ => Error::io("open", path)(source),
-    })?;
-    check_own(file, path)
-}
-
-/// Opens a ledger only to read it, with the same care: what another user put there must not be believed.
-fn open_to_read(path: &Path) -> Result<File, Error> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::io("read", path))?;
-    check_own(file, path)
-}
-
-fn check_own(file: File, path: &Path) -> Result<File, Error> {
-    let not_ours = |what| Error::NotOurs { path: path.into(), what };
-    let metadata = file.metadata().map_err(Error::io("read", path))?;
-    let user = rustix::process::geteuid();
-    match metadata.is_file() {
-        false => Err(not_ours("not an ordinary file")),
-        true if metadata.uid() != user.as_raw() => Err(not_ours("another user's file")),
-        true => Ok(file),
-    }
-}
-
-/// Creates a folder and those above it, mode 0700, and makes their names durable: should a power loss take the state,
-/// everything would be fetched again.
-fn create_folder(path: &Path) -> Result<(), Error> {
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Ok(());
-    }
-    let above = path.parent().unwrap_or(Path::new("/"));
-    create_folder(above)?;
-    // A run that made it may have been killed before its name was durable.
-    sync_name(above)?;
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        // Another account of this run may do the same.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(Error::io("create", path)(error)),
-        Ok(()) => sync_folder(path),
-    }
-}
-
-/// As [`sync_folder`], where the folder above may be read.
-fn sync_name(path: &Path) -> Result<(), Error> {
-    match path.parent().filter(|folder| File::open(folder).is_ok()) {
-        Some(_) => sync_folder(path),
-        None => Ok(()),
-    }
-}
-
-/// Makes the name of a file or folder durable.
-fn sync_folder(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().expect("what is ours is in a folder");
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
-}
-
 fn is_same(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| path.symlink_metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
-    identity(one) == identity(other)
-}
-
-/// The folder and the name of the file that a compaction writes.
-fn compaction(path: &Path) -> (&Path, OsString) {
-    let name = path.with_extension("new").file_name().expect("a ledger has a name").to_owned();
-    (path.parent().expect("a ledger is in a folder"), name)
-}
-
-/// What a compaction left when it was killed. The ledger itself is whole then.
-fn remove_compaction(path: &Path) -> Result<(), Error> {
-    let (folder, name) = compaction(path);
-    let new = folder.join(name);
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", new)(error)),
-        _ => Ok(()),
-    }
+    let metadata = [one.symlink_metadata(), other.symlink_metadata()];
+    matches!(metadata, [Ok(one), Ok(other)] if os::file::is_same(&one, &other))
 }
 
 #[cfg(test)]

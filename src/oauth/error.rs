@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::os::exposure::Exposure;
-use crate::os::limits;
+use crate::os::{self, limits};
 use crate::text::{printable, reason};
 
 /// Why there is no token.
@@ -77,6 +77,13 @@ pub enum Error {
     },
     /// The file of the tokens makes no sense.
     Damaged(PathBuf),
+    /// Something is in the way that is no file of ours.
+    NotOurs {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// The tokens cannot be read or kept.
     Io {
         /// What was tried.
@@ -132,7 +139,7 @@ impl Error {
             Error::Tls { .. } => Kind::Tls,
             Error::ConsentGone { .. } | Error::NotSignedIn | Error::OtherClient => Kind::Consent,
             Error::NoRefreshToken | Error::Exposed { .. } => Kind::Configuration,
-            Error::Damaged(_) => Kind::BadState,
+            Error::Damaged(_) | Error::NotOurs { .. } => Kind::BadState,
             Error::Io { source, .. } if limits::is_exhausted(source) => Kind::Temporary,
             Error::Listen(_) | Error::Io { .. } => Kind::Io,
             Error::Stopped(signal) => Kind::Stopped(*signal),
@@ -170,6 +177,22 @@ fn refusal(error: &str) -> Kind {
     }
 }
 
+impl From<os::Failure> for Error {
+    fn from(failure: os::Failure) -> Self {
+        let os::Failure { doing: action, path, source } = failure;
+        Error::Io { action, path, source }
+    }
+}
+
+impl From<os::file::Error> for Error {
+    fn from(error: os::file::Error) -> Self {
+        match error {
+            os::file::Error::Failed(failure) => failure.into(),
+            os::file::Error::NotOurs { path, what } => Error::NotOurs { path, what },
+        }
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -204,6 +227,7 @@ impl fmt::Display for Error {
             Error::Busy(path) => write!(f, "another process holds `{}` for too long", path.display()),
             Error::Exposed { path, exposure } => write!(f, "`{}` holds tokens but {exposure}", path.display()),
             Error::Damaged(path) => write!(f, "`{}` makes no sense", path.display()),
+            Error::NotOurs { path, what } => write!(f, "`{}` is {what}", path.display()),
             Error::Io { action, path, source } => {
                 write!(f, "cannot {action} `{}`: {}", path.display(), reason(source))
             }

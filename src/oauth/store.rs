@@ -3,9 +3,8 @@
 //! Replaced whole (new file, sync, rename, sync of the folder), so that it always holds one sign-in. Whoever replaces
 //! it holds a kernel lock on `USER@HOST.oauth2.lock`; whoever only reads needs none.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::endpoint::Tokens;
 use super::error::Error;
 use crate::account::{OAuth2, Password};
-use crate::os::exposure;
+use crate::os::file::{self, Replacement};
+use crate::os::{exposure, folder};
 use crate::stop::{Stop, Woken};
 use crate::text;
 
@@ -102,7 +102,7 @@ impl Store {
     /// What is stored, if anything.
     pub fn load(&self) -> Result<Option<Record>, Error> {
         let path = self.path();
-        let mut file = match OpenOptions::new().read(true).custom_flags(no_follow()).open(&path) {
+        let mut file = match file::options().read(true).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", &path)(error)),
@@ -118,12 +118,9 @@ impl Store {
 
     /// Takes the lock, which another process holds for one request at most.
     pub fn lock(&self, patience: Duration, stop: &Stop) -> Result<Guard<'_>, Error> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
-        made.map_err(Error::io("create", &self.folder))?;
+        folder::create(&self.folder)?;
         let path = self.folder.join(format!("{}.oauth2.lock", self.name));
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow());
-        let file = options.open(&path).map_err(Error::io("create", &path))?;
+        let file = file::create(&path)?;
         let end = Instant::now() + patience;
         loop {
             match file.try_lock() {
@@ -149,60 +146,31 @@ impl Guard<'_> {
     /// Makes room for a new record, as far as that can be made sure of.
     pub fn reserve(&self) -> Result<Reserved, Error> {
         let path = self.store.path();
-        let new = path.with_extension("json.new");
-        // What a killed process has left behind may have any mode.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &new)(error)),
-            _ => {}
-        }
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
-        let file = file.map_err(Error::io("create", &new))?;
-        let reserved = Reserved { file, new, path };
-        let written = (&reserved.file).write_all(&[b'\n'; RESERVED]).and_then(|()| reserved.file.sync_all());
-        written.map_err(Error::io("write", &reserved.new))?;
-        Ok(reserved)
+        let mut new = Replacement::begin(&path, path.with_extension("json.new"))?;
+        let written = new.file().write_all(&[b'\n'; RESERVED]).and_then(|()| new.file().sync_all());
+        written.map_err(|source| new.failed("write", source))?;
+        Ok(Reserved(new))
     }
 }
 
 /// Room for a record. Dropped without one, it is gone again.
-pub(super) struct Reserved {
-    file: File,
-    new: PathBuf,
-    path: PathBuf,
-}
+pub(super) struct Reserved(Replacement);
 
 impl Reserved {
     /// Replaces the file; when this returns, the record is durable.
     pub fn save(mut self, record: &Record) -> Result<(), Error> {
         let mut json = Zeroizing::new(serde_json::to_vec(record).expect("a record is plain strings and numbers"));
         json.push(b'\n');
-        self.write(&json).map_err(Error::io("write", &self.new))?;
-        fs::rename(&self.new, &self.path).map_err(Error::io("replace", &self.path))?;
-        let folder = self.path.parent().expect("the file is in a folder");
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
+        let file = self.0.file();
+        let written = file.rewind().and_then(|()| file.write_all(&json)).and_then(|()| file.set_len(json.len() as u64));
+        written.map_err(|source| self.0.failed("write", source))?;
+        Ok(self.0.finish()?)
     }
-
-    fn write(&mut self, json: &[u8]) -> io::Result<()> {
-        self.file.rewind()?;
-        self.file.write_all(json)?;
-        self.file.set_len(json.len() as u64)?;
-        self.file.sync_all()
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        // Renamed away already, when all went well.
-        let _ = fs::remove_file(&self.new);
-    }
-}
-
-fn no_follow() -> i32 {
-    rustix::fs::OFlags::NOFOLLOW.bits() as i32
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
