@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -261,24 +261,72 @@ impl Auth {
     }
 }
 
-/// Where the messages of an account go.
+/// Where the messages of an account go: a lane of its own in the ledger. What a kind of target is, `deliver` knows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Target {
+pub struct Target {
+    kind: &'static str,
+    address: Address,
+}
+
+/// What stands behind the kind of a target and its colon.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A file or a folder.
+    Path(PathBuf),
+    /// A command and its arguments.
+    Command(Vec<String>),
+}
+
+impl Target {
+    /// A target of this kind. Of a path, `//`, `.` and a slash at the end do not count: one target has one spelling.
+    pub fn new(kind: &'static str, address: Address) -> Self {
+        let address = match address {
+            Address::Path(path) => Address::Path(path.components().collect()),
+            address => address,
+        };
+        Target { kind, address }
+    }
+
     /// A Maildir, created on demand.
-    Maildir(PathBuf),
+    pub fn maildir(path: impl Into<PathBuf>) -> Self {
+        Target::new("maildir", Address::Path(path.into()))
+    }
+
     /// A file in mboxrd format.
-    Mbox(PathBuf),
+    pub fn mbox(path: impl Into<PathBuf>) -> Self {
+        Target::new("mbox", Address::Path(path.into()))
+    }
+
     /// A command and its arguments; `%F` stands for the envelope sender.
-    Mda(Vec<String>),
+    pub fn mda(words: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Target::new("mda", Address::Command(words.into_iter().map(Into::into).collect()))
+    }
+
+    /// The word that the configuration begins it with.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// What follows that.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The file or the folder; `None` for what has no path.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.address {
+            Address::Path(path) => Some(path),
+            Address::Command(_) => None,
+        }
+    }
 }
 
 /// As the configuration writes it: `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Maildir(path) => write!(f, "maildir:{}", path.display()),
-            Target::Mbox(path) => write!(f, "mbox:{}", path.display()),
-            Target::Mda(words) => write!(f, "mda:{}", shell_words::join(words)),
+        match &self.address {
+            Address::Path(path) => write!(f, "{}:{}", self.kind, path.display()),
+            Address::Command(words) => write!(f, "{}:{}", self.kind, shell_words::join(words)),
         }
     }
 }

@@ -361,7 +361,7 @@ mod tests {
         let line =
             "popfetch --deliver mbox:in --all --max-messages 3 --tls none --ca-file ca.pem --timeout 90s --auth apop";
         let expected = Overrides {
-            deliver: Some(Target::Mbox("in".into())),
+            deliver: Some(Target::mbox("in")),
             all: true,
             max_messages: Some(3),
             tls: Some(TlsMode::None),

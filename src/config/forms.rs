@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 use crate::account::{Auth, Pin, Target, TlsMode};
+use crate::deliver::parse;
 
 /// What should have been written instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +59,7 @@ const AUTH: Expected = Expected(
     "`auto`, `user`, `plain`, `apop`, `login`, `cram-md5`, `scram-sha-1`, `scram-sha-256` (both also with `-plus`), \
      `external`, `xoauth2` or `oauthbearer`",
 );
-const TARGET: Expected = Expected("`maildir:PATH`, `mbox:PATH` or `mda:COMMAND`");
 pub(super) const ENDPOINT: Expected = Expected("a URL that begins with `https://`");
-const COMMAND: Expected = Expected("a command whose quotes are closed, after `mda:`");
 
 /// `14d`, `1d12h`: numbers with units s, m, h, d, w; more than zero.
 pub fn duration(text: &str) -> Result<Duration, Expected> {
@@ -199,23 +198,9 @@ pub fn auth(text: &str) -> Result<Auth, Expected> {
     }
 }
 
-/// `maildir:PATH`, `mbox:PATH`, or `mda:COMMAND`, which is split into words as a shell would.
+/// `maildir:PATH`, `mbox:PATH`, or `mda:COMMAND`: each destination reads its own words.
 pub fn target(text: &str) -> Result<Target, Expected> {
-    match text.split_once(':') {
-        Some((_, "")) | None => Err(TARGET),
-        Some(("maildir", path)) => Ok(Target::Maildir(path.into())),
-        Some(("mbox", path)) => Ok(Target::Mbox(path.into())),
-        Some(("mda", command)) => mda(command),
-        Some(_) => Err(TARGET),
-    }
-}
-
-fn mda(command: &str) -> Result<Target, Expected> {
-    let words = shell_words::split(command).map_err(|_| COMMAND)?;
-    if words.first().is_none_or(String::is_empty) {
-        return Err(TARGET);
-    }
-    Ok(Target::Mda(words))
+    parse(text).map_err(Expected)
 }
 
 #[cfg(test)]
@@ -293,22 +278,6 @@ mod tests {
         }
         assert_eq!(pin(&digits), Err(PIN));
         assert_eq!(pin(&format!("md5:{digits}")), Err(PIN));
-    }
-
-    #[test]
-    fn a_command_is_split_into_words_like_a_shell_would() {
-        let words = ["dovecot-lda", "-d", "a b", "%F"].map(String::from).to_vec();
-        assert_eq!(target("mda:dovecot-lda -d 'a b' %F"), Ok(Target::Mda(words)));
-        assert_eq!(target("mda:procmail 'unclosed"), Err(COMMAND));
-    }
-
-    #[test]
-    fn a_target_names_its_kind_and_is_not_empty() {
-        assert_eq!(target("maildir:a:b"), Ok(Target::Maildir("a:b".into())));
-        assert_eq!(target("mbox:/var/mail/petar"), Ok(Target::Mbox("/var/mail/petar".into())));
-        for wrong in ["", "~/Mail", "maildir:", "mbox:", "mda:", "mda: ", "mda:''", "imap:x"] {
-            assert_eq!(target(wrong), Err(TARGET), "{wrong}");
-        }
     }
 
     #[test]

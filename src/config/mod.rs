@@ -343,7 +343,7 @@ mod tests {
             user: "petar".to_owned(),
             secret: Secret::Ambient,
             auth: Auth::Auto,
-            deliver: Target::Maildir(home.path(".config/popfetch/in")),
+            deliver: Target::maildir(home.path(".config/popfetch/in")),
             keep: Keep::Forever,
             all: false,
             max_size: None,
@@ -403,7 +403,7 @@ mod tests {
         let flags = Overrides { keep: Some(Keep::Never), timeout: Some(Duration::from_secs(7)), ..urls_to("mbox:/m") };
         let account = home.accounts(&Source::Default, &flags, &[]).unwrap().remove(0);
         assert_eq!((account.timeout.as_secs(), account.keep), (7, Keep::Never));
-        assert_eq!(account.deliver, Target::Mbox("/m".into()));
+        assert_eq!(account.deliver, Target::mbox("/m"));
     }
 
     #[test]
@@ -708,7 +708,7 @@ mod tests {
         let account =
             home.accounts(&Source::Default, &urls_to("maildir:~/in"), &["pop3://petar%40x@h"]).unwrap().remove(0);
         assert_eq!((account.name.as_str(), account.user.as_str()), ("petar@x@h", "petar@x"));
-        assert_eq!(account.deliver, Target::Maildir(home.path("in")));
+        assert_eq!(account.deliver, Target::maildir(home.path("in")));
         assert!(account.one_off);
         assert_eq!(home.refused(home.wanted(&["pop3s://p@h"])), "`pop3s://p@h`: nothing says where its messages go");
         let message = home.refused(home.wanted(&["pop3s://p:x@h"]));
@@ -719,10 +719,7 @@ mod tests {
     fn the_defaults_are_for_urls_too() {
         let home = Home::with("[defaults]\ndeliver = \"mbox:/m\"\nenabled = false\nmax_messages = 3\n");
         let account = home.account("pop3s://p@h");
-        assert_eq!(
-            (account.deliver, account.max_messages, account.enabled),
-            (Target::Mbox("/m".into()), Some(3), true)
-        );
+        assert_eq!((account.deliver, account.max_messages, account.enabled), (Target::mbox("/m"), Some(3), true));
     }
 
     #[test]
@@ -787,7 +784,7 @@ mod tests {
         let here = env::current_dir().unwrap();
         let home = Home::empty();
         let account = home.accounts(&Source::Default, &urls_to("maildir:in"), &["pop3s://p@h"]).unwrap().remove(0);
-        assert_eq!(account.deliver, Target::Maildir(here.join("in")));
+        assert_eq!(account.deliver, Target::maildir(here.join("in")));
         assert_eq!(state_dir(Some(Path::new("state").into())).unwrap(), here.join("state"));
         assert!(state_dir(None).unwrap().is_absolute());
     }

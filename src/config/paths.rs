@@ -6,7 +6,7 @@ use std::env;
 use std::path::{Component, Path, PathBuf};
 
 use super::forms::Expected;
-use crate::account::Target;
+use crate::account::{Address, Target};
 use crate::os::user::User;
 
 /// What the process's environment says about places.
@@ -87,11 +87,11 @@ impl Paths<'_> {
 
     /// [`Paths::resolve`] for the place of a target.
     pub fn resolve_target(&self, target: Target) -> Result<Target, Expected> {
-        Ok(match target {
-            Target::Maildir(path) => Target::Maildir(self.resolve(&path)?),
-            Target::Mbox(path) => Target::Mbox(self.resolve(&path)?),
-            Target::Mda(words) => Target::Mda(self.resolve_program(words)?),
-        })
+        let address = match target.address() {
+            Address::Path(path) => Address::Path(self.resolve(path)?),
+            Address::Command(words) => Address::Command(self.resolve_program(words.clone())?),
+        };
+        Ok(Target::new(target.kind(), address))
     }
 
     /// [`Paths::resolve`] for the first word of a command when it is a path; a bare name is left to `$PATH`.
@@ -106,9 +106,9 @@ impl Paths<'_> {
 
 /// True when a target is written as `~` or `~/…`.
 pub(super) fn is_at_home(target: &Target) -> bool {
-    match target {
-        Target::Maildir(path) | Target::Mbox(path) => path.starts_with("~"),
-        Target::Mda(words) => Path::new(&words[0]).starts_with("~"),
+    match target.address() {
+        Address::Path(path) => path.starts_with("~"),
+        Address::Command(words) => Path::new(&words[0]).starts_with("~"),
     }
 }
 
@@ -149,12 +149,12 @@ mod tests {
     #[test]
     fn a_target_at_home_can_be_at_another_ones() {
         let marta = User { name: "marta".into(), id: 1, group: 1, groups: vec![1], home: "/srv/marta".into() };
-        let written = Target::Maildir("~/Mail".into());
-        assert!(is_at_home(&written) && is_at_home(&Target::Mbox("~".into())));
-        assert!(!is_at_home(&Target::Mbox("~petar/mbox".into())) && !is_at_home(&Target::Mda(vec!["lda".into()])));
-        assert_eq!(at_home_of(&marta, written), Target::Maildir("/srv/marta/Mail".into()));
-        let lda = Target::Mda(vec!["~/bin/lda".into(), "~/x".into()]);
-        assert_eq!(at_home_of(&marta, lda), Target::Mda(vec!["/srv/marta/bin/lda".into(), "~/x".into()]));
+        let written = Target::maildir("~/Mail");
+        assert!(is_at_home(&written) && is_at_home(&Target::mbox("~")));
+        assert!(!is_at_home(&Target::mbox("~petar/mbox")) && !is_at_home(&Target::mda(["lda"])));
+        assert_eq!(at_home_of(&marta, written), Target::maildir("/srv/marta/Mail"));
+        let lda = Target::mda(["~/bin/lda", "~/x"]);
+        assert_eq!(at_home_of(&marta, lda), Target::mda(["/srv/marta/bin/lda", "~/x"]));
     }
 
     #[test]

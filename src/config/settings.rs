@@ -454,10 +454,10 @@ fn target_table(entry: &Entry, table: &Table) -> Result<Target, Fault> {
     let mut entries = table.iter();
     let (Some(kind), None) = (entries.next(), entries.next()) else { return Err(entry.fault(TARGET_TABLE)) };
     match (kind.key.as_str(), &kind.value) {
-        ("maildir", Value::String(path)) => Ok(Target::Maildir(path.into())),
-        ("mbox", Value::String(path)) => Ok(Target::Mbox(path.into())),
+        ("maildir", Value::String(path)) => Ok(Target::maildir(path)),
+        ("mbox", Value::String(path)) => Ok(Target::mbox(path)),
         ("maildir" | "mbox", _) => Err(kind.fault(PATH)),
-        ("mda", value) => words(value).map(Target::Mda).map_err(|expected| kind.fault(expected)),
+        ("mda", value) => words(value).map(Target::mda).map_err(|expected| kind.fault(expected)),
         _ => Err(Fault {
             at: kind.key_at,
             problem: Problem::UnknownKey {

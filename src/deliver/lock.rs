@@ -111,6 +111,28 @@ pub(super) fn look<T>(path: &Path, stop: &Stop, examine: impl Fn(&File) -> Resul
     })
 }
 
+/// Opens a resolved path only to read it. `None` when there is no file.
+pub(super) fn peek<T>(
+    path: &Path,
+    stop: &Stop,
+    examine: impl Fn(&File) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    // The claim: closing the file would break the fcntl lock of another thread.
+    wait(path, stop, PATIENCE, |path| {
+        let _claim = match Claim::take(path) {
+            Ok(claim) => claim,
+            Err(busy) => return Ok(Err(busy)),
+        };
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Ok(file) => examine(&file).map(Some).map(Ok),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(Ok(None)),
+            Err(error) => Err(Error::io("read", path, error)),
+        }
+    })
+}
+
 /// Why a lock cannot be had now: who holds it.
 type Busy = String;
 

@@ -4,7 +4,7 @@
 //! A message costs four system calls besides the shared barrier: open, write, close, rename.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,14 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::barrier::{self, Barrier};
+use super::destination::{BatchLimit, Destination, Ends, Found, GROUP, Guarantee, Kind, read_path};
 use super::owner::{self, Owner};
-use super::{
-    Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced,
-    write_some,
+use super::{Context, Error, Intents, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced, write_some};
+use crate::account::Target;
+use crate::os::{
+    self,
+    exposure::{self, Exposure},
 };
-use crate::os;
 use crate::text;
 
 /// Staged messages that keep their descriptor: enough for every batch that is synced file by file and few
@@ -31,7 +33,60 @@ const KEPT_OPEN: usize = 32;
 /// A message this large is sent on its way to the disk while the rest of it comes, this much at a time.
 const WRITE_BACK: u64 = 8 << 20;
 
-pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
+/// `maildir:PATH`.
+pub(super) const KIND: Kind =
+    Kind { word: "maildir", read: read_path, destination: |target| Box::new(Maildir::of(target)) };
+
+#[derive(Debug)]
+struct Maildir {
+    path: PathBuf,
+}
+
+impl Maildir {
+    fn of(target: &Target) -> Self {
+        Maildir { path: target.path().expect("a Maildir is a path").to_owned() }
+    }
+}
+
+impl Destination for Maildir {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::ExactlyOnce
+    }
+
+    /// Its barriers cost the same for many files as for few: a slow disk gets large groups, and a fast one is never
+    /// waited for.
+    fn batch_limit(&self) -> BatchLimit {
+        BatchLimit { growth: 8, ahead: 1, ..GROUP }
+    }
+
+    fn open(&self, context: &Context) -> Result<Ends, Error> {
+        let (stager, publisher) = open(&self.path, context)?;
+        Ok((Box::new(stager), Box::new(publisher)))
+    }
+
+    /// A message's name is looked up in each of its folders.
+    fn exposure(&self) -> Option<Exposure> {
+        ["tmp/_", "new/_", "cur/_"].iter().find_map(|name| exposure::of_path_of_root(&self.path.join(name), false))
+    }
+
+    fn missing(&self) -> Result<Option<PathBuf>, Error> {
+        Ok(is_gone(&self.path)?.then(|| self.path.clone()))
+    }
+
+    fn look(&self, places: &[Place], context: &Context) -> Result<Vec<Found>, Error> {
+        look(&self.path, places, context)
+    }
+
+    fn mend(&self, places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
+        mend(&self.path, places, context)
+    }
+
+    fn sweep(&self, context: &Context) -> Result<usize, Error> {
+        sweep(&self.path, context)
+    }
+}
+
+fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
     let names = Names::new(&tag(context));
     let _acting = owner::act_as(&context.owner)?;
     let folders = Arc::new(Folders::create(path, &context.owner)?);
@@ -162,14 +217,14 @@ fn escaped(host: &str) -> String {
 
 /// Writes messages below `tmp`.
 #[derive(Debug)]
-pub(super) struct Stager {
+struct Stager {
     folders: Arc<Folders>,
     names: Names,
     open: Arc<AtomicUsize>,
 }
 
-impl Stager {
-    pub(super) fn stage(&mut self) -> Result<Stage, Error> {
+impl super::Stager for Stager {
+    fn stage(&mut self, _unique_id: &[u8]) -> Result<Box<dyn super::Stage>, Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let _acting = owner::act_as(&self.folders.owner)?;
         loop {
@@ -177,7 +232,8 @@ impl Stager {
             match rustix::fs::openat(&self.folders.tmp, &*name, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(file) => {
                     let unseen = Unseen { folders: self.folders.clone(), name, file: None, is_published: false };
-                    return Ok(Stage { file: file.into(), octets: 0, open: self.open.clone(), unseen });
+                    let stage = Stage { file: file.into(), octets: 0, open: self.open.clone(), unseen };
+                    return Ok(Box::new(stage));
                 }
                 Err(Errno::EXIST) => continue,
                 Err(error) => return Err(Error::cannot_create(self.folders.tmp_path(&name), error)),
@@ -188,15 +244,15 @@ impl Stager {
 
 /// A message that is being written below `tmp`.
 #[derive(Debug)]
-pub(super) struct Stage {
+struct Stage {
     file: File,
     octets: u64,
     open: Arc<AtomicUsize>,
     unseen: Unseen,
 }
 
-impl Stage {
-    pub(super) fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
+impl super::Stage for Stage {
+    fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
         let written = write_some(&self.file, octets).map_err(|error| self.unseen.failed("write", error))?;
         let before = self.octets;
         self.octets += written as u64;
@@ -206,10 +262,10 @@ impl Stage {
         Ok(written)
     }
 
-    pub(super) fn finish(self) -> Staged {
-        let Stage { file, octets, open, mut unseen } = self;
+    fn finish(self: Box<Self>) -> Result<Staged, Error> {
+        let Stage { file, octets, open, mut unseen } = *self;
         unseen.file = Kept::new(file, open);
-        Staged { octets, held: Held::Maildir(unseen) }
+        Ok(Staged::new(octets, unseen))
     }
 }
 
@@ -249,7 +305,7 @@ impl Drop for Kept {
 
 /// A file below `tmp`; dropped before it is published, it is removed.
 #[derive(Debug)]
-pub(super) struct Unseen {
+struct Unseen {
     folders: Arc<Folders>,
     name: String,
     file: Option<Kept>,
@@ -290,18 +346,18 @@ impl Drop for Unseen {
 
 /// Renames messages into `new`.
 #[derive(Debug)]
-pub(super) struct Publisher {
+struct Publisher {
     folders: Arc<Folders>,
     barrier: Barrier,
 }
 
-impl Publisher {
+impl super::Publisher for Publisher {
     /// The names below `tmp` are not synced: should a power loss take one, the message is fetched again.
-    pub(super) fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
+    fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
         let _acting = owner::act_as(&self.folders.owner)?;
-        let (mut unseen, octets): (Vec<_>, Vec<_>) = batch.into_iter().map(parts).unzip();
+        let (mut unseen, octets): (Vec<Box<Unseen>>, Vec<_>) = batch.into_iter().map(Staged::into_held).unzip();
         let failed = |error| Error::io("sync", self.folders.path.join("tmp"), error);
-        self.barrier.sync(&self.folders.tmp, &unseen, Unseen::fsync, failed)?;
+        self.barrier.sync(&self.folders.tmp, &unseen, |unseen| unseen.fsync(), failed)?;
         unseen.iter_mut().for_each(|unseen| unseen.file = None);
         Ok(unseen.into_iter().zip(octets).map(synced).collect())
     }
@@ -309,8 +365,9 @@ impl Publisher {
     /// A kill before a rename leaves the whole, durable message below `tmp`, and recovery renames it; one after
     /// it leaves the message in `new`, where recovery finds it. A power loss may undo renames that are not
     /// synced yet, which is the first case again. So an intended file is never removed here, whatever fails.
-    pub(super) fn publish(&mut self, batch: Vec<Synced>) -> Result<Vec<Outcome>, Error> {
-        let mut intended: Vec<_> = batch.into_iter().map(intended).collect();
+    fn publish(&mut self, intended: Box<dyn Intents>) -> Result<Vec<Outcome>, Error> {
+        let batch = intended.into_synced().into_iter();
+        let mut intended: Vec<(Box<Unseen>, Receipt)> = batch.map(Synced::into_held).collect();
         intended.iter_mut().for_each(|(unseen, _)| unseen.is_published = true);
         let _acting = owner::act_as(&self.folders.owner)?;
         let mut outcomes = Vec::with_capacity(intended.len());
@@ -322,7 +379,9 @@ impl Publisher {
         }
         Ok(outcomes)
     }
+}
 
+impl Publisher {
     fn rename(&self, unseen: &Unseen, receipt: Receipt) -> Result<Outcome, Error> {
         match self.folders.publish(&unseen.name, &final_name(&unseen.name, receipt.octets)) {
             Ok(()) => Ok(Outcome::Delivered(receipt)),
@@ -335,19 +394,9 @@ impl Publisher {
     }
 }
 
-fn parts(staged: Staged) -> (Unseen, u64) {
-    let Held::Maildir(unseen) = staged.held else { unreachable!("{OF_ONE_TARGET}") };
-    (unseen, staged.octets)
-}
-
-fn synced((unseen, octets): (Unseen, u64)) -> Synced {
+fn synced((unseen, octets): (Box<Unseen>, u64)) -> Synced {
     let place = Place::Maildir { maildir: unseen.folders.path.clone(), name: final_name(&unseen.name, octets) };
-    Synced { place, octets, held: Held::Maildir(unseen) }
-}
-
-fn intended(synced: Synced) -> (Unseen, Receipt) {
-    let Held::Maildir(unseen) = synced.held else { unreachable!("{OF_ONE_TARGET}") };
-    (unseen, Receipt { place: synced.place, octets: synced.octets })
+    Synced::new(place, octets, unseen)
 }
 
 /// `,S=` saves Maildir++ readers a `stat` for each message.
@@ -362,7 +411,7 @@ fn staged_name(name: &str) -> Option<(&str, u64)> {
 }
 
 /// True when there is no Maildir. One of its folders tells that there is: an empty one may have been tidied up.
-pub(super) fn is_gone(path: &Path) -> Result<bool, Error> {
+fn is_gone(path: &Path) -> Result<bool, Error> {
     for name in ["new", "cur", "tmp"] {
         match path.join(name).metadata() {
             Ok(metadata) if metadata.is_dir() => return Ok(false),
@@ -375,8 +424,27 @@ pub(super) fn is_gone(path: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// Looks for the intended messages of one batch, as [`mend`] does.
+fn look(path: &Path, places: &[Place], context: &Context) -> Result<Vec<Found>, Error> {
+    let _acting = owner::act_as(&context.owner)?;
+    let mut found = vec![false; places.len()];
+    for folder in ["new", "cur"] {
+        find_renamed(&path.join(folder), places, &mut found)?;
+    }
+    let answer = |(place, is_found): (&Place, bool)| match staged_name(name_of(place)) {
+        Some(_) if is_found => Found::Delivered,
+        Some((staged, octets)) if is_staged(path.join("tmp").join(staged).symlink_metadata(), octets) => Found::InDoubt,
+        _ => Found::Absent,
+    };
+    Ok(places.iter().zip(found).map(answer).collect())
+}
+
+fn is_staged(metadata: io::Result<Metadata>, octets: u64) -> bool {
+    metadata.is_ok_and(|metadata| metadata.is_file() && metadata.len() == octets)
+}
+
 /// Finds the intended messages of one batch, and publishes those that only lack that.
-pub(super) fn recover(path: &Path, places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
+fn mend(path: &Path, places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
     let _acting = owner::act_as(&context.owner)?;
     if is_gone(path)? {
         return Ok(places.iter().map(|_| Recovered::Absent).collect());
@@ -457,7 +525,7 @@ fn tag(context: &Context) -> String {
 
 /// Removes what runs with this tag, on this host, left below `tmp`; and what earlier releases left there, whose tag
 /// does not know the state, when it is too old for a run of another state to be still at work on it.
-pub(super) fn sweep(path: &Path, context: &Context) -> Result<usize, Error> {
+fn sweep(path: &Path, context: &Context) -> Result<usize, Error> {
     let tmp = path.join("tmp");
     let names = {
         let _acting = owner::act_as(&context.owner)?;
@@ -498,7 +566,7 @@ fn has_our_form(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::account::Target;
-    use crate::deliver::tests::{Promised, context, deliver, die, is_there, names, places, stage};
+    use crate::deliver::tests::{context, deliver, die, names, places, promised, stage};
     use crate::deliver::{self};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
@@ -519,15 +587,16 @@ mod tests {
         }
 
         fn target(&self) -> Target {
-            Target::Maildir(self.maildir.clone())
+            Target::maildir(self.maildir.clone())
         }
 
-        fn open(&self) -> (deliver::Stager, deliver::Publisher) {
+        fn open(&self) -> Ends {
             deliver::open(&self.target(), &self.context).unwrap()
         }
 
+        /// Mends, and checks that looking foretells what comes of it and changes nothing.
         fn recover(&self, places: &[Place]) -> Vec<bool> {
-            is_there(&deliver::recover(places, &self.context).unwrap())
+            deliver::tests::recover(places, &self.context, self.folder.path())
         }
 
         fn sweep(&self) -> usize {
@@ -556,23 +625,25 @@ mod tests {
     #[test]
     fn more_messages_than_open_descriptors_are_delivered() {
         let home = Home::new();
-        let (mut stager, mut publisher) = home.open();
         for has_syncfs in [true, false] {
-            let deliver::PublisherOf::Maildir(inner) = &mut publisher.0 else { panic!() };
-            inner.barrier = if has_syncfs { Barrier::new(&inner.folders.tmp) } else { Barrier::without_syncfs() };
+            let (stager, mut publisher) = open(&home.maildir, &home.context).unwrap();
+            if !has_syncfs {
+                publisher.barrier = Barrier::without_syncfs();
+            }
+            let kept_open = stager.open.clone();
+            let (mut stager, mut publisher): Ends = (Box::new(stager), Box::new(publisher));
             let outcomes = deliver(&mut stager, &mut publisher, &[&b"x\n"[..]; 100]);
             assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Delivered(_))));
+            assert_eq!(kept_open.load(Ordering::Relaxed), 0);
         }
         assert_eq!(home.count("new"), 200);
-        let deliver::StagerOf::Maildir(inner) = &stager.0 else { panic!() };
-        assert_eq!(inner.open.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn what_is_dropped_before_it_is_published_leaves_nothing() {
         let home = Home::new();
         let (mut stager, mut publisher) = home.open();
-        drop(stager.stage(vec![]).unwrap());
+        drop(stager.stage(b"").unwrap());
         drop(stage(&mut stager, b"x"));
         drop(publisher.sync(vec![stage(&mut stager, b"x")]).unwrap());
         assert_eq!((home.count("tmp"), home.count("new")), (0, 0));
@@ -597,7 +668,7 @@ mod tests {
         let synced =
             publisher.sync(vec![stage(&mut stager, b"1"), stage(&mut stager, b"2"), stage(&mut stager, b"3")]).unwrap();
         let places = places(&synced);
-        publisher.publish(Promised(synced)).unwrap();
+        publisher.publish(promised(synced)).unwrap();
         let take = |i: usize, to: &str| {
             let name = name_of(&places[i]);
             fs::rename(home.maildir.join("new").join(name), home.maildir.join(to.replace("NAME", name))).unwrap();
@@ -615,7 +686,7 @@ mod tests {
             let (mut stager, mut publisher) = home.open();
             let synced = publisher.sync(vec![stage(&mut stager, b"1"), stage(&mut stager, b"2")]).unwrap();
             let places = places(&synced);
-            publisher.publish(Promised(synced)).unwrap();
+            publisher.publish(promised(synced)).unwrap();
             let before = name_of(&places[0]);
             let after = name.replace("NAME", staged_name(before).unwrap().0);
             fs::rename(home.maildir.join("new").join(before), home.maildir.join(after)).unwrap();
@@ -631,7 +702,7 @@ mod tests {
             let (mut stager, mut publisher) = home.open();
             let synced = publisher.sync(vec![stage(&mut stager, b"1")]).unwrap();
             let places = places(&synced);
-            publisher.publish(Promised(synced)).unwrap();
+            publisher.publish(promised(synced)).unwrap();
             fs::remove_dir(home.maildir.join(missing)).unwrap();
             assert_eq!(home.recover(&places), [true], "{missing}");
         }
@@ -675,7 +746,7 @@ mod tests {
     fn only_litter_of_this_account_is_swept() {
         let home = Home::new();
         let (mut stager, _publisher) = home.open();
-        die(stager.stage(vec![]).unwrap());
+        die(stager.stage(b"").unwrap());
         die(stage(&mut stager, b"x"));
         let ours = tag_and_host(&tag(&home.context));
         let earlier = format!("1.M2P3Q4R5{}", tag_and_host("t4g"));
@@ -699,7 +770,7 @@ mod tests {
         let synced = publisher.sync(vec![stage(&mut stager, b"ours")]).unwrap();
         let taken = home.maildir.join("new").join(name_of(synced[0].place()));
         fs::write(&taken, "theirs").unwrap();
-        assert!(publisher.publish(Promised(synced)).is_err());
+        assert!(publisher.publish(promised(synced)).is_err());
         assert_eq!(fs::read(taken).unwrap(), b"theirs");
     }
 
@@ -709,7 +780,7 @@ mod tests {
         let (mut stager, mut publisher) = home.open();
         let synced = publisher.sync(vec![stage(&mut stager, b"1"), stage(&mut stager, b"2")]).unwrap();
         fs::remove_file(home.maildir.join("tmp").join(staged_name(name_of(synced[0].place())).unwrap().0)).unwrap();
-        let outcomes = publisher.publish(Promised(synced)).unwrap();
+        let outcomes = publisher.publish(promised(synced)).unwrap();
         assert!(matches!(&outcomes[..], [Outcome::Refused(refusal), Outcome::Delivered(_)] if refusal.is_temporary()));
     }
 
@@ -718,7 +789,7 @@ mod tests {
         let home = Home::new();
         let path = home.folder.path().join("file");
         fs::write(&path, "").unwrap();
-        let error = deliver::open(&Target::Maildir(path), &home.context).unwrap_err();
+        let error = deliver::open(&Target::maildir(path), &home.context).unwrap_err();
         assert_eq!(error.kind(), deliver::ErrorKind::CannotCreate);
     }
 

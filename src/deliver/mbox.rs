@@ -15,12 +15,17 @@ use std::sync::{Arc, Mutex};
 use chrono::Local;
 use memchr::memmem;
 
+use super::destination::{BatchLimit, Destination, Ends, Found, GROUP, Guarantee, Kind, read_path};
 use super::lock::{self, Locked};
 use super::mboxrd::{self, Quoter};
 use super::owner::{self, Owner};
 use super::spool::{self, Range, Spool, Spools};
-use super::{Context, Error, GROUP, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Recovered, Staged, Synced};
-use crate::os;
+use super::{Context, Error, Intents, Outcome, Place, Receipt, Recovered, Staged, Synced};
+use crate::account::Target;
+use crate::os::{
+    self,
+    exposure::{self, Exposure},
+};
 use crate::stop::Stop;
 
 /// The envelope sender is looked for in this much of a message.
@@ -29,7 +34,62 @@ const HEAD: usize = 64 * 1024;
 /// Quoted octets are written when there are this many, or the message ends.
 const FLUSH: usize = 64 * 1024;
 
-pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
+/// `mbox:PATH`.
+pub(super) const KIND: Kind = Kind { word: "mbox", read: read_path, destination: |target| Box::new(Mbox::of(target)) };
+
+#[derive(Debug)]
+struct Mbox {
+    path: PathBuf,
+}
+
+impl Mbox {
+    fn of(target: &Target) -> Self {
+        Mbox { path: target.path().expect("an mbox is a path").to_owned() }
+    }
+}
+
+impl Destination for Mbox {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::ExactlyOnce
+    }
+
+    /// Its barriers cost what there is to write, which is better done while more arrives.
+    fn batch_limit(&self) -> BatchLimit {
+        GROUP
+    }
+
+    fn open(&self, context: &Context) -> Result<Ends, Error> {
+        let (stager, publisher) = open(&self.path, context)?;
+        Ok((Box::new(stager), Box::new(publisher)))
+    }
+
+    fn exposure(&self) -> Option<Exposure> {
+        exposure::of_path_of_root(&self.path, true)
+    }
+
+    /// An mbox itself may be missing: some readers remove an empty one.
+    fn missing(&self) -> Result<Option<PathBuf>, Error> {
+        let path = lock::resolve(&self.path)?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        Ok((!folder.is_dir()).then(|| folder.to_owned()))
+    }
+
+    fn look(&self, places: &[Place], context: &Context) -> Result<Vec<Found>, Error> {
+        look(&self.path, places, context)
+    }
+
+    fn mend(&self, places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
+        mend(&self.path, places, context)
+    }
+
+    /// Removes the dotlock of a run that was killed.
+    fn sweep(&self, context: &Context) -> Result<usize, Error> {
+        let _acting = owner::act_as(&context.owner)?;
+        Ok(lock::sweep(&lock::resolve(&self.path)?))
+    }
+}
+
+fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
     let _acting = owner::act_as(&context.owner)?;
     os::folder::create(path.parent().unwrap_or(Path::new("")))?;
     let path = lock::resolve(path)?;
@@ -45,21 +105,21 @@ pub(super) fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher)
 
 /// Writes messages to spool files, in the form they will have in the mbox.
 #[derive(Debug)]
-pub(super) struct Stager {
+struct Stager {
     spools: Spools,
     /// The spool file that is being filled, while no message is being written to it.
     writer: Arc<Mutex<Option<Writer>>>,
     envelope_sender: fn(&[u8]) -> Option<String>,
 }
 
-impl Stager {
-    pub(super) fn stage(&mut self) -> Result<Stage, Error> {
+impl super::Stager for Stager {
+    fn stage(&mut self, _unique_id: &[u8]) -> Result<Box<dyn super::Stage>, Error> {
         let idle = take(&self.writer).filter(Writer::has_room);
         let writer = match idle {
             Some(writer) => writer,
             None => Writer { spool: Arc::new(self.spools.create()?), length: 0, messages: 0, quoted: Vec::new() },
         };
-        Ok(Stage {
+        Ok(Box::new(Stage {
             begin: writer.length,
             writer: Some(writer),
             home: self.writer.clone(),
@@ -67,7 +127,7 @@ impl Stager {
             quoter: Quoter::new(),
             octets: 0,
             envelope_sender: self.envelope_sender,
-        })
+        }))
     }
 }
 
@@ -108,7 +168,7 @@ impl Writer {
 
 /// A message that is being written to the spool.
 #[derive(Debug)]
-pub(super) struct Stage {
+struct Stage {
     /// `None` once the message is finished.
     writer: Option<Writer>,
     home: Arc<Mutex<Option<Writer>>>,
@@ -120,8 +180,8 @@ pub(super) struct Stage {
     envelope_sender: fn(&[u8]) -> Option<String>,
 }
 
-impl Stage {
-    pub(super) fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
+impl super::Stage for Stage {
+    fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
         self.octets += octets.len() as u64;
         match self.head.take() {
             None => self.put(octets)?,
@@ -138,7 +198,7 @@ impl Stage {
         Ok(octets.len())
     }
 
-    pub(super) fn finish(mut self) -> Result<Staged, Error> {
+    fn finish(mut self: Box<Self>) -> Result<Staged, Error> {
         if let Some(head) = self.head.take() {
             self.begin(&head)?;
         }
@@ -150,9 +210,11 @@ impl Stage {
         let writer = self.writer.take().expect("it was there in the line above");
         let spooled = Spooled { spool: writer.spool.clone(), offset: self.begin, length: writer.length - self.begin };
         self.give_back(writer);
-        Ok(Staged { octets: self.octets, held: Held::Mbox(spooled) })
+        Ok(Staged::new(self.octets, spooled))
     }
+}
 
+impl Stage {
     fn begin(&mut self, head: &[u8]) -> Result<(), Error> {
         let sender = (self.envelope_sender)(&head[..head.len().min(HEAD)]);
         let line = mboxrd::from_line(sender.as_deref(), Local::now().naive_local());
@@ -199,7 +261,7 @@ fn is_head(octets: &[u8], seen: usize) -> bool {
 
 /// A message in the spool. With its last one the file goes, too.
 #[derive(Debug)]
-pub(super) struct Spooled {
+struct Spooled {
     spool: Arc<Spool>,
     offset: u64,
     length: u64,
@@ -213,7 +275,7 @@ impl Spooled {
 
 /// Appends batches to the mbox.
 #[derive(Debug)]
-pub(super) struct Publisher {
+struct Publisher {
     path: PathBuf,
     owner: Owner,
     stop: Stop,
@@ -223,17 +285,17 @@ pub(super) struct Publisher {
     needed: Vec<Arc<Spool>>,
 }
 
-impl Publisher {
+impl super::Publisher for Publisher {
     /// The locks are taken here because the places depend on the length, and nobody may change that any more.
     ///
     /// A kill in here leaves at most a blank line at the end of the mbox, which changes no message and is
     /// wanted there by the next one, and a dotlock that says whose it was.
-    pub(super) fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
+    fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
         self.unlock();
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let batch: Vec<_> = batch.into_iter().map(parts).collect();
+        let batch: Vec<(Box<Spooled>, u64)> = batch.into_iter().map(Staged::into_held).collect();
         for same in batch.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(&one.spool, &other.spool)) {
             same[0].0.spool.sync()?;
         }
@@ -242,35 +304,26 @@ impl Publisher {
         let locked = lock::lock(&self.path, &self.stop)?;
         let mut offset = separated(&locked)?;
         self.locked = Some((locked, offset));
-        let place = |(spooled, octets): (Spooled, u64)| {
+        let place = |(spooled, octets): (Box<Spooled>, u64)| {
             let place = self.place(&spooled, offset);
             offset += spooled.length;
-            Synced { place, octets, held: Held::Mbox(spooled) }
+            Synced::new(place, octets, spooled)
         };
         Ok(batch.into_iter().map(place).collect())
-    }
-
-    fn place(&self, spooled: &Spooled, offset: u64) -> Place {
-        Place::Mbox {
-            path: self.path.clone(),
-            offset,
-            length: spooled.length,
-            spool: spooled.spool.path().to_owned(),
-            spool_offset: spooled.offset,
-        }
     }
 
     /// A kill before the first octet leaves the mbox as it was, one after the last leaves it complete, and one
     /// between them leaves a prefix of the batch at its end; recovery tells them apart by the spool, and
     /// completes it. So the spool stays until the outcomes are durable, which the next batch's intents, being
-    /// further down in the same journal, or [`super::Publisher::finish`] tell.
-    pub(super) fn publish(&mut self, batch: Vec<Synced>) -> Result<Vec<Outcome>, Error> {
+    /// further down in the same journal, or `finish` tell.
+    fn publish(&mut self, intended: Box<dyn Intents>) -> Result<Vec<Outcome>, Error> {
+        let batch = intended.into_synced();
         self.release();
         if batch.is_empty() {
             self.unlock();
             return Ok(Vec::new());
         }
-        let (batch, receipts): (Vec<_>, Vec<_>) = batch.into_iter().map(intended).unzip();
+        let (batch, receipts): (Vec<Box<Spooled>>, Vec<_>) = batch.into_iter().map(Synced::into_held).unzip();
         for spooled in &batch {
             self.need(&spooled.spool);
         }
@@ -282,10 +335,26 @@ impl Publisher {
             *end += spooled.length;
             Some(offset)
         });
-        append(&locked, offsets.zip(batch.iter().map(Spooled::range)))?;
+        append(&locked, offsets.zip(batch.iter().map(|spooled| spooled.range())))?;
         // An editor or a syncer, which knows no locks, may have put a copy in its place meanwhile.
         locked.check(batch.iter().fold(length, |end, spooled| end + spooled.length))?;
         Ok(receipts.into_iter().map(Outcome::Delivered).collect())
+    }
+
+    fn finish(mut self: Box<Self>) {
+        self.release();
+    }
+}
+
+impl Publisher {
+    fn place(&self, spooled: &Spooled, offset: u64) -> Place {
+        Place::Mbox {
+            path: self.path.clone(),
+            offset,
+            length: spooled.length,
+            spool: spooled.spool.path().to_owned(),
+            spool_offset: spooled.offset,
+        }
     }
 
     fn need(&mut self, spool: &Arc<Spool>) {
@@ -299,10 +368,6 @@ impl Publisher {
         for spool in self.needed.drain(..) {
             spool.set_needed(false);
         }
-    }
-
-    pub(super) fn finish(mut self) {
-        self.release();
     }
 
     /// A lock that cannot be removed with the owner's rights stays: it is stale when this process has ended.
@@ -321,16 +386,6 @@ impl Drop for Publisher {
     }
 }
 
-fn parts(staged: Staged) -> (Spooled, u64) {
-    let Held::Mbox(spooled) = staged.held else { unreachable!("{OF_ONE_TARGET}") };
-    (spooled, staged.octets)
-}
-
-fn intended(synced: Synced) -> (Spooled, Receipt) {
-    let Held::Mbox(spooled) = synced.held else { unreachable!("{OF_ONE_TARGET}") };
-    (spooled, Receipt { place: synced.place, octets: synced.octets })
-}
-
 fn length_of(file: &File, path: &Path) -> Result<u64, Error> {
     Ok(file.metadata().map_err(|error| Error::io("read", path, error))?.len())
 }
@@ -346,13 +401,14 @@ fn checked_length(file: &File, path: &Path) -> Result<u64, Error> {
 
 /// Makes sure that the file is an mbox and ends in a blank line, and returns its length then.
 fn separated(locked: &Locked) -> Result<u64, Error> {
-    let length = match checked_length(locked.file(), locked.path())? {
+    let mbox = locked.opened();
+    let length = match checked_length(mbox.file, mbox.path)? {
         // Less than a first `From ` is a first append that was cut off. With anything behind it, it would be no mbox.
         1..5 => emptied(locked)?,
         length => length,
     };
     separate_again(locked, length)?;
-    let missing: &[u8] = match end(locked, length)? {
+    let missing: &[u8] = match mbox.end(length)? {
         _ if length == 0 => b"",
         [b'\n', b'\n'] => b"",
         [_, b'\n'] => b"\n",
@@ -373,16 +429,6 @@ fn is_mbox(file: &File, path: &Path, length: u64) -> Result<bool, Error> {
     let beginning = &mut beginning[..length.min(5) as usize];
     file.read_exact_at(beginning, 0).map_err(|error| Error::io("read", path, error))?;
     Ok(b"From ".starts_with(beginning))
-}
-
-/// The last two octets.
-fn end(locked: &Locked, length: u64) -> Result<[u8; 2], Error> {
-    let mut end = [0; 2];
-    if length >= 2 {
-        let read = locked.file().read_exact_at(&mut end, length - 2);
-        read.map_err(|error| Error::io("read", locked.path(), error))?;
-    }
-    Ok(end)
 }
 
 /// Writes the ranges, each to its offset, and makes them durable. On failure the mbox is as long as it was.
@@ -468,6 +514,28 @@ fn open_spools<'a>(intended: &[Intended<'a>]) -> Result<OpenSpools<'a>, Error> {
     Ok(spools)
 }
 
+/// Looks for the messages of one batch, as [`mend`] does, but takes no lock: other programs may be writing.
+fn look(path: &Path, places: &[Place], context: &Context) -> Result<Vec<Found>, Error> {
+    let intended: Vec<_> = places.iter().map(Intended::of).collect();
+    // The spool is not the owner's.
+    let spools = open_spools(&intended)?;
+    let _acting = owner::act_as(&context.owner)?;
+    let ranges: Vec<_> = intended.iter().map(|message| message.range(&spools)).collect();
+    let found = lock::peek(path, &context.stop, |file| {
+        let mbox = Opened { file, path };
+        let whole = mbox.find(&intended, &ranges)?;
+        Ok((mbox.can_continue(&intended, &ranges, &whole)?, whole))
+    })?;
+    let Some((can_continue, whole)) = found else { return Ok(vec![Found::Absent; places.len()]) };
+    let first_missing = whole.iter().position(|is_whole| !is_whole).unwrap_or(whole.len());
+    let answer = |(position, is_whole): (usize, &bool)| match is_whole {
+        true => Found::Delivered,
+        false if can_continue && position >= first_missing => Found::InDoubt,
+        false => Found::Absent,
+    };
+    Ok(whole.iter().enumerate().map(answer).collect())
+}
+
 /// Finds the messages of one batch in the mbox by comparing it with their spool, and finishes an append that
 /// was cut off.
 ///
@@ -475,7 +543,7 @@ fn open_spools<'a>(intended: &[Intended<'a>]) -> Result<OpenSpools<'a>, Error> {
 /// to a wrong place would be worse than a message that is fetched again. Without its spool nothing is proved,
 /// and the message is fetched again, too: the spool is removed only when its outcomes are durable, or when
 /// nothing of it had been published.
-pub(super) fn recover(path: &Path, places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
+fn mend(path: &Path, places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
     use io::ErrorKind::{NotADirectory, NotFound};
     let acting = owner::act_as(&context.owner)?;
     if matches!(path.symlink_metadata(), Err(error) if matches!(error.kind(), NotFound | NotADirectory)) {
@@ -488,7 +556,10 @@ pub(super) fn recover(path: &Path, places: &[Place], context: &Context) -> Resul
     let _acting = owner::act_as(&context.owner)?;
     let ranges: Vec<_> = intended.iter().map(|message| message.range(&spools)).collect();
     let locked = lock::lock(path, &context.stop)?;
-    let whole = find(&locked, &intended, &ranges)?;
+    let mut whole = locked.opened().find(&intended, &ranges)?;
+    if locked.opened().can_continue(&intended, &ranges, &whole)? {
+        whole.fill(true);
+    }
     if let (Some(first), Some(true)) = (intended.first(), whole.first()) {
         separate_again(&locked, first.offset)?;
     }
@@ -508,77 +579,90 @@ fn recovered((place, is_whole): (&Place, bool)) -> Recovered {
     }
 }
 
-/// Which messages are in the mbox, or can be appended to it as if the append had never been cut off.
-fn find(locked: &Locked, intended: &[Intended<'_>], ranges: &[Option<Range<'_>>]) -> Result<Vec<bool>, Error> {
-    let length = length_of(locked.file(), locked.path())?;
-    let mut found = Vec::with_capacity(intended.len());
-    for (message, range) in intended.iter().zip(ranges) {
-        let is_whole = match range {
-            Some(range) if message.end() <= Some(length) => {
-                range.is_at(locked.file(), locked.path(), message.offset, message.length)?
-            }
-            _ => false,
-        };
-        found.push(is_whole);
-    }
-    let cut = found.iter().position(|is_whole| !is_whole).unwrap_or(found.len());
-    if can_continue(locked, length, &intended[cut..], &ranges[cut..])? {
-        found[cut..].fill(true);
-    }
-    Ok(found)
+/// An open mbox.
+#[derive(Debug, Clone, Copy)]
+struct Opened<'a> {
+    file: &'a File,
+    path: &'a Path,
 }
 
-/// True when the mbox has of these messages what a power cut may have left: it ends within or right before them, or blocks
-/// of them are still zeros, and nothing else is in between; and all of them can be written.
-fn can_continue(
-    locked: &Locked,
-    length: u64,
-    intended: &[Intended<'_>],
-    ranges: &[Option<Range<'_>>],
-) -> Result<bool, Error> {
-    let Some(first) = intended.first().filter(|first| first.offset <= length) else { return Ok(false) };
-    let is_in_a_row = intended.windows(2).all(|pair| pair[0].end() == Some(pair[1].offset));
-    if !is_in_a_row || ranges.iter().any(Option::is_none) {
-        return Ok(false);
+impl Locked {
+    fn opened(&self) -> Opened<'_> {
+        Opened { file: self.file(), path: self.path() }
     }
-    // With not an octet of it there, it proves nothing that the lengths agree: what is there must still be an
-    // mbox that ends where a message may begin.
-    if !is_separated(locked, first.offset)? || !is_mbox(locked.file(), locked.path(), first.offset)? {
-        return Ok(false);
+}
+
+impl Opened<'_> {
+    /// The last two octets before an offset.
+    fn end(self, offset: u64) -> Result<[u8; 2], Error> {
+        let mut end = [0; 2];
+        if offset >= 2 {
+            let read = self.file.read_exact_at(&mut end, offset - 2);
+            read.map_err(|error| Error::io("read", self.path, error))?;
+        }
+        Ok(end)
     }
-    for (message, range) in intended.iter().zip(ranges.iter().flatten()) {
-        let there = length.saturating_sub(message.offset).min(message.length);
-        if !range.is_partly_at(locked.file(), locked.path(), message.offset, there)? {
+
+    /// Which messages are whole in the mbox.
+    fn find(self, intended: &[Intended<'_>], ranges: &[Option<Range<'_>>]) -> Result<Vec<bool>, Error> {
+        let length = length_of(self.file, self.path)?;
+        let mut found = Vec::with_capacity(intended.len());
+        for (message, range) in intended.iter().zip(ranges) {
+            let is_whole = match range {
+                Some(range) if message.end() <= Some(length) => {
+                    range.is_at(self.file, self.path, message.offset, message.length)?
+                }
+                _ => false,
+            };
+            found.push(is_whole);
+        }
+        Ok(found)
+    }
+
+    /// True when those from the first one on that is not whole can be appended as if the append had never been cut off:
+    /// the mbox has of them what a power cut may have left. It ends within or right before them, or blocks of them are
+    /// still zeros, and nothing else is in between; and all of them can be written.
+    fn can_continue(
+        self,
+        intended: &[Intended<'_>],
+        ranges: &[Option<Range<'_>>],
+        whole: &[bool],
+    ) -> Result<bool, Error> {
+        let length = length_of(self.file, self.path)?;
+        let cut = whole.iter().position(|is_whole| !is_whole).unwrap_or(whole.len());
+        let (intended, ranges) = (&intended[cut..], &ranges[cut..]);
+        let Some(first) = intended.first().filter(|first| first.offset <= length) else { return Ok(false) };
+        let is_in_a_row = intended.windows(2).all(|pair| pair[0].end() == Some(pair[1].offset));
+        if !is_in_a_row || ranges.iter().any(Option::is_none) {
             return Ok(false);
         }
+        // With not an octet of it there, it proves nothing that the lengths agree: what is there must still be an
+        // mbox that ends where a message may begin.
+        if !self.is_separated(first.offset)? || !is_mbox(self.file, self.path, first.offset)? {
+            return Ok(false);
+        }
+        for (message, range) in intended.iter().zip(ranges.iter().flatten()) {
+            let there = length.saturating_sub(message.offset).min(message.length);
+            if !range.is_partly_at(self.file, self.path, message.offset, there)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
-    Ok(true)
-}
 
-/// True when a blank line ends here, or what a power cut left of it: [`separated`] saw to it that there is one.
-fn is_separated(locked: &Locked, offset: u64) -> Result<bool, Error> {
-    Ok(offset == 0 || offset >= 2 && end(locked, offset)?.iter().all(|octet| [0, b'\n'].contains(octet)))
+    /// True when a blank line ends here, or what a power cut left of it: [`separated`] saw to it that there is one.
+    fn is_separated(self, offset: u64) -> Result<bool, Error> {
+        Ok(offset == 0 || offset >= 2 && self.end(offset)?.iter().all(|octet| [0, b'\n'].contains(octet)))
+    }
 }
 
 fn separate_again(locked: &Locked, offset: u64) -> Result<(), Error> {
-    if offset < 2 || !end(locked, offset)?.contains(&0) || !is_separated(locked, offset)? {
+    let mbox = locked.opened();
+    if offset < 2 || !mbox.end(offset)?.contains(&0) || !mbox.is_separated(offset)? {
         return Ok(());
     }
     let written = locked.file().write_all_at(b"\n\n", offset - 2);
     written.map_err(|error| Error::io("write", locked.path(), error))
-}
-
-/// The folder of the mbox, when that is not there. An mbox itself may be missing: some readers remove an empty one.
-pub(super) fn missing_folder(path: &Path) -> Result<Option<PathBuf>, Error> {
-    let path = lock::resolve(path)?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    Ok((!folder.is_dir()).then(|| folder.to_owned()))
-}
-
-/// Removes the dotlock of a run that was killed.
-pub(super) fn sweep(path: &Path, context: &Context) -> Result<usize, Error> {
-    let _acting = owner::act_as(&context.owner)?;
-    Ok(lock::sweep(&lock::resolve(path)?))
 }
 
 #[cfg(test)]
@@ -586,7 +670,7 @@ mod tests {
     use super::*;
     use crate::account::Target;
     use crate::deliver;
-    use crate::deliver::tests::{Promised, context, deliver, die, is_there, names, places, stage};
+    use crate::deliver::tests::{context, deliver, die, names, places, promised, stage};
     use std::fs;
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
@@ -608,12 +692,13 @@ mod tests {
             Home { folder, mbox, context }
         }
 
-        fn open(&self) -> (deliver::Stager, deliver::Publisher) {
-            deliver::open(&Target::Mbox(self.mbox.clone()), &self.context).unwrap()
+        fn open(&self) -> Ends {
+            deliver::open(&Target::mbox(self.mbox.clone()), &self.context).unwrap()
         }
 
+        /// Mends, and checks that looking foretells what comes of it and changes nothing.
         fn recover(&self, places: &[Place]) -> Vec<bool> {
-            is_there(&deliver::recover(places, &self.context).unwrap())
+            deliver::tests::recover(places, &self.context, self.folder.path())
         }
 
         fn spools(&self) -> usize {
@@ -665,7 +750,7 @@ mod tests {
         deliver(&mut stager, &mut publisher, &[b"2\n"]);
         drop((stager, publisher));
         assert_eq!(home.spools(), 1);
-        assert_eq!(deliver::tests::sweep(&Target::Mbox(home.mbox.clone()), &home.context), 1);
+        assert_eq!(deliver::tests::sweep(&Target::mbox(home.mbox.clone()), &home.context), 1);
         assert_eq!(home.spools(), 0);
     }
 
@@ -686,12 +771,12 @@ mod tests {
         let home = Home::new();
         let (mut stager, mut publisher) = home.open();
         let first = stage(&mut stager, b"1\n");
-        let mut dropped = stager.stage(vec![]).unwrap();
+        let mut dropped = stager.stage(b"").unwrap();
         dropped.write_all(&vec![b'x'; 3 * HEAD]).unwrap();
         let beside = stage(&mut stager, b"2\n");
         drop(dropped);
         let synced = publisher.sync(vec![first, beside]).unwrap();
-        publisher.publish(Promised(synced)).unwrap();
+        publisher.publish(promised(synced)).unwrap();
         assert_eq!(home.content(), "From MAILER-DAEMON TIME\n1\n\nFrom MAILER-DAEMON TIME\n2\n\n");
         drop(stage(&mut stager, b"3\n"));
         publisher.finish();
@@ -717,7 +802,7 @@ mod tests {
         fs::create_dir(home.mbox.parent().unwrap()).unwrap();
         for content in ["Subject: x\n", "From\n", "Fra"] {
             fs::write(&home.mbox, content).unwrap();
-            let error = deliver::open(&Target::Mbox(home.mbox.clone()), &home.context).unwrap_err();
+            let error = deliver::open(&Target::mbox(home.mbox.clone()), &home.context).unwrap_err();
             assert_eq!(error.to_string(), format!("`{}` is not an mbox", home.mbox.display()));
             assert_eq!(fs::read_to_string(&home.mbox).unwrap(), content);
         }
@@ -743,7 +828,7 @@ mod tests {
         let (mut stager, mut publisher) = home.open();
         let synced = publisher.sync(vec![stage(&mut stager, b"x\n")]).unwrap();
         fs::write(&home.mbox, "From a b\n\n").unwrap();
-        let error = publisher.publish(Promised(synced)).unwrap_err();
+        let error = publisher.publish(promised(synced)).unwrap_err();
         assert!(error.is_transient());
         assert_eq!(fs::read(&home.mbox).unwrap(), b"From a b\n\n");
     }
@@ -755,7 +840,7 @@ mod tests {
         let is_locked = || home.folder.path().join("Mail/in.lock").exists();
         let synced = publisher.sync(vec![stage(&mut stager, b"x\n")]).unwrap();
         assert!(is_locked());
-        publisher.publish(Promised(synced)).unwrap();
+        publisher.publish(promised(synced)).unwrap();
         assert!(!is_locked());
         let synced = publisher.sync(vec![stage(&mut stager, b"x\n")]).unwrap();
         drop((synced, publisher));
@@ -772,7 +857,7 @@ mod tests {
         let batch = vec![stage(&mut stager, b"1\n"), stage(&mut stager, b"From 2\n"), stage(&mut stager, b"")];
         let synced = publisher.sync(batch).unwrap();
         let places = places(&synced);
-        publisher.publish(Promised(synced)).unwrap();
+        publisher.publish(promised(synced)).unwrap();
         drop(publisher);
         let whole = fs::read(&home.mbox).unwrap();
         for length in begin as usize..=whole.len() {
@@ -800,7 +885,7 @@ mod tests {
         let synced = publisher.sync(batch).unwrap();
         let begin = fs::metadata(&home.mbox).unwrap().len() as usize;
         let places = places(&synced);
-        publisher.publish(Promised(synced)).unwrap();
+        publisher.publish(promised(synced)).unwrap();
         drop(publisher);
         let whole = fs::read(&home.mbox).unwrap();
         let later: &[u8] = b"From another@x Thu Jan  1 00:00:00 1970\n\n\n";
@@ -828,7 +913,7 @@ mod tests {
         let (mut stager, mut publisher) = home.open();
         let synced = publisher.sync(vec![stage(&mut stager, b"1\n"), stage(&mut stager, b"2\n")]).unwrap();
         let places = places(&synced);
-        publisher.publish(Promised(synced)).unwrap();
+        publisher.publish(promised(synced)).unwrap();
         drop(publisher);
         let mut content = fs::read(&home.mbox).unwrap();
         content.extend(b"From else\n\n");
@@ -884,11 +969,11 @@ mod tests {
         for cut in 0..message.len() {
             let home = Home::new();
             let (mut stager, mut publisher) = home.open();
-            let mut stage = stager.stage(vec![]).unwrap();
+            let mut stage = stager.stage(b"").unwrap();
             stage.write_all(&message[..cut]).unwrap();
             stage.write_all(&message[cut..]).unwrap();
             let synced = publisher.sync(vec![stage.finish().unwrap()]).unwrap();
-            publisher.publish(Promised(synced)).unwrap();
+            publisher.publish(promised(synced)).unwrap();
             assert_eq!(home.content(), "From a@x TIME\nX: y\nReturn-Path: <a@x>\n\nbody\n\n", "cut at {cut}");
         }
     }

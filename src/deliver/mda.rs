@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -19,10 +20,12 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::process::{Gid, Pid, Signal, Uid};
 
+use super::destination::{BatchLimit, Destination, Ends, FORMS, GROUP, Guarantee, Kind};
 use super::mboxrd::NOBODY;
 use super::owner;
 use super::spool::Spools;
-use super::{Context, Error, Held, OF_ONE_TARGET, Outcome, Place, Receipt, Staged, Synced, write_some};
+use super::{Context, Error, Intents, Outcome, Place, Receipt, Staged, Synced, write_some};
+use crate::account::{Address, Target};
 use crate::os::poll::{self, PollFd, PollFlags};
 use crate::os::{child, user::User};
 use crate::{stop::Stop, text};
@@ -51,7 +54,48 @@ const ALIKE_WORDS: usize = 3;
 /// How much is read before anything else is looked at: four times what a pipe holds.
 const DRAINED_CHUNKS: usize = 64;
 
-pub(super) fn open(words: &[String], context: &Context) -> Result<(Stager, Publisher), Error> {
+/// `mda:COMMAND`.
+pub(super) const KIND: Kind = Kind { word: "mda", read, destination: |target| Box::new(Mda::of(target)) };
+
+/// Splits a command into words as a shell would.
+fn read(command: &str) -> Result<Address, &'static str> {
+    let words = shell_words::split(command).map_err(|_| "a command whose quotes are closed, after `mda:`")?;
+    if words.first().is_none_or(String::is_empty) {
+        return Err(FORMS);
+    }
+    Ok(Address::Command(words))
+}
+
+#[derive(Debug)]
+struct Mda {
+    words: Vec<String>,
+}
+
+impl Mda {
+    fn of(target: &Target) -> Self {
+        let Address::Command(words) = target.address() else { unreachable!("an MDA is a command") };
+        Mda { words: words.clone() }
+    }
+}
+
+impl Destination for Mda {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::AtLeastOnce
+    }
+
+    /// A crash repeats what an MDA took without a record, so that is never more than one message. Each one that waits is
+    /// an open file, of which an account may have some thirty (`os/limits.rs`).
+    fn batch_limit(&self) -> BatchLimit {
+        BatchLimit { messages: 1, ahead: 24, ..GROUP }
+    }
+
+    fn open(&self, context: &Context) -> Result<Ends, Error> {
+        let (stager, publisher) = open(&self.words, context)?;
+        Ok((Box::new(stager), Box::new(publisher)))
+    }
+}
+
+fn open(words: &[String], context: &Context) -> Result<(Stager, Publisher), Error> {
     let program = words.first().map_or("", String::as_str);
     let _acting = owner::act_as(&context.owner)?;
     let found = find(program).map_err(|source| Error::Mda { program: program.to_owned(), source })?;
@@ -90,50 +134,52 @@ fn check_program(path: PathBuf) -> io::Result<PathBuf> {
 
 /// Writes messages to files without names.
 #[derive(Debug)]
-pub(super) struct Stager {
+struct Stager {
     spools: Spools,
 }
 
-impl Stager {
-    pub(super) fn stage(&mut self, environment: Vec<(OsString, OsString)>) -> Result<Stage, Error> {
+impl super::Stager for Stager {
+    fn stage(&mut self, unique_id: &[u8]) -> Result<Box<dyn super::Stage>, Error> {
         let (file, folder) = (self.spools.anonymous()?, self.spools.folder().to_owned());
-        Ok(Stage { file, folder, octets: 0, environment })
+        // A variable cannot hold a NUL, and a unique-id may hold any octet.
+        let unique_id = unique_id.iter().copied().filter(|octet| *octet != 0).collect();
+        Ok(Box::new(Stage { file, folder, octets: 0, unique_id: OsString::from_vec(unique_id) }))
     }
 }
 
 /// A message that is being written.
 #[derive(Debug)]
-pub(super) struct Stage {
+struct Stage {
     file: File,
     folder: PathBuf,
     octets: u64,
-    environment: Vec<(OsString, OsString)>,
+    unique_id: OsString,
 }
 
-impl Stage {
-    pub(super) fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
+impl super::Stage for Stage {
+    fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
         let written =
             write_some(&self.file, octets).map_err(|error| Error::io("write a spool file in", &self.folder, error))?;
         self.octets += written as u64;
         Ok(written)
     }
 
-    pub(super) fn finish(self) -> Staged {
-        let Stage { file, octets, environment, .. } = self;
-        Staged { octets, held: Held::Mda(Waiting { file, environment }) }
+    fn finish(self: Box<Self>) -> Result<Staged, Error> {
+        let Stage { file, octets, unique_id, .. } = *self;
+        Ok(Staged::new(octets, Waiting { file, unique_id }))
     }
 }
 
 /// A message that waits for its MDA. Its file has no name, so it needs no removing.
 #[derive(Debug)]
-pub(super) struct Waiting {
+struct Waiting {
     file: File,
-    environment: Vec<(OsString, OsString)>,
+    unique_id: OsString,
 }
 
 /// Runs the MDA.
 #[derive(Debug)]
-pub(super) struct Publisher {
+struct Publisher {
     words: Vec<String>,
     program: PathBuf,
     /// Made for the first message.
@@ -141,23 +187,24 @@ pub(super) struct Publisher {
     context: Context,
 }
 
-impl Publisher {
+impl super::Publisher for Publisher {
     /// Nothing is synced: there is no name by which anybody could look for the message after a crash. It is
     /// fetched again then, which is why an MDA may see it twice.
-    pub(super) fn sync(&mut self, batch: Vec<Staged>) -> Vec<Synced> {
-        let synced = |staged: Staged| Synced { place: Place::Mda, octets: staged.octets, held: staged.held };
-        batch.into_iter().map(synced).collect()
+    fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
+        let synced = |(waiting, octets): (Box<Waiting>, u64)| Synced::new(Place::Mda, octets, waiting);
+        Ok(batch.into_iter().map(Staged::into_held).map(synced).collect())
     }
 
-    pub(super) fn publish(&mut self, batch: Vec<Synced>) -> Result<Vec<Outcome>, Error> {
-        batch.into_iter().map(|message| self.deliver(message)).collect()
+    fn publish(&mut self, intended: Box<dyn Intents>) -> Result<Vec<Outcome>, Error> {
+        intended.into_synced().into_iter().map(Synced::into_held).map(|message| self.deliver(message)).collect()
     }
+}
 
-    fn deliver(&mut self, message: Synced) -> Result<Outcome, Error> {
-        let Held::Mda(waiting) = message.held else { unreachable!("{OF_ONE_TARGET}") };
+impl Publisher {
+    fn deliver(&mut self, (waiting, receipt): (Box<Waiting>, Receipt)) -> Result<Outcome, Error> {
         let failed = |source| Error::Mda { program: self.words[0].clone(), source };
         let mut complaints = self.complaints.take().map_or_else(Complaints::new, Ok).map_err(failed)?;
-        let mut child = self.start(waiting, &complaints).map_err(failed)?;
+        let mut child = self.start(*waiting, &complaints).map_err(failed)?;
         let ended = wait(&mut child, &mut complaints, self.context.mda_timeout, &self.context.stop);
         let ended = ended.map_err(|error| {
             kill(&mut child);
@@ -166,9 +213,7 @@ impl Publisher {
         let said = complaints.take();
         self.complaints = Some(complaints);
         Ok(match ended {
-            Ended::Alone(status) if status.success() => {
-                Outcome::Delivered(Receipt { place: Place::Mda, octets: message.octets })
-            }
+            Ended::Alone(status) if status.success() => Outcome::Delivered(receipt),
             Ended::Alone(status) => Outcome::Refused(Refusal::new(reason(status), &said)),
             Ended::Killed(reason) => Outcome::Refused(Refusal::new(reason, &said)),
             Ended::Left(reason) => Outcome::Refused(Refusal { is_left: true, ..Refusal::new(reason, &said) }),
@@ -176,12 +221,10 @@ impl Publisher {
     }
 
     fn start(&self, waiting: Waiting, complaints: &Complaints) -> io::Result<Child> {
-        let Waiting { mut file, environment } = waiting;
+        let Waiting { mut file, unique_id } = waiting;
         let sender = sender(&file, self.context.envelope_sender);
         file.rewind()?;
         let safe = in_safe_characters(&sender);
-        // A name or value with a NUL cannot be passed on, and a unique-id may hold any octet.
-        let can_pass = |(name, value): &(OsString, OsString)| !has_nul(name) && !has_nul(value);
         let mut command = Command::new(&self.program);
         if let Some(owner) = &self.context.owner {
             become_user(&mut command, owner);
@@ -194,7 +237,7 @@ impl Publisher {
             .env("SENDER", &sender)
             .env("RECIPIENT", &self.context.recipient)
             .env("POPFETCH_ACCOUNT", &self.context.account)
-            .envs(environment.into_iter().filter(can_pass))
+            .env("POPFETCH_UIDL", unique_id)
             .stdin(file)
             .stdout(Stdio::null())
             .stderr(complaints.writer.try_clone()?)
@@ -258,10 +301,6 @@ impl Complaints {
         self.drain();
         std::mem::take(&mut self.said)
     }
-}
-
-fn has_nul(text: &OsString) -> bool {
-    text.as_encoded_bytes().contains(&0)
 }
 
 fn sender(file: &File, envelope_sender: fn(&[u8]) -> Option<String>) -> String {
@@ -536,7 +575,7 @@ mod tests {
         fn run(&self, script: &str, message: &[u8]) -> Outcome {
             let script = format!("OUT={}\n{script}", self.out().display());
             let words = ["/bin/sh", "-c", &script.replace('%', "%%"), "sh", "-f", "%F"].map(str::to_owned);
-            let (mut stager, mut publisher) = deliver::open(&Target::Mda(words.to_vec()), &self.context).unwrap();
+            let (mut stager, mut publisher) = deliver::open(&Target::mda(words.to_vec()), &self.context).unwrap();
             let outcome = deliver(&mut stager, &mut publisher, &[message]).remove(0);
             assert_eq!(names(&self.context.spool_dir), [""; 0]);
             outcome
@@ -598,7 +637,7 @@ mod tests {
         let home = Home::new();
         let script = "read line; [ $line = quiet ] || echo $line >&2; [ $line = heard ]";
         let words = ["/bin/sh", "-c", script].map(str::to_owned);
-        let (mut stager, mut publisher) = deliver::open(&Target::Mda(words.to_vec()), &home.context).unwrap();
+        let (mut stager, mut publisher) = deliver::open(&Target::mda(words.to_vec()), &home.context).unwrap();
         let said = ["quiet\n", "heard\n", "loud\n", "quiet\n", "angry\n"].map(|message| {
             match deliver(&mut stager, &mut publisher, &[message.as_bytes()]).remove(0) {
                 Outcome::Delivered(_) => "delivered".to_owned(),
@@ -662,7 +701,7 @@ mod tests {
     #[test]
     fn a_program_that_cannot_be_started_is_named_before_anything_is_fetched() {
         let home = Home::new();
-        let open = |program: &str| deliver::open(&Target::Mda(vec![program.to_owned()]), &home.context).unwrap_err();
+        let open = |program: &str| deliver::open(&Target::mda(vec![program.to_owned()]), &home.context).unwrap_err();
         let error = open("no-such-mda");
         assert_eq!(error.to_string(), "cannot start the MDA `no-such-mda`: no such file or directory");
         assert_eq!(error.hint().unwrap(), "write the whole path of `no-such-mda` in `deliver`");

@@ -1,11 +1,21 @@
-//! Delivery: from octets to a message that is durable and visible at home, or not there at all.
+//! Delivery: from octets to a message that is durable and visible at its target, or not there at all.
 //!
-//! Three steps, each of whose results is the only input of the next (DESIGN §5): [`Stager::stage`] writes where
-//! nobody looks, [`Publisher::sync`] makes a batch durable and fixes its places, [`Publisher::publish`] makes it
-//! visible. Between the last two the ledger writes its intents; after a crash [`recover`] answers, for the
-//! intended places, whether the messages got there. Knows nothing of networks or unique-ids.
+//! Each step's result is the next step's only input, and a wrong order does not compile:
+//!
+//! | step | by whom | what it does | when the machine stops just after it |
+//! | --- | --- | --- | --- |
+//! | stage | [`Stager::stage`] | octets go where nobody looks: `tmp` of a Maildir, a spool file | nothing is visible; the next run removes the file |
+//! | sync | [`Publisher::sync`] | makes a batch durable, in one group, and fixes its places | the same |
+//! | intend | `ledger` | one durable line per message: its id and its place | the next run asks the place |
+//! | publish | [`Publisher::publish`] | rename and directory sync; append and sync; the program | found by the intent, where the target can be asked |
+//! | record | `ledger` | writes down what was delivered, durably before any DELE | not fetched again |
+//!
+//! After a crash [`look`] asks the intended places and changes nothing; [`recover`] also finishes what can be finished.
+//! What a destination is, [`Destination`] says; there is a file for each, and a line in [`KINDS`]. This room knows
+//! nothing of networks or unique-ids.
 
 mod barrier;
+mod destination;
 mod error;
 mod lock;
 mod maildir;
@@ -15,7 +25,8 @@ mod mda;
 mod owner;
 mod spool;
 
-use std::ffi::OsString;
+use std::any::Any;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,9 +34,12 @@ use std::time::Duration;
 
 use crate::account::Target;
 use crate::maildrop::sealed::OfTheLedger;
-use crate::os::exposure::{self, Exposure};
 use crate::stop::Stop;
 
+pub use destination::{
+    BatchLimit, Destination, Found, Guarantee, Kind, batch_limit, check_owner, check_present, guarantee, look, open,
+    parse, recover, sweep, tidy,
+};
 pub use error::{Error, ErrorKind};
 pub use mda::{Reason, Refusal};
 pub use owner::Owner;
@@ -82,16 +96,24 @@ pub enum Place {
 }
 
 impl Place {
+    /// The Maildir or the mbox that it is in; `None` for what leaves no place.
+    pub fn target(&self) -> Option<Target> {
+        match self {
+            Place::Maildir { maildir, .. } => Some(Target::maildir(maildir)),
+            Place::Mbox { path, .. } => Some(Target::mbox(path)),
+            Place::Mda => None,
+        }
+    }
+
     /// True when it is in the Maildir or the mbox that this target is, whichever MDA an MDA was.
     pub fn is_in(&self, target: &Target) -> bool {
-        match (self, target) {
-            (Place::Maildir { maildir, .. }, Target::Maildir(path)) => is_same(maildir, path),
-            (Place::Mbox { path: mbox, .. }, Target::Mbox(path)) => {
-                is_same(mbox, path) || lock::resolve(path).is_ok_and(|path| is_same(mbox, &path))
-            }
-            (Place::Mda, Target::Mda(_)) => true,
-            _ => false,
-        }
+        let (Some(path), Some(own)) = (target.path(), self.path()) else {
+            return target.path().is_none() && self.path().is_none();
+        };
+        let is_of_this_kind = self.target().is_some_and(|own| own.kind() == target.kind());
+        let is_linked =
+            || matches!(self, Place::Mbox { .. }) && lock::resolve(path).is_ok_and(|path| is_same(own, &path));
+        is_of_this_kind && (is_same(own, path) || is_linked())
     }
 
     /// The Maildir or the mbox.
@@ -108,130 +130,26 @@ fn is_same(one: &Path, other: &Path) -> bool {
     one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
-/// How much is worth committing at once: a batch should be closed as soon as it reaches one of the limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchLimit {
-    /// Messages.
-    pub messages: usize,
-    /// Octets of all of them together.
-    pub octets: u64,
-    /// How many times the limits a batch may grow to while an earlier one is being committed.
-    pub growth: usize,
-    /// Closed batches that may wait for that.
-    pub ahead: usize,
-}
-
-/// A barrier costs about as much as writing some hundred small messages; beyond 256 little more is gained on a fast
-/// disk, and this much is what a crash may cost in transfer time.
-const GROUP: BatchLimit = BatchLimit { messages: 256, octets: 16 << 20, growth: 1, ahead: 4 };
-
-/// Makes the target ready and opens both ends of it. The target is checked as far as can be without mail: what
-/// is missing is created, what is not fit is refused.
-pub fn open(target: &Target, context: &Context) -> Result<(Stager, Publisher), Error> {
-    Ok(match target {
-        Target::Maildir(path) => {
-            let (stager, publisher) = maildir::open(path, context)?;
-            (Stager(StagerOf::Maildir(stager)), Publisher(PublisherOf::Maildir(publisher)))
-        }
-        Target::Mbox(path) => {
-            let (stager, publisher) = mbox::open(path, context)?;
-            (Stager(StagerOf::Mbox(stager)), Publisher(PublisherOf::Mbox(publisher)))
-        }
-        Target::Mda(words) => {
-            let (stager, publisher) = mda::open(words, context)?;
-            (Stager(StagerOf::Mda(stager)), Publisher(PublisherOf::Mda(publisher)))
-        }
-    })
-}
-
-/// Fails when root would deliver to what another user owns, or can put another file in the place of: the user could not
-/// read it, or could make root write, rename and remove where the user may not.
-pub fn check_owner(target: &Target, context: &Context) -> Result<(), Error> {
-    if context.owner.is_some() || !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let exposure = match target {
-        // A message's name is looked up in each of its folders.
-        Target::Maildir(path) => ["tmp/_", "new/_", "cur/_"]
-            .iter()
-            .find_map(|name| exposure::of_path_of_root(&path.join(name), false).map(|exposure| (path, exposure))),
-        Target::Mbox(path) => exposure::of_path_of_root(path, true).map(|exposure| (path, exposure)),
-        Target::Mda(_) => None,
-    };
-    match exposure {
-        None => Ok(()),
-        Some((_, Exposure::FolderOwner(path, user))) => Err(Error::Others { path, user }),
-        Some((path, exposure)) => Err(Error::Exposed { path: path.clone(), exposure }),
-    }
-}
-
-/// Fails when the Maildir, or the folder of the mbox, is not there: the disk it is on may not be mounted, and what is
-/// created in its place would be hidden later.
-pub fn check_present(target: &Target, context: &Context) -> Result<(), Error> {
-    let _acting = owner::act_as(&context.owner)?;
-    let gone = match target {
-        Target::Maildir(path) => maildir::is_gone(path)?.then(|| path.clone()),
-        Target::Mbox(path) => mbox::missing_folder(path)?,
-        Target::Mda(_) => None,
-    };
-    gone.map_or(Ok(()), |path| Err(Error::Gone { path }))
-}
-
 /// The end of a target where messages are written before anybody sees them.
-#[derive(Debug)]
-pub struct Stager(StagerOf);
-
-#[derive(Debug)]
-enum StagerOf {
-    Maildir(maildir::Stager),
-    Mbox(mbox::Stager),
-    Mda(mda::Stager),
-}
-
-impl Stager {
-    /// Begins a message. `environment` is for the MDA that will take it; other targets have no use for it.
-    pub fn stage(&mut self, environment: Vec<(OsString, OsString)>) -> Result<Stage, Error> {
-        Ok(Stage(match &mut self.0 {
-            StagerOf::Maildir(stager) => StageOf::Maildir(stager.stage()?),
-            StagerOf::Mbox(stager) => StageOf::Mbox(stager.stage()?),
-            StagerOf::Mda(stager) => StageOf::Mda(stager.stage(environment)?),
-        }))
-    }
+pub trait Stager: fmt::Debug + Send {
+    /// Begins a message, whose unique-id is empty where the server has none.
+    fn stage(&mut self, unique_id: &[u8]) -> Result<Box<dyn Stage>, Error>;
 }
 
 /// A message that is being written, header first, with LF line ends. Dropped before [`Stage::finish`], it
 /// leaves nothing behind.
-///
-/// Its [`Write`] fails with an [`io::Error`] that holds an [`Error`] (see [`Error::from_stage`]).
-#[derive(Debug)]
-pub struct Stage(StageOf);
+pub trait Stage: fmt::Debug + Send {
+    /// Takes some of the octets, at least one.
+    fn write(&mut self, octets: &[u8]) -> Result<usize, Error>;
 
-#[derive(Debug)]
-enum StageOf {
-    Maildir(maildir::Stage),
-    Mbox(mbox::Stage),
-    Mda(mda::Stage),
-}
-
-impl Stage {
     /// Ends the message.
-    pub fn finish(self) -> Result<Staged, Error> {
-        match self.0 {
-            StageOf::Maildir(stage) => Ok(stage.finish()),
-            StageOf::Mbox(stage) => stage.finish(),
-            StageOf::Mda(stage) => Ok(stage.finish()),
-        }
-    }
+    fn finish(self: Box<Self>) -> Result<Staged, Error>;
 }
 
-impl Write for Stage {
+/// The [`io::Error`] holds an [`Error`] (see [`Error::from_stage`]).
+impl Write for dyn Stage {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            StageOf::Maildir(stage) => stage.write(octets),
-            StageOf::Mbox(stage) => stage.write(octets),
-            StageOf::Mda(stage) => stage.write(octets),
-        }
-        .map_err(|error| match error {
+        Stage::write(self, octets).map_err(|error| match error {
             Error::Io { ref source, .. } => io::Error::new(source.kind(), error),
             error => io::Error::other(error),
         })
@@ -252,6 +170,10 @@ fn write_some(mut file: &File, octets: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// What a message that is not published yet holds on to; dropping it discards the message. Only its own target knows
+/// what it is.
+type Held = Box<dyn Any + Send>;
+
 /// A complete message, neither durable nor visible. Dropped, it is discarded.
 #[derive(Debug)]
 pub struct Staged {
@@ -260,22 +182,24 @@ pub struct Staged {
 }
 
 impl Staged {
+    pub(crate) fn new(octets: u64, held: impl Any + Send) -> Self {
+        Staged { octets, held: Box::new(held) }
+    }
+
     /// Its size as it was written to the [`Stage`].
     pub fn octets(&self) -> u64 {
         self.octets
     }
+
+    /// What its target holds of it, and its size.
+    pub(crate) fn into_held<T: Any>(self) -> (Box<T>, u64) {
+        (own(self.held), self.octets)
+    }
 }
 
-/// What a message that is not published yet holds on to; dropping it discards the message.
-#[derive(Debug)]
-enum Held {
-    Maildir(maildir::Unseen),
-    Mbox(mbox::Spooled),
-    Mda(mda::Waiting),
+fn own<T: Any>(held: Held) -> Box<T> {
+    held.downcast().expect("a batch belongs to the publisher that was opened with its stager")
 }
-
-/// Batches are handed from a stager to the publisher that [`open`] gave with it.
-const OF_ONE_TARGET: &str = "a batch belongs to the publisher that was opened with its stager";
 
 /// A durable message whose place is fixed. Dropped, it is discarded, and the place stays empty.
 #[derive(Debug)]
@@ -286,6 +210,10 @@ pub struct Synced {
 }
 
 impl Synced {
+    pub(crate) fn new(place: Place, octets: u64, held: Held) -> Self {
+        Synced { place, octets, held }
+    }
+
     /// Where it will be once it is published.
     pub fn place(&self) -> &Place {
         &self.place
@@ -294,6 +222,11 @@ impl Synced {
     /// Its size as it was written to the [`Stage`].
     pub fn octets(&self) -> u64 {
         self.octets
+    }
+
+    /// What its target holds of it, and the receipt for when it is published.
+    pub(crate) fn into_held<T: Any>(self) -> (Box<T>, Receipt) {
+        (own(self.held), Receipt { place: self.place, octets: self.octets })
     }
 }
 
@@ -304,73 +237,32 @@ impl Synced {
 /// struct Hope(Vec<popfetch::deliver::Synced>);
 ///
 /// impl popfetch::deliver::Intents for Hope {
-///     fn into_synced(self) -> Vec<popfetch::deliver::Synced> {
+///     fn into_synced(self: Box<Self>) -> Vec<popfetch::deliver::Synced> {
 ///         self.0
 ///     }
 /// }
 /// ```
 pub trait Intents: OfTheLedger {
     /// The batch, in the order in which [`Publisher::sync`] gave it.
-    fn into_synced(self) -> Vec<Synced>;
+    fn into_synced(self: Box<Self>) -> Vec<Synced>;
 }
 
 /// The end of a target where whole batches become durable and visible.
 ///
 /// After an error nothing more can be done with it but to drop it: what a failed sync left behind is unknown,
 /// and asking the kernel again would only hide that.
-#[derive(Debug)]
-pub struct Publisher(PublisherOf);
-
-#[derive(Debug)]
-enum PublisherOf {
-    Maildir(maildir::Publisher),
-    Mbox(mbox::Publisher),
-    Mda(mda::Publisher),
-}
-
-impl Publisher {
-    /// How large a batch should become.
-    pub fn batch_limit(&self) -> BatchLimit {
-        match self.0 {
-            // Its barriers cost the same for many files as for few: a slow disk gets large groups, and a fast one is
-            // never waited for.
-            PublisherOf::Maildir(_) => BatchLimit { growth: 8, ahead: 1, ..GROUP },
-            // Its barriers cost what there is to write, which is better done while more arrives.
-            PublisherOf::Mbox(_) => GROUP,
-            // A crash repeats what an MDA took without a record, so that is never more than one message. Each one that
-            // waits is an open file, of which an account may have some thirty (`limits.rs`).
-            PublisherOf::Mda(_) => BatchLimit { messages: 1, ahead: 24, ..GROUP },
-        }
-    }
-
+pub trait Publisher: fmt::Debug + Send {
     /// Makes a batch durable and fixes its places, in the same order. An mbox is locked from here until
     /// [`Publisher::publish`] returns or the publisher is dropped.
-    pub fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error> {
-        match &mut self.0 {
-            PublisherOf::Maildir(publisher) => publisher.sync(batch),
-            PublisherOf::Mbox(publisher) => publisher.sync(batch),
-            PublisherOf::Mda(publisher) => Ok(publisher.sync(batch)),
-        }
-    }
+    fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error>;
 
     /// Makes a batch visible and that durable; the outcomes are in the batch's order. After an error some of
     /// the messages may be there: leave the intents without outcome, and [`recover`] will tell.
-    pub fn publish(&mut self, intended: impl Intents) -> Result<Vec<Outcome>, Error> {
-        let batch = intended.into_synced();
-        match &mut self.0 {
-            PublisherOf::Maildir(publisher) => publisher.publish(batch),
-            PublisherOf::Mbox(publisher) => publisher.publish(batch),
-            PublisherOf::Mda(publisher) => publisher.publish(batch),
-        }
-    }
+    fn publish(&mut self, intended: Box<dyn Intents>) -> Result<Vec<Outcome>, Error>;
 
     /// Says that every outcome is recorded and durable, so that nothing needs to be kept for recovery. A
     /// publisher that is only dropped leaves its last spool file for [`recover`] and [`sweep`].
-    pub fn finish(self) {
-        if let PublisherOf::Mbox(publisher) = self.0 {
-            publisher.finish();
-        }
-    }
+    fn finish(self: Box<Self>) {}
 }
 
 /// What became of one message of a batch.
@@ -410,77 +302,24 @@ pub enum Recovered {
     Absent,
 }
 
-/// Removes what a run left below `tmp` of a Maildir to which the account no longer delivers, as far as that is possible.
-pub fn tidy(places: &[Place], context: &Context) {
-    if let Some(Place::Maildir { maildir, .. }) = places.first()
-        && check_owner(&Target::Maildir(maildir.clone()), context).is_ok()
-    {
-        let _ = maildir::sweep(maildir, context);
-    }
-}
-
-/// Looks at the intended places of one batch, in the journal's order, and finishes what can be finished. The
-/// answers have the same order.
-pub fn recover(places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
-    let mut recovered = Vec::with_capacity(places.len());
-    for group in places.chunk_by(are_neighbours) {
-        match &group[0] {
-            Place::Maildir { maildir, .. } => {
-                check_owner(&Target::Maildir(maildir.clone()), context)?;
-                recovered.extend(maildir::recover(maildir, group, context)?);
-            }
-            Place::Mbox { path, .. } => {
-                check_owner(&Target::Mbox(path.clone()), context)?;
-                recovered.extend(mbox::recover(path, group, context)?);
-            }
-            // An MDA keeps its own books, so the message may come twice, but never gets lost.
-            Place::Mda => recovered.extend(group.iter().map(|_| Recovered::Absent)),
-        }
-    }
-    Ok(recovered)
-}
-
-fn are_neighbours(one: &Place, other: &Place) -> bool {
-    match (one, other) {
-        (Place::Maildir { maildir: one, .. }, Place::Maildir { maildir: other, .. }) => one == other,
-        (Place::Mbox { path: one, .. }, Place::Mbox { path: other, .. }) => one == other,
-        (Place::Mda, Place::Mda) => true,
-        _ => false,
-    }
-}
-
-/// Removes what runs of this account left when they were killed; nothing that is not marked as theirs. Only
-/// after [`recover`], which may need it, and only under the account's lock. Returns how many files it were.
-///
-/// A spool file may be all that proves what is in an mbox, until the record of that is on the disk. The run that wrote
-/// the record may have been killed before it was, so `make_durable` is called before the first one goes.
-pub fn sweep<E: From<Error>>(
-    target: &Target,
-    context: &Context,
-    make_durable: impl FnOnce() -> Result<(), E>,
-) -> Result<usize, E> {
-    let spooled = spool::sweep(context, make_durable)?;
-    Ok(spooled
-        + match target {
-            Target::Maildir(path) => maildir::sweep(path, context)?,
-            Target::Mbox(path) => mbox::sweep(path, context)?,
-            Target::Mda(_) => 0,
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// What the ledger would be: everything it is given is as good as written down.
-    pub(super) struct Promised(pub(super) Vec<Synced>);
+    struct Promised(Vec<Synced>);
 
     impl OfTheLedger for Promised {}
 
     impl Intents for Promised {
-        fn into_synced(self) -> Vec<Synced> {
+        fn into_synced(self: Box<Self>) -> Vec<Synced> {
             self.0
         }
+    }
+
+    /// See [`Promised`].
+    pub(super) fn promised(batch: Vec<Synced>) -> Box<dyn Intents> {
+        Box::new(Promised(batch))
     }
 
     pub(super) fn context(folder: &std::path::Path) -> Context {
@@ -502,16 +341,20 @@ mod tests {
         Some(path.trim_end_matches('>').to_owned())
     }
 
-    pub(super) fn stage(stager: &mut Stager, message: &[u8]) -> Staged {
-        let mut stage = stager.stage(vec![("POPFETCH_UIDL".into(), "id\n1".into())]).unwrap();
+    pub(super) fn stage(stager: &mut Box<dyn Stager>, message: &[u8]) -> Staged {
+        let mut stage = stager.stage(b"id\n1").unwrap();
         stage.write_all(message).unwrap();
         stage.finish().unwrap()
     }
 
-    pub(super) fn deliver(stager: &mut Stager, publisher: &mut Publisher, messages: &[&[u8]]) -> Vec<Outcome> {
+    pub(super) fn deliver(
+        stager: &mut Box<dyn Stager>,
+        publisher: &mut Box<dyn Publisher>,
+        messages: &[&[u8]],
+    ) -> Vec<Outcome> {
         let batch = messages.iter().map(|message| stage(stager, message)).collect();
         let synced = publisher.sync(batch).unwrap();
-        publisher.publish(Promised(synced)).unwrap()
+        publisher.publish(promised(synced)).unwrap()
     }
 
     pub(super) fn sweep(target: &Target, context: &Context) -> usize {
@@ -524,6 +367,33 @@ mod tests {
 
     pub(super) fn is_there(recovered: &[Recovered]) -> Vec<bool> {
         recovered.iter().map(|recovered| matches!(recovered, Recovered::Delivered(_))).collect()
+    }
+
+    /// Mends what is below a folder, and checks that looking foretells what comes of it and changes nothing.
+    pub(super) fn recover(places: &[Place], context: &Context, home: &Path) -> Vec<bool> {
+        let before = tree(home);
+        let looked = look(places, context).unwrap();
+        assert_eq!(tree(home), before);
+        let is_there: Vec<bool> = is_there(&super::recover(places, context).unwrap());
+        assert_eq!(looked.iter().map(|found| *found != Found::Absent).collect::<Vec<_>>(), is_there, "{looked:?}");
+        // What is there is not in doubt any more.
+        let again = look(places, context).unwrap();
+        assert_eq!(again.iter().map(|found| *found == Found::Delivered).collect::<Vec<_>>(), is_there, "{again:?}");
+        is_there
+    }
+
+    /// Everything below a folder: names, octets and times of change.
+    fn tree(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>, std::time::SystemTime)> {
+        let mut all = vec![];
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+            all.push((path.clone(), std::fs::read(&path).ok(), metadata.modified().unwrap()));
+            if metadata.is_dir() {
+                all.extend(tree(&path));
+            }
+        }
+        all.sort();
+        all
     }
 
     /// The process dies: nothing is cleaned up.
@@ -540,18 +410,17 @@ mod tests {
 
     #[test]
     fn both_ends_may_live_in_threads_of_their_own() {
-        fn is_send<T: Send>() {}
-        is_send::<Stager>();
-        is_send::<Stage>();
+        fn is_send<T: Send + ?Sized>() {}
+        is_send::<dyn Stager>();
+        is_send::<dyn Stage>();
         is_send::<Staged>();
         is_send::<Synced>();
-        is_send::<Publisher>();
+        is_send::<dyn Publisher>();
     }
 
     #[test]
     fn what_an_mda_took_is_never_taken_for_delivered() {
         let folder = tempfile::tempdir().unwrap();
-        let recovered = recover(&[Place::Mda, Place::Mda], &context(folder.path())).unwrap();
-        assert_eq!(is_there(&recovered), [false, false]);
+        assert_eq!(recover(&[Place::Mda, Place::Mda], &context(folder.path()), folder.path()), [false, false]);
     }
 }

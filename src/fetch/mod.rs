@@ -15,9 +15,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, Target, TlsMode};
+use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, TlsMode};
 use crate::config;
-use crate::deliver::{self, Place, Recovered};
+use crate::deliver::{self, Guarantee, Place, Recovered};
 use crate::header;
 use crate::ledger::{self, Committed, Ledger, Recorded, Standings};
 use crate::listings::{Budget, Share};
@@ -498,7 +498,7 @@ impl<'f> Fetch<'f> {
     ) -> Result<Vec<Recorded>, Failure> {
         let context = self.context();
         let (stager, publisher) = deliver::open(&self.account.deliver, &context)?;
-        if !matches!(self.account.deliver, Target::Mda(_)) {
+        if deliver::guarantee(&self.account.deliver) == Guarantee::ExactlyOnce {
             ledger.note_target(&self.account.deliver, now())?;
         }
         let transfer = transfer::Transfer {

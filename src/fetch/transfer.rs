@@ -1,9 +1,7 @@
 //! Messages from the line to their places: one thread reads and stages, another one commits batch after batch, so
 //! that neither the network nor the disk waits for the other.
 
-use std::ffi::OsString;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStringExt as _;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,7 +33,7 @@ pub struct Transfer<'t, 'l> {
     pub account: &'t Account,
     pub bar: &'t Bar,
     pub transaction: &'t mut Transaction<Line<'l>>,
-    pub stager: Stager,
+    pub stager: Box<dyn Stager>,
     pub wanted: Vec<Key>,
     /// Nothing will be deleted in this session, so QUIT may ride with the last RETR.
     pub deletes_nothing: bool,
@@ -71,15 +69,15 @@ type Batch = Vec<(Key, Staged)>;
 
 impl Transfer<'_, '_> {
     /// Runs until everything is home or something fails; what is complete by then is committed either way.
-    pub fn run(mut self, publisher: Publisher, ledger: &mut Ledger) -> Moved {
-        let limit = publisher.batch_limit();
+    pub fn run(mut self, publisher: Box<dyn Publisher>, ledger: &mut Ledger) -> Moved {
+        let limit = deliver::batch_limit(&self.account.deliver);
         let (sender, receiver) = sync_channel(limit.ahead);
         // Announced sizes may be absurd.
         let messages = self.wanted.len();
         let total = self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?));
         self.bar.begin(self.wanted.len() as u64, total);
         let mut committer =
-            Committer { run: self.run, account: self.account, publisher, ledger, alike: Alike::default() };
+            Committer { run: self.run, account: self.account, limit, publisher, ledger, alike: Alike::default() };
         let (at_work, done) = channel();
         thread::scope(|scope| {
             let commit = move || {
@@ -147,7 +145,7 @@ impl Transfer<'_, '_> {
                 }
                 Incoming::Message(body) => {
                     let mut key = key;
-                    match stage(&mut self.stager, self.bar, self.account.max_size, &mut key, body) {
+                    match stage(&mut *self.stager, self.bar, self.account.max_size, &mut key, body) {
                         Ok((staged, octets)) => arrivals.held = Some(Held { key, staged, octets }),
                         Err(failure) => {
                             match failure {
@@ -186,14 +184,13 @@ impl Transfer<'_, '_> {
 /// Copies one message into staging, notes its identity, and tells how many octets it had on the line. Of one larger than
 /// wanted nothing is staged.
 fn stage(
-    stager: &mut Stager,
+    stager: &mut dyn Stager,
     bar: &Bar,
     max_size: Option<u64>,
     key: &mut Key,
     body: Body<'_, Line<'_>>,
 ) -> Result<(Option<Staged>, u64), Failure> {
-    let environment = vec![("POPFETCH_UIDL".into(), OsString::from_vec(without_nul(&key.unique_id)))];
-    let stage = Some(stager.stage(environment)?);
+    let stage = Some(stager.stage(&key.unique_id)?);
     let mut sink = Sink { stage, bar, identity: Identity::default(), octets: 0, max_size };
     let copied = body.copy_to(&mut sink);
     let Sink { stage, identity, octets: came, .. } = sink;
@@ -206,7 +203,7 @@ fn stage(
     })?;
     bar.message();
     key.head = Some(identity.fingerprint());
-    Ok((stage.map(Stage::finish).transpose()?, octets))
+    Ok((stage.map(|stage| stage.finish()).transpose()?, octets))
 }
 
 /// What has come, on its way to the committer.
@@ -272,15 +269,10 @@ impl Arrivals {
     }
 }
 
-/// An environment variable cannot hold a NUL.
-fn without_nul(id: &[u8]) -> Vec<u8> {
-    id.iter().copied().filter(|octet| *octet != 0).collect()
-}
-
 /// A stage that counts what it takes.
 struct Sink<'s> {
     /// `None` once the message is larger than wanted: the rest is thrown away.
-    stage: Option<Stage>,
+    stage: Option<Box<dyn Stage>>,
     bar: &'s Bar,
     identity: Identity,
     octets: u64,
@@ -300,7 +292,7 @@ impl Sink<'_> {
 impl Write for Sink<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         let written = match &mut self.stage {
-            Some(stage) => stage.write(octets)?,
+            Some(stage) => Write::write(&mut **stage, octets)?,
             None => octets.len(),
         };
         self.identity.push(&octets[..written]);
@@ -316,7 +308,7 @@ impl Write for Sink<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.stage.as_mut().map_or(Ok(()), Stage::flush)
+        Ok(())
     }
 }
 
@@ -389,7 +381,8 @@ impl Alike {
 struct Committer<'c> {
     run: &'c Run<'c>,
     account: &'c Account,
-    publisher: Publisher,
+    limit: BatchLimit,
+    publisher: Box<dyn Publisher>,
     ledger: &'c mut Ledger,
     alike: Alike,
 }
@@ -399,7 +392,7 @@ impl Committer<'_> {
         let mut moved = Moved::default();
         for batch in batches {
             // An MDA may take its time with each message; on a stop, those that it has not seen stay on the server.
-            if let (Some(signal), 1) = (self.run.stop.signal(), self.publisher.batch_limit().messages) {
+            if let (Some(signal), 1) = (self.run.stop.signal(), self.limit.messages) {
                 moved.failure = Some(Failure::Stopped(signal));
                 break;
             }
@@ -434,7 +427,7 @@ impl Committer<'_> {
         let labels: Vec<Key> = if self.run.verbose > 0 { keys.clone() } else { vec![] };
         let numbers: Vec<_> = keys.iter().map(|key| (key.number, key.unique_id.clone())).collect();
         let (intended, batch) = self.ledger.intend(keys.into_iter().zip(synced).collect(), now())?;
-        let outcomes = self.publisher.publish(intended)?;
+        let outcomes = self.publisher.publish(Box::new(intended))?;
         let recorded = self.ledger.record(batch, &outcomes)?;
         for (outcome, (number, id)) in outcomes.iter().zip(&numbers) {
             match outcome {

@@ -119,7 +119,7 @@ mod tests {
     fn what_is_no_ordinary_file_is_no_ledger() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a@h.jsonl");
-        let target = Target::Maildir("/m".into());
+        let target = Target::maildir("/m");
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
         assert!(Kin::read(&path, "a@other", &target).is_none(), "a FIFO is not waited for");
         std::fs::remove_file(&path).unwrap();

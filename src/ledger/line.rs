@@ -185,13 +185,8 @@ impl<'a> Line<'a> {
 
     /// True when the message went to this target, as far as the line tells: not for an MDA.
     pub fn is_for(&self, target: &Target) -> bool {
-        let is_at =
-            |text: &Option<Cow<'_, str>>, target: &Path| text.as_deref().is_some_and(|text| path(text) == target);
-        match target {
-            Target::Maildir(maildir) => is_at(&self.maildir, maildir),
-            Target::Mbox(mbox) => is_at(&self.mbox, mbox),
-            Target::Mda(_) => false,
-        }
+        let maildir = self.maildir.as_ref().map(|text| Target::maildir(path(text)));
+        maildir.or_else(|| self.mbox.as_ref().map(|text| Target::mbox(path(text)))).as_ref() == Some(target)
     }
 
     /// Appends the line with its LF.

@@ -124,7 +124,7 @@ pub struct Intended(Vec<Synced>);
 impl OfTheLedger for Intended {}
 
 impl Intents for Intended {
-    fn into_synced(self) -> Vec<Synced> {
+    fn into_synced(self: Box<Self>) -> Vec<Synced> {
         self.0
     }
 }
@@ -868,10 +868,10 @@ mod tests {
                 owner: None,
                 stop: Stop::new().unwrap(),
             };
-            let target = Target::Maildir(self.folder.path().join("Mail"));
+            let target = Target::maildir(self.folder.path().join("Mail"));
             let (mut stager, mut publisher) = deliver::open(&target, &context).unwrap();
             let staged = ids.iter().map(|id| {
-                let mut stage = stager.stage(vec![]).unwrap();
+                let mut stage = stager.stage(id.as_bytes()).unwrap();
                 stage.write_all(id.as_bytes()).unwrap();
                 stage.finish().unwrap()
             });
@@ -881,7 +881,7 @@ mod tests {
             if until == Until::Intended {
                 return vec![];
             }
-            let outcomes = publisher.publish(intended).unwrap();
+            let outcomes = publisher.publish(Box::new(intended)).unwrap();
             if until == Until::Published { vec![] } else { ledger.record(batch, &outcomes).unwrap() }
         }
     }

@@ -319,7 +319,7 @@ mod tests {
             user: "petar".to_owned(),
             secret,
             auth: Auth::Auto,
-            deliver: Target::Mbox("/m".into()),
+            deliver: Target::mbox("/m"),
             keep: Keep::Forever,
             all: false,
             max_size: None,
