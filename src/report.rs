@@ -246,6 +246,11 @@ impl Failure {
             && matches!(line_error(error), Some(net::Error::TimedOut { .. }))
     }
 
+    /// True when there is no room at home. What came before that is safe there.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Failure::Deliver(error) if error.is_disk_full())
+    }
+
     /// True when the connection failed, and not what went over it.
     pub fn is_of_the_line(&self) -> bool {
         match self {
@@ -898,16 +903,17 @@ impl Summary {
 
     /// Whether mail was delivered or waits, when an account fails.
     fn standing(&self, failure: &Failure) -> String {
-        if matches!(failure, Failure::Update { .. }) || self.delivered == 0 {
-            return match failure {
-                Failure::Update { .. } if self.delivered > 0 => {
-                    format!("; {} delivered and recorded", counted(self.delivered, "message"))
-                }
-                Failure::Update { .. } => String::new(),
-                _ => "; nothing was delivered or deleted".into(),
-            };
+        let delivered = format!("{} delivered and recorded", counted(self.delivered, "message"));
+        match (self.delivered, self.deleted) {
+            (0, _) if matches!(failure, Failure::Update { .. }) => String::new(),
+            (_, _) if matches!(failure, Failure::Update { .. }) => format!("; {delivered}"),
+            (0, 0) => "; nothing was delivered or deleted".into(),
+            (0, deleted) => {
+                format!("; nothing was delivered, {} deleted that came before", counted(deleted, "message"))
+            }
+            (_, 0) => format!("; {delivered}, the rest waits on the server"),
+            (_, deleted) => format!("; {delivered}, {deleted} deleted on the server, where the rest waits"),
         }
-        format!("; {} delivered and recorded, the rest waits on the server", counted(self.delivered, "message"))
     }
 
     fn too_large_line(&self, style: Style) -> Option<String> {

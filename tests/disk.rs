@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::faults::{Call, Scenario, calls_of, can_trace, fail_at, return_zero_at};
 use crate::sandbox::{Account, Destination, Run, Sandbox, USER, all_at_home, mails, names, server};
-use crate::server::Maildrop;
+use crate::server::{Mail, Maildrop};
 
 #[track_caller]
 fn recover(scenario: Scenario, sandbox: &Sandbox, server: &Maildrop, when: &str) {
@@ -131,6 +131,99 @@ fn a_group_whose_barrier_failed_is_not_deleted() {
         sandbox.popfetch(["-q"]).exits(0).silently();
         assert!(sandbox.maildir().messages() == all_at_home(&mails(20)), "{call}: each message once");
     }
+}
+
+/// How often a run was interrupted by a full disk, that deleted what it had delivered by then.
+fn deletes_what_is_safe(scenario: Scenario, pipelining: bool, count: usize, calls: &[Call]) -> usize {
+    let mut seen = 0;
+    for call in calls {
+        let when = format!("{scenario:?}, pipelining {pipelining}, full at {call}");
+        let server = server(mails(count));
+        let server = if pipelining { server } else { server.without_pipelining() }.start();
+        let sandbox = scenario.sandbox(server.port);
+        let run = fail_at(&sandbox, call, "ENOSPC", false);
+        // 75 when it was the line to the server.
+        assert!(matches!(run.code(), 0 | 74 | 75), "{when}: {run:#?}");
+        let (home, left) = (scenario.destination.messages(&sandbox).len(), server.unique_ids(USER).len());
+        assert!(home + left >= count, "{when}: {home} at home, {left} left");
+        if run.code() == 74 && left > 0 && left < count {
+            seen += 1;
+            assert_eq!(home + left, count, "{when}: {run:#?}");
+            let words =
+                format!("{home} message{} delivered and recorded, {home} deleted", if home == 1 { "" } else { "s" });
+            run.says(&["no space left", &words, "hint: make room"]);
+        }
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(scenario.destination.messages(&sandbox) == all_at_home(&mails(count)), "{when}: each message once");
+        assert!(server.unique_ids(USER).is_empty(), "{when}");
+    }
+    seen
+}
+
+#[test]
+fn what_is_safe_at_home_when_the_disk_becomes_full_is_deleted_in_the_same_session() {
+    if !can_trace() {
+        return;
+    }
+    let of = |name: &str, numbers: &[usize]| numbers.iter().map(|nth| Call::new(name, *nth)).collect::<Vec<_>>();
+    // The reader stages, the committer syncs: either may find the disk full.
+    for (destination, count, calls) in [
+        (Destination::Maildir, 20, of("write", &[15, 22, 23, 24])),
+        (Destination::Mbox, 20, of("pwrite64", &[8, 15])),
+        (Destination::Mbox, 600, of("fdatasync", &[4, 5, 6])),
+    ] {
+        let scenario = Scenario { destination, keep: false };
+        for pipelining in [true, false] {
+            let seen = deletes_what_is_safe(scenario, pipelining, count, &calls);
+            assert!(seen > 0, "{scenario:?}, {count} messages, pipelining {pipelining}: none of {calls:?} was one");
+        }
+    }
+}
+
+#[test]
+fn what_came_before_is_deleted_though_the_disk_is_full_now() {
+    if !can_trace() {
+        return;
+    }
+    let mut seen = 0;
+    for nth in 2..8 {
+        let server = server(mails(3)).start();
+        let sandbox = Sandbox::with(Account::on(server.port));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        mails(5).into_iter().skip(3).for_each(|mail| server.arrive(USER, mail));
+        sandbox.config(&Account::on(server.port).set("keep", false).to_string());
+        let run = fail_at(&sandbox, &Call::new("write", nth), "ENOSPC", false);
+        if !run.stderr.contains("Mail/tmp") {
+            continue;
+        }
+        seen += 1;
+        let left = server.unique_ids(USER);
+        let words =
+            if left.len() == 2 { "nothing was delivered, 3 messages deleted that came before" } else { "4 deleted" };
+        run.exits(74).says(&[words]);
+        assert!(["m1", "m2", "m3"].iter().all(|known| left.iter().all(|id| id != known)), "{left:?}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(sandbox.maildir().messages() == all_at_home(&mails(5)), "{nth}: each message once");
+    }
+    assert!(seen > 0);
+}
+
+/// What is thrown away to come to the end of the session has an end.
+#[test]
+fn a_large_message_that_finds_the_disk_full_is_not_read_to_its_end() {
+    if !can_trace() {
+        return;
+    }
+    let large = Mail::new("large", format!("Subject: large\r\n\r\n{}", "0123456789abcdef\r\n".repeat(2 << 20)));
+    let all: Vec<_> = mails(3).into_iter().chain([large]).collect();
+    let server = server(all.clone()).start();
+    let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
+    let run = fail_at(&sandbox, &Call::new("write", 40), "ENOSPC", false).exits(74);
+    run.says(&["Mail/tmp", "3 messages delivered and recorded, the rest waits"]);
+    assert_eq!(server.count("DELE"), 0);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert!(sandbox.maildir().messages() == all_at_home(&all), "each message once");
+    assert!(server.unique_ids(USER).is_empty());
 }
 
 #[test]

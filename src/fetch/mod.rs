@@ -243,10 +243,14 @@ impl<'f> Fetch<'f> {
             // They may end the session before anything is deleted.
             self.summary.refused.extend(plan.distrusted.iter().map(Refused::distrusted));
         }
+        let mut failure = None;
         if !wanted.is_empty() {
-            due.extend(self.transfer(&mut transaction, ledger, wanted, deletes_nothing)?);
+            let (more, full) = self.transfer(&mut transaction, ledger, wanted, deletes_nothing)?;
+            due.extend(more);
+            failure = full;
         }
-        self.update(transaction, ledger, due)?;
+        let updated = self.update(transaction, ledger, due);
+        failure.map_or(updated, Err)?;
         self.settle(ledger, &survey, &standings)
     }
 
@@ -488,16 +492,19 @@ impl<'f> Fetch<'f> {
         Ok(())
     }
 
-    /// Brings the messages home. Returns what may be deleted now.
+    /// Brings the messages home. Returns what may be deleted now, also when the target is full.
     fn transfer(
         &mut self,
         transaction: &mut Transaction<Line<'_>>,
         ledger: &mut Ledger,
         wanted: Vec<ledger::Key>,
         deletes_nothing: bool,
-    ) -> Result<Vec<Recorded>, Failure> {
+    ) -> Result<(Vec<Recorded>, Option<Failure>), Failure> {
         let context = self.context();
-        let (stager, publisher) = deliver::open(&self.account.deliver, &context)?;
+        let (stager, publisher) = match deliver::open(&self.account.deliver, &context) {
+            Err(error) if error.is_disk_full() => return Ok((vec![], Some(error.into()))),
+            opened => opened?,
+        };
         if deliver::guarantee(&self.account.deliver) == Guarantee::ExactlyOnce {
             ledger.note_target(&self.account.deliver, now())?;
         }
@@ -536,10 +543,10 @@ impl<'f> Fetch<'f> {
         let mut due = ledger.compared(&moved.known)?;
         self.summary.known += moved.known.len();
         match moved.failure {
-            Some(failure) => Err(failure),
-            None => {
+            Some(failure) if !(failure.is_full() && moved.is_in_order) => Err(failure),
+            full => {
                 due.extend(moved.recorded.into_iter().filter(|_| self.account.keep == Keep::Never));
-                Ok(due)
+                Ok((due, full))
             }
         }
     }

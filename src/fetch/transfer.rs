@@ -12,7 +12,7 @@ use crate::account::Account;
 use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
 use crate::header::Identity;
 use crate::ledger::{Key, Ledger, Recorded};
-use crate::pop3::{Body, CopyError, Incoming, Transaction, Wanted, Window};
+use crate::pop3::{Body, CopyError, Incoming, Retrieval, Transaction, Wanted, Window};
 use crate::progress::Bar;
 use crate::report::{Failure, Refused, Short, Status};
 use crate::text::{octets, printable};
@@ -57,6 +57,8 @@ pub struct Moved {
     /// Messages that turned out larger than wanted, and what came of them.
     pub too_large: Vec<(Key, u64)>,
     pub failure: Option<Failure>,
+    /// Nothing is on its way any more: the session can go on, whatever failed at home.
+    pub is_in_order: bool,
 }
 
 impl Moved {
@@ -94,7 +96,9 @@ impl Transfer<'_, '_> {
             let received = self.receive(&mut arrivals);
             // The last batch goes out whatever ended the session.
             arrivals.batches.close();
-            let received = received.and_then(|()| self.keep_alive(&done));
+            let kept_alive = if arrivals.moved.is_in_order { self.keep_alive(&done) } else { Ok(()) };
+            let is_in_order = arrivals.moved.is_in_order && kept_alive.is_ok();
+            let received = received.and(kept_alive);
             let committed = committing.join().expect("panics are caught");
             let mut moved = committed.unwrap_or_else(Moved::failed);
             moved.refused.extend(arrivals.moved.refused);
@@ -103,6 +107,7 @@ impl Transfer<'_, '_> {
             moved.short = arrivals.moved.short;
             moved.known = arrivals.moved.known;
             moved.too_large = arrivals.moved.too_large;
+            moved.is_in_order = is_in_order;
             let spoken_of = moved.delivered + moved.refused.len() + moved.known.len() + moved.too_large.len();
             let left_over = messages.saturating_sub(spoken_of);
             match &mut moved.failure {
@@ -117,6 +122,9 @@ impl Transfer<'_, '_> {
     }
 
     /// Stages what arrives and hands it on in batches: each message as soon as the reply behind it is in step.
+    ///
+    /// Where the target takes no more, and something may be deleted, what is on its way is thrown away, so that the
+    /// session can go on.
     fn receive(&mut self, arrivals: &mut Arrivals) -> Result<(), Failure> {
         let wanted: Vec<Wanted> =
             self.wanted.iter().map(|key| Wanted { number: key.number, octets: key.octets.unwrap_or(0) }).collect();
@@ -124,6 +132,7 @@ impl Transfer<'_, '_> {
         if self.deletes_nothing {
             retrieval = retrieval.then_quit();
         }
+        let mut thrown_away = ThrownAway { octets: 0, may_begin: !self.deletes_nothing };
         for key in std::mem::take(&mut self.wanted) {
             let incoming = match retrieval.receive() {
                 Ok(incoming) => incoming.expect("there is a reply for each message that is wanted"),
@@ -136,6 +145,7 @@ impl Transfer<'_, '_> {
             };
             if !arrivals.confirm() {
                 // The committer is gone, and says why.
+                arrivals.moved.is_in_order = thrown_away.takes(incoming) && thrown_away.takes_all(retrieval);
                 return Ok(());
             }
             match incoming {
@@ -145,12 +155,15 @@ impl Transfer<'_, '_> {
                 }
                 Incoming::Message(body) => {
                     let mut key = key;
-                    match stage(&mut *self.stager, self.bar, self.account.max_size, &mut key, body) {
+                    match stage(&mut *self.stager, self.bar, self.account.max_size, &mut thrown_away, &mut key, body) {
                         Ok((staged, octets)) => arrivals.held = Some(Held { key, staged, octets }),
                         Err(failure) => {
                             match failure {
                                 Failure::Endless { .. } => arrivals.moved.out_of_step = Some(key),
                                 Failure::Session(_) => arrivals.moved.broken = Some(key),
+                                _ if failure.is_full() => {
+                                    arrivals.moved.is_in_order = thrown_away.takes_all(retrieval);
+                                }
                                 _ => {}
                             }
                             return Err(failure);
@@ -161,6 +174,7 @@ impl Transfer<'_, '_> {
         }
         let Err(error) = retrieval.receive() else {
             arrivals.confirm();
+            arrivals.moved.is_in_order = true;
             return Ok(());
         };
         let is_out_of_step = retrieval.is_out_of_step();
@@ -187,13 +201,20 @@ fn stage(
     stager: &mut dyn Stager,
     bar: &Bar,
     max_size: Option<u64>,
+    thrown_away: &mut ThrownAway,
     key: &mut Key,
     body: Body<'_, Line<'_>>,
 ) -> Result<(Option<Staged>, u64), Failure> {
-    let stage = Some(stager.stage(&key.unique_id)?);
-    let mut sink = Sink { stage, bar, identity: Identity::default(), octets: 0, max_size };
+    let (stage, full) = match stager.stage(&key.unique_id) {
+        Err(error) if error.is_disk_full() => (None, Some(error)),
+        stage => (Some(stage?), None),
+    };
+    let mut sink = Sink { stage, bar, identity: Identity::default(), octets: 0, max_size, full, thrown_away };
     let copied = body.copy_to(&mut sink);
-    let Sink { stage, identity, octets: came, .. } = sink;
+    let Sink { stage, identity, octets: came, full, .. } = sink;
+    if let Some(error) = full {
+        return Err(error.into());
+    }
     let octets = copied.map_err(|error| match error {
         CopyError::Session(error) => Failure::from(error),
         CopyError::Sink(_) if stage.is_none() => Failure::Endless { number: key.number, octets: came },
@@ -277,6 +298,55 @@ struct Sink<'s> {
     identity: Identity,
     octets: u64,
     max_size: Option<u64>,
+    /// The disk is full: the rest is thrown away.
+    full: Option<deliver::Error>,
+    thrown_away: &'s mut ThrownAway,
+}
+
+/// What is on its way and not wanted any more.
+struct ThrownAway {
+    octets: u64,
+    /// Nothing is gained by it where nothing can be deleted.
+    may_begin: bool,
+}
+
+impl ThrownAway {
+    /// True when the message is out of the way.
+    fn takes(&mut self, incoming: Incoming<'_, Line<'_>>) -> bool {
+        match incoming {
+            Incoming::Message(body) => body.copy_to(self).is_ok(),
+            Incoming::Refused(_) => true,
+        }
+    }
+
+    /// True when all that was asked for is out of the way.
+    fn takes_all(&mut self, mut retrieval: Retrieval<'_, Line<'_>>) -> bool {
+        retrieval.ask_no_more();
+        let mut is_in_step = self.may_go_on();
+        while is_in_step {
+            is_in_step = match retrieval.receive() {
+                Ok(Some(incoming)) => self.takes(incoming),
+                Ok(None) => return true,
+                Err(_) => false,
+            }
+        }
+        false
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.may_begin && self.octets <= THROWN_AWAY
+    }
+}
+
+impl Write for ThrownAway {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.octets += octets.len() as u64;
+        if self.may_go_on() { Ok(octets.len()) } else { Err(io::ErrorKind::FileTooLarge.into()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// At most this much, or as much again as is wanted, is read and thrown away to come to the next message. A window of
@@ -292,9 +362,19 @@ impl Sink<'_> {
 impl Write for Sink<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         let written = match &mut self.stage {
-            Some(stage) => Write::write(&mut **stage, octets)?,
+            Some(stage) => match Write::write(&mut **stage, octets).map_err(deliver::Error::from_stage) {
+                Ok(written) => written,
+                Err(Ok(error)) if error.is_disk_full() => {
+                    (self.stage, self.full) = (None, Some(error));
+                    0
+                }
+                Err(error) => return Err(error.map_or_else(|error| error, io::Error::other)),
+            },
             None => octets.len(),
         };
+        if self.full.is_some() {
+            return self.thrown_away.write(octets);
+        }
         self.identity.push(&octets[..written]);
         self.octets += written as u64;
         self.bar.octets(written as u64);

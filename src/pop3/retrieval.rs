@@ -123,6 +123,11 @@ impl<'s, T: Transport> Retrieval<'s, T> {
         Ok(Some(Incoming::Message(Body { number, transaction: self.transaction, decoded: &mut self.decoded })))
     }
 
+    /// Asks for no more than was asked for by now: what is on its way still comes.
+    pub fn ask_no_more(&mut self) {
+        self.wanted = &self.wanted[..self.asked];
+    }
+
     /// After an error: true when octets came where a status line was due. Then the message before may have been cut
     /// short. False when nothing came.
     pub fn is_out_of_step(&self) -> bool {
