@@ -5,15 +5,18 @@
 //!
 //! * [`cli`]: what the user may type. `lib.rs` itself: one run, from arguments to exit status.
 //! * [`fetch`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; signing in; what is said about it.
-//! * [`config`], [`net`], [`oauth`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
-//! * [`account`], [`maildrop`], [`stop`], [`text`]: plain values that everyone may know; `mask`: secrets in words of
+//! * [`session`]: an account opened and surveyed, for whatever command.
+//! * [`config`], [`secret`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
+//! * [`account`], [`failure`], [`maildrop`], [`notice`], [`stop`], [`text`]: plain values that everyone may know; `mask`: secrets in words of
 //!   others; [`listings`]: the memory of this program.
 //! * [`os`]: the operating system.
 
 pub mod account;
+pub mod failure;
 pub mod listings;
 pub mod maildrop;
 mod mask;
+pub mod notice;
 pub mod os;
 pub mod stop;
 pub mod text;
@@ -23,9 +26,11 @@ pub mod deliver;
 pub mod header;
 pub mod ledger;
 pub mod net;
-pub mod oauth;
 pub mod plan;
 pub mod pop3;
+pub mod secret;
+
+pub mod session;
 
 pub mod fetch;
 pub mod login;
@@ -46,11 +51,12 @@ use anyhow::Context as _;
 
 use account::Account;
 use cli::Cli;
+use failure::{Failure as _, Kind};
 use fetch::Run;
 use listings::Budget;
 use os::limits;
 use progress::Progress;
-use report::{Status, Style, Summary};
+use report::{Style, Summary};
 use stop::Stop;
 
 /// How many accounts are fetched side by side unless `--jobs` says otherwise.
@@ -71,13 +77,11 @@ pub fn run() -> ExitCode {
         Some(name) => log_in(&cli, name),
         None => fetch_accounts(&cli),
     };
-    match status {
-        Ok(status) => status.into(),
-        Err(error) => {
-            complain(&format!("popfetch: {error:#}"));
-            Status::Io.into()
-        }
-    }
+    let worst = status.unwrap_or_else(|error| {
+        complain(&format!("popfetch: {error:#}"));
+        Some(Kind::Io)
+    });
+    failure::exit_status(worst).into()
 }
 
 /// The accounts that are wanted; what is wrong with the configuration has been said.
@@ -101,25 +105,25 @@ fn or_complain<T>(result: Result<T, config::Error>) -> Option<T> {
 }
 
 /// Signs in to one account. All of it is for people: standard output stays empty.
-fn log_in(cli: &Cli, name: &str) -> anyhow::Result<Status> {
-    let Some(accounts) = accounts(cli, &[name.to_owned()]) else { return Ok(Status::Configuration) };
-    let Some(state_dir) = state_dir(cli) else { return Ok(Status::Configuration) };
+fn log_in(cli: &Cli, name: &str) -> anyhow::Result<Option<Kind>> {
+    let Some(accounts) = accounts(cli, &[name.to_owned()]) else { return Ok(Some(Kind::Configuration)) };
+    let Some(state_dir) = state_dir(cli) else { return Ok(Some(Kind::Configuration)) };
     let [account] = &accounts[..] else { unreachable!("one name is one account") };
     let stop = Stop::on_signals().context("cannot listen to signals")?;
     let shown = text::printable(account.name.as_bytes());
     let say = |line: &str| complain(&format!("popfetch: {shown}: {line}"));
     let Err(failure) = login::login(account, &state_dir, &stop, say) else {
-        return Ok(Status::Done);
+        return Ok(None);
     };
     say(&failure.to_string());
     complain_hint(failure.hint());
-    Ok(failure.status())
+    Ok(Some(failure.kind()))
 }
 
-fn fetch_accounts(cli: &Cli) -> anyhow::Result<Status> {
+fn fetch_accounts(cli: &Cli) -> anyhow::Result<Option<Kind>> {
     let options = &cli.options;
-    let Some(accounts) = accounts(cli, cli.wanted()) else { return Ok(Status::Configuration) };
-    let Some(state_dir) = state_dir(cli) else { return Ok(Status::Configuration) };
+    let Some(accounts) = accounts(cli, cli.wanted()) else { return Ok(Some(Kind::Configuration)) };
+    let Some(state_dir) = state_dir(cli) else { return Ok(Some(Kind::Configuration)) };
     let is_terminal = io::stderr().is_terminal();
     let progress = Progress::new(match options.progress {
         cli::Progress::Always => true,
@@ -141,7 +145,7 @@ fn fetch_accounts(cli: &Cli) -> anyhow::Result<Status> {
         summary.lines(style).iter().for_each(|line| progress.println(line));
     });
     print_results(&summaries, options.json, style);
-    Ok(Status::of(summaries.iter().map(Summary::status)))
+    Ok(failure::worst(summaries.iter().filter_map(Summary::kind)))
 }
 
 /// Fetches every account, some of them at a time, and returns their summaries in the accounts' order. `finished` hears

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::stop::Stop;
+use crate::stop::{Stop, Stopped};
 
 /// What all listings of a run may take together.
 pub const BUDGET: usize = 256 << 20;
@@ -51,7 +51,7 @@ impl Budget {
     ///
     /// # Errors
     /// The signal that asked to stop.
-    pub fn wait_for_more(&self, share: Arc<Share>, stop: &Stop) -> Result<Option<Arc<Share>>, i32> {
+    pub fn wait_for_more(&self, share: Arc<Share>, stop: &Stop) -> Result<Option<Arc<Share>>, Stopped> {
         let Shared { octets, given_back, .. } = &*self.0;
         let wanted = share.state().wanted;
         if wanted > *octets {
@@ -61,9 +61,7 @@ impl Budget {
         let wanted = wanted.saturating_mul(2).min(*octets);
         let mut taken = self.taken();
         while octets - *taken < wanted {
-            if let Some(signal) = stop.signal() {
-                return Err(signal);
-            }
+            stop.check()?;
             taken = given_back.wait_timeout(taken, POLL_INTERVAL).expect("no panic holds it").0;
         }
         *taken += wanted;
@@ -192,6 +190,6 @@ mod tests {
         let (one, other) = (budget.share(), budget.share());
         assert!(one.take(100) && !other.take(1));
         stop.request(15);
-        assert_eq!(budget.wait_for_more(other, &stop).unwrap_err(), 15);
+        assert_eq!(budget.wait_for_more(other, &stop).unwrap_err(), Stopped { signal: 15 });
     }
 }

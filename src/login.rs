@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::account::{Account, Secret};
-use crate::oauth::{self, Prompt};
-use crate::report::Failure;
+use crate::account::Account;
+use crate::secret::oauth::Prompt;
+use crate::secret::{self, Login};
 use crate::stop::Stop;
 use crate::text::{printable, printable_within};
 
@@ -12,10 +12,9 @@ use crate::text::{printable, printable_within};
 const ADDRESS: usize = 4096;
 
 /// Signs in to an account. `say` hears line after line.
-pub fn login(account: &Account, folder: &Path, stop: &Stop, mut say: impl FnMut(&str)) -> Result<(), Failure> {
-    let Secret::OAuth2(oauth2) = &account.secret else { return Err(Failure::NoOAuth2) };
+pub fn login(account: &Account, folder: &Path, stop: &Stop, mut say: impl FnMut(&str)) -> Result<(), secret::Error> {
     let shown = |prompt| lines(prompt).iter().for_each(|line| say(line));
-    oauth::login(account, oauth2, folder, stop, shown).map_err(|error| Failure::oauth(account, error))?;
+    secret::sign_in(&Login::from(account), folder, stop, shown)?;
     say(&format!("signed in; `popfetch {}` works now without asking", shell_words::quote(&account.name)));
     Ok(())
 }

@@ -5,9 +5,11 @@
 //! asked, and [`View::plan`] weighs the answers.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::account::Keep;
+use crate::failure::{Failure, Kind};
 use crate::ledger::{Fact, Identity, Key, Ledger, Noted, Recorded, Standing, Standings, State, comparable, is_date};
 use crate::maildrop::{Listing, MessageNumber};
 
@@ -73,6 +75,37 @@ pub enum NoUniqueIds {
     Kept,
     /// The server had them before: what was delivered and could not be deleted would come twice.
     Known,
+}
+
+impl Failure for NoUniqueIds {
+    fn kind(&self) -> Kind {
+        match self {
+            NoUniqueIds::Kept => Kind::Unavailable,
+            NoUniqueIds::Known => Kind::Temporary,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            NoUniqueIds::Kept => "write `keep = false` to fetch and delete everything, or run once with `--all`",
+            NoUniqueIds::Known => {
+                "the next run tries again; should the server have given UIDL up for good, `--all` fetches everything, \
+                 also what came before"
+            }
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl fmt::Display for NoUniqueIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NoUniqueIds::Kept => "the server has no UIDL, so messages that are kept cannot be remembered",
+            NoUniqueIds::Known => {
+                "the server gives no unique-ids (UIDL), though it did before: messages cannot be told from known ones"
+            }
+        })
+    }
 }
 
 /// How listed messages stand to known ones, by their position in the listing.

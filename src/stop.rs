@@ -3,6 +3,7 @@
 //! A flag says which signal came; a pipe that becomes readable wakes whoever sleeps in `poll`. Nobody reads
 //! the pipe, so it wakes all of them and stays awake.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -63,16 +64,16 @@ impl Stop {
     }
 
     /// The signal that asked to stop, if one did.
-    pub fn signal(&self) -> Option<i32> {
+    pub fn requested(&self) -> Option<Stopped> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,
-            signal => Some(signal as i32),
+            signal => Some(Stopped { signal: signal as i32 }),
         }
     }
 
-    /// True once the run should end.
-    pub fn is_requested(&self) -> bool {
-        self.signal().is_some()
+    /// Fails once the run should end.
+    pub fn check(&self) -> Result<(), Stopped> {
+        self.requested().map_or(Ok(()), Err)
     }
 
     /// Readable from the moment a stop is requested: to be polled beside whatever is waited for. Never read it.
@@ -92,17 +93,30 @@ impl Stop {
         let mut all: Vec<_> = all.map(|source| PollFd::new(source, PollFlags::IN)).collect();
         poll::wait(&mut all, limit)?;
         // Any event of a source will do: an end or an error is what reading then tells.
-        Ok(match all[1..].iter().all(|source| source.revents().is_empty()) {
-            _ if self.is_requested() => Woken::Stopped,
-            true => Woken::Late,
-            false => Woken::Readable,
+        Ok(match (self.requested(), all[1..].iter().all(|source| source.revents().is_empty())) {
+            (Some(stopped), _) => Woken::Stopped(stopped),
+            (None, true) => Woken::Late,
+            (None, false) => Woken::Readable,
         })
     }
 
     /// Waits for a while, but not beyond a stop.
     pub fn pause(&self, limit: Duration) -> io::Result<Woken> {
         poll::wait(&mut [PollFd::new(&self.wakes(), PollFlags::IN)], Some(limit))?;
-        Ok(if self.is_requested() { Woken::Stopped } else { Woken::Late })
+        Ok(self.requested().map_or(Woken::Late, Woken::Stopped))
+    }
+}
+
+/// The end of a wait that a signal has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// The signal's number.
+    pub signal: i32,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stopped by signal {}", self.signal)
     }
 }
 
@@ -112,7 +126,7 @@ pub enum Woken {
     /// Reading will not block.
     Readable,
     /// A stop is requested.
-    Stopped,
+    Stopped(Stopped),
     /// The time is over.
     Late,
 }

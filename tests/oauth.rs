@@ -11,8 +11,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use popfetch::account::Secret;
 use popfetch::config::{self, Overrides, Source};
+use popfetch::secret;
 use popfetch::stop::Stop;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -296,12 +296,11 @@ fn many_who_need_a_token_at_once_refresh_it_once() {
         .to_string(),
     );
     let accounts = config::accounts(&Source::File(file), &Overrides::default(), &[]).unwrap();
-    let Secret::OAuth2(oauth2) = &accounts[0].secret else { panic!("no oauth2") };
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 let stop = Stop::new().unwrap();
-                let token = popfetch::oauth::access_token(&accounts[0], oauth2, &sandbox.state(), &stop).unwrap();
+                let token = secret::find(&secret::Login::from(&accounts[0]), &sandbox.state(), &stop).unwrap();
                 assert_eq!(token.reveal(), FRESH);
             });
         }

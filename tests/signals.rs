@@ -124,6 +124,21 @@ fn a_signal_ends_an_mda_and_what_it_has_not_seen_stays() {
 }
 
 #[test]
+fn a_signal_to_every_program_of_a_service_ends_the_run() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::new();
+    let deliver = sandbox.mda_script("echo $$ >~/new; mv ~/new ~/asked; exec sleep 60");
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).to_string());
+    let running = sandbox.start(&mut sandbox.listening(["-q"]));
+    wait_until(|| sandbox.path("asked").exists());
+    running.signal(Signal::TERM);
+    let mda = std::fs::read_to_string(sandbox.path("asked")).unwrap().trim().parse().unwrap();
+    // It may have been ended by popfetch already.
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(mda).unwrap(), Signal::TERM);
+    running.finish().exits(143).says(&["stopped by signal 15 before the MDA ended"]);
+}
+
+#[test]
 fn an_ignored_signal_stays_ignored() {
     let stall = Fault { moment: Moment::LinesSent(within_the_sixth_message()), misdeed: Misdeed::Stall };
     for signal in [Signal::HUP, Signal::INT] {

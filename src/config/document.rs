@@ -8,10 +8,9 @@ use zeroize::Zeroizing;
 
 use super::Source;
 use super::error::{Error, Fault, Problem};
-use super::file::{self, Contents};
 use super::paths::{Environment, Paths};
 use super::value::{self, Table, Value};
-use crate::os::exposure::Exposure;
+use crate::os::exposure::{self, Contents, Exposure};
 
 /// A configuration is written by hand or by a small program: more is a mistake, such as the name of a disk.
 const LIMIT: u64 = 16 << 20;
@@ -46,7 +45,7 @@ impl Document {
     }
 
     fn from_file(path: &Path, name: String) -> Result<Self, Error> {
-        match file::read(path, LIMIT) {
+        match exposure::read(path, LIMIT) {
             Ok(contents) => Self::new(name, path, contents),
             Err(source) => Err(Error::Unreadable { file: name, source }),
         }
@@ -56,7 +55,7 @@ impl Document {
         let name = "stdin".to_owned();
         let path = env::current_dir().unwrap_or_default().join(&name);
         // What comes through a pipe was given to us alone, so there are no permissions to judge.
-        match file::read_within(io::stdin().lock(), LIMIT) {
+        match exposure::read_within(io::stdin().lock(), LIMIT) {
             Ok(octets) => Self::new(name, &path, Contents { octets, exposure: None }),
             Err(source) => Err(Error::Unreadable { file: name, source }),
         }

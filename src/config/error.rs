@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::forms::Expected;
 use super::url;
@@ -212,7 +212,7 @@ impl fmt::Display for Error {
             Error::Unreadable { file, source } => write!(f, "cannot read `{file}`: {}", reason(source)),
             Error::At { file, line, column, problem } => write!(f, "{file}:{line}:{column}: {problem}"),
             Error::Exposed { path, exposure, holds_password: true } => {
-                f.write_str(&exposed(path, "a password", exposure))
+                f.write_str(&exposure.of_secret(path, "a password"))
             }
             Error::Exposed { path, exposure, holds_password: false } => {
                 write!(f, "`{}` {exposure}; {}", path.display(), exposure.advice(path, false))
@@ -293,11 +293,6 @@ fn shown(name: &str) -> String {
 fn names<T: AsRef<str>>(names: &[T]) -> String {
     let quoted: Vec<_> = names.iter().map(|name| format!("`{}`", shown(name.as_ref()))).collect();
     quoted.join(", ")
-}
-
-/// One line about a file that should be a secret and is not.
-pub(super) fn exposed(path: &Path, secret: &str, exposure: &Exposure) -> String {
-    format!("`{}` holds {secret} but {exposure}; {}", path.display(), exposure.advice(path, true))
 }
 
 fn first_steps(file: &str) -> String {

@@ -2,17 +2,15 @@
 //!
 //! One tree of values with their places is read from TOML and from JSON (`value`), one set of keys gives it its
 //! meaning (`settings`), and the first thing that is wrong is told with its line and column. Everything is checked
-//! here, before anybody connects, but for passwords: [`password`] gets one when its account's turn has come.
+//! here, before anybody connects, but for passwords, of which only the places are known.
 //! Knows nothing of networks, and writes nothing.
 
 mod document;
 mod error;
-mod file;
 pub mod forms;
 mod oauth2;
 mod paths;
 mod proxy;
-mod secret;
 mod settings;
 mod url;
 mod value;
@@ -32,7 +30,6 @@ use error::Fault;
 pub use error::{Error, Place, Problem};
 use forms::Expected;
 use paths::{Environment, Paths};
-pub use secret::{SecretError, client_identity, password};
 use settings::Settings;
 pub use url::Error as UrlError;
 use url::Url;
@@ -772,7 +769,7 @@ mod tests {
     fn a_relative_password_file_is_a_credential_if_there_is_one() {
         let mut home = Home::with(work("password_file = \"mail\""));
         assert_eq!(home.account("work").secret, Secret::File(home.path(".config/popfetch/mail")));
-        home.environment.credentials = Some(home.path("credentials"));
+        home.environment.credentials.0 = Some(home.path("credentials"));
         assert_eq!(home.account("work").secret, Secret::File(home.path(".config/popfetch/mail")));
         fs::create_dir(home.path("credentials")).unwrap();
         fs::write(home.path("credentials/mail"), "x").unwrap();

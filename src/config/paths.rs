@@ -3,10 +3,11 @@
 //! The environment is read once, into a value that tests can make up.
 
 use std::env;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::forms::Expected;
 use crate::account::{Address, Target};
+use crate::os::credentials::Credentials;
 use crate::os::user::User;
 
 /// What the process's environment says about places.
@@ -16,9 +17,7 @@ pub(super) struct Environment {
     pub home: PathBuf,
     pub config_home: Option<PathBuf>,
     pub state_home: Option<PathBuf>,
-    /// Where systemd puts the credentials of a service (systemd.exec(5)).
-    pub credentials: Option<PathBuf>,
-    pub netrc: Option<PathBuf>,
+    pub credentials: Credentials,
 }
 
 impl Environment {
@@ -29,8 +28,7 @@ impl Environment {
             home: env::home_dir().filter(|home| home.is_absolute()).unwrap_or_else(|| "/".into()),
             config_home: absolute("XDG_CONFIG_HOME"),
             state_home: absolute("XDG_STATE_HOME"),
-            credentials: absolute("CREDENTIALS_DIRECTORY"),
-            netrc: absolute("NETRC"),
+            credentials: Credentials::of_process(),
         }
     }
 
@@ -42,21 +40,6 @@ impl Environment {
     pub fn state_dir(&self) -> PathBuf {
         let folder = self.state_home.clone().unwrap_or_else(|| self.home.join(".local").join("state"));
         folder.join("popfetch")
-    }
-
-    pub fn netrc(&self) -> PathBuf {
-        self.netrc.clone().unwrap_or_else(|| self.home.join(".netrc"))
-    }
-
-    /// The credential of that name, if there is one.
-    pub fn credential(&self, name: &str) -> Option<PathBuf> {
-        let is_inside = Path::new(name).components().all(|component| matches!(component, Component::Normal(_)));
-        Some(self.credentials.as_ref()?.join(name)).filter(|path| is_inside && path.is_file())
-    }
-
-    /// True for a file that the service manager made for this process alone.
-    pub fn is_credential(&self, path: &Path) -> bool {
-        self.credentials.as_ref().is_some_and(|folder| path.starts_with(folder))
     }
 }
 

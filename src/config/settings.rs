@@ -422,7 +422,7 @@ fn token_command(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {
 }
 
 fn password_file(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {
-    if let Some(credential) = paths.environment.credential(text(value)) {
+    if let Some(credential) = paths.environment.credentials.find(text(value)) {
         return Ok(Secret::File(credential));
     }
     path(value, paths).map(Secret::File)

@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::failure::{Failure, Kind};
 use crate::os::exposure::Exposure;
 use crate::os::{self, limits, user};
+use crate::stop::Stopped;
 use crate::text::{self, reason};
 
 /// Why a batch, and with it the account, cannot go on. Nothing that was on its way is lost: what is not
@@ -87,6 +89,8 @@ pub enum Error {
     Stopped {
         /// The mbox.
         path: PathBuf,
+        /// By what.
+        stopped: Stopped,
     },
     /// Another program changed or replaced the mbox although it was locked.
     Changed {
@@ -98,17 +102,6 @@ pub enum Error {
         /// The lock.
         path: PathBuf,
     },
-}
-
-/// Which of the exit status that DESIGN gives to this room an error deserves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The target cannot be created, or is not what it should be (73).
-    CannotCreate,
-    /// The disk failed or is full (74).
-    Io,
-    /// Somebody else is at work there; try later (75).
-    Busy,
 }
 
 impl Error {
@@ -125,37 +118,6 @@ impl Error {
         error.downcast()
     }
 
-    /// Which exit status it deserves.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Error::Mda { .. } if self.is_transient() => ErrorKind::Busy,
-            Error::CannotCreate { .. } | Error::Io { .. } if self.is_transient() => ErrorKind::Busy,
-            Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => ErrorKind::CannotCreate,
-            Error::Gone { .. } | Error::Apart { .. } | Error::Become { .. } => ErrorKind::CannotCreate,
-            Error::Others { .. } | Error::Exposed { .. } | Error::Mda { .. } => ErrorKind::CannotCreate,
-            Error::Io { .. } => ErrorKind::Io,
-            Error::Locked { .. } | Error::Stopped { .. } => ErrorKind::Busy,
-            Error::Changed { .. } | Error::Unlocked { .. } => ErrorKind::Busy,
-        }
-    }
-
-    /// True when trying again later may help without anybody mending anything.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Error::Locked { .. } | Error::Stopped { .. } | Error::Changed { .. } | Error::Unlocked { .. } => true,
-            Error::CannotCreate { source, .. } | Error::Io { source, .. } => limits::is_exhausted(source),
-            // No process to spare, or the program is being replaced at this moment.
-            Error::Mda { source, .. } => {
-                limits::is_exhausted(source)
-                    || matches!(
-                        source.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory | io::ErrorKind::ExecutableFileBusy
-                    )
-            }
-            _ => false,
-        }
-    }
-
     /// True when the file system, or the user's share of it, is full.
     pub fn is_disk_full(&self) -> bool {
         match self {
@@ -163,9 +125,26 @@ impl Error {
             _ => false,
         }
     }
+}
 
-    /// What to do about it, where that is sure.
-    pub fn hint(&self) -> Option<String> {
+impl Failure for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::CannotCreate { source, .. } | Error::Io { source, .. } if limits::is_exhausted(source) => {
+                Kind::Temporary
+            }
+            // No process to spare, or the program is being replaced at this moment.
+            Error::Mda { source, .. } if limits::is_exhausted(source) || is_busy(source) => Kind::Temporary,
+            Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => Kind::CannotCreate,
+            Error::Gone { .. } | Error::Apart { .. } | Error::Become { .. } => Kind::CannotCreate,
+            Error::Others { .. } | Error::Exposed { .. } | Error::Mda { .. } => Kind::CannotCreate,
+            Error::Io { .. } => Kind::Io,
+            Error::Locked { .. } | Error::Changed { .. } | Error::Unlocked { .. } => Kind::Temporary,
+            Error::Stopped { stopped, .. } => stopped.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
         match self {
             Error::CannotCreate { path, .. } | Error::Io { path, .. } if self.is_disk_full() => {
                 Some(format!("make room on the file system of `{}`; nothing is lost", path.display()))
@@ -231,7 +210,9 @@ impl fmt::Display for Error {
                 write!(f, "`tmp` and `new` of Maildir `{}` are on different file systems", path.display())
             }
             Error::Locked { path, holder } => write!(f, "mbox `{}` is locked by {holder}", path.display()),
-            Error::Stopped { path } => write!(f, "stopped while waiting for the lock of mbox `{}`", path.display()),
+            Error::Stopped { path, stopped } => {
+                write!(f, "{stopped} while waiting for the lock of mbox `{}`", path.display())
+            }
             Error::Unlocked { path } => write!(f, "another program removed the lock `{}`", path.display()),
             Error::Changed { path } => {
                 write!(f, "another program changed or replaced mbox `{}` in spite of its lock", path.display())
@@ -252,6 +233,11 @@ impl std::error::Error for Error {
     }
 }
 
+fn is_busy(error: &io::Error) -> bool {
+    use io::ErrorKind::{ExecutableFileBusy, OutOfMemory, WouldBlock};
+    matches!(error.kind(), WouldBlock | OutOfMemory | ExecutableFileBusy)
+}
+
 fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
@@ -265,7 +251,7 @@ mod tests {
     fn an_error_says_what_where_and_why() {
         let error = Error::cannot_create("/m/tmp", Errno::ACCESS);
         assert_eq!(error.to_string(), "cannot create `/m/tmp`: permission denied");
-        assert_eq!(error.kind(), ErrorKind::CannotCreate);
+        assert_eq!(error.kind(), Kind::CannotCreate);
         assert!(!error.is_transient());
     }
 
@@ -276,7 +262,7 @@ mod tests {
             assert!(error.is_disk_full());
             assert_eq!(error.to_string(), "cannot write `/m/tmp/1`: no space left");
             assert_eq!(error.hint().unwrap(), "make room on the file system of `/m/tmp/1`; nothing is lost");
-            assert_eq!(error.kind(), ErrorKind::Io);
+            assert_eq!(error.kind(), Kind::Io);
         }
         assert!(!Error::io("write", "/m/tmp/1", Errno::MFILE).is_disk_full());
     }
@@ -285,7 +271,7 @@ mod tests {
     fn a_locked_mbox_is_a_matter_of_time() {
         let error = Error::Locked { path: "/m/mbox".into(), holder: "process 17".into() };
         assert_eq!(error.to_string(), "mbox `/m/mbox` is locked by process 17");
-        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Busy, true));
+        assert_eq!(error.kind(), Kind::Temporary);
     }
 
     #[test]

@@ -156,9 +156,7 @@ fn wait<T>(
         pause = pauses.next().unwrap_or(pause);
         // A wait that fails only makes the next attempt come earlier.
         let _ = stop.pause(pause);
-        if stop.is_requested() {
-            return Err(Error::Stopped { path: path.to_owned() });
-        }
+        stop.check().map_err(|stopped| Error::Stopped { path: path.to_owned(), stopped })?;
     }
 }
 

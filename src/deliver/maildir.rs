@@ -568,6 +568,7 @@ mod tests {
     use crate::account::Target;
     use crate::deliver::tests::{context, deliver, die, names, places, promised, stage};
     use crate::deliver::{self};
+    use crate::failure::{self, Failure as _};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use tempfile::TempDir;
@@ -781,7 +782,8 @@ mod tests {
         let synced = publisher.sync(vec![stage(&mut stager, b"1"), stage(&mut stager, b"2")]).unwrap();
         fs::remove_file(home.maildir.join("tmp").join(staged_name(name_of(synced[0].place())).unwrap().0)).unwrap();
         let outcomes = publisher.publish(promised(synced)).unwrap();
-        assert!(matches!(&outcomes[..], [Outcome::Refused(refusal), Outcome::Delivered(_)] if refusal.is_temporary()));
+        let [Outcome::Refused(refusal), Outcome::Delivered(_)] = &outcomes[..] else { panic!("{outcomes:?}") };
+        assert_eq!(refusal.kind(), failure::Kind::Temporary);
     }
 
     #[test]
@@ -790,7 +792,7 @@ mod tests {
         let path = home.folder.path().join("file");
         fs::write(&path, "").unwrap();
         let error = deliver::open(&Target::maildir(path), &home.context).unwrap_err();
-        assert_eq!(error.kind(), deliver::ErrorKind::CannotCreate);
+        assert_eq!(error.kind(), failure::Kind::CannotCreate);
     }
 
     #[test]

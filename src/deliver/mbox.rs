@@ -829,7 +829,7 @@ mod tests {
         let synced = publisher.sync(vec![stage(&mut stager, b"x\n")]).unwrap();
         fs::write(&home.mbox, "From a b\n\n").unwrap();
         let error = publisher.publish(promised(synced)).unwrap_err();
-        assert!(error.is_transient());
+        assert!(crate::failure::Failure::is_transient(&error));
         assert_eq!(fs::read(&home.mbox).unwrap(), b"From a b\n\n");
     }
 

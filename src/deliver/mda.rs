@@ -26,9 +26,14 @@ use super::owner;
 use super::spool::Spools;
 use super::{Context, Error, Intents, Outcome, Place, Receipt, Staged, Synced, write_some};
 use crate::account::{Address, Target};
+use crate::failure;
 use crate::os::poll::{self, PollFd, PollFlags};
 use crate::os::{child, user::User};
-use crate::{stop::Stop, text};
+use crate::stop::{Stop, Stopped, Woken};
+use crate::text;
+
+/// How much later than its MDA popfetch itself may get a signal that is for both.
+const SIGNAL_DELAY: Duration = Duration::from_millis(200);
 
 /// The envelope sender is looked for in this much of a message.
 const HEAD: usize = 64 * 1024;
@@ -214,7 +219,7 @@ impl Publisher {
         self.complaints = Some(complaints);
         Ok(match ended {
             Ended::Alone(status) if status.success() => Outcome::Delivered(receipt),
-            Ended::Alone(status) => Outcome::Refused(Refusal::new(reason(status), &said)),
+            Ended::Alone(status) => Outcome::Refused(Refusal::new(reason(status, &self.context.stop), &said)),
             Ended::Killed(reason) => Outcome::Refused(Refusal::new(reason, &said)),
             Ended::Left(reason) => Outcome::Refused(Refusal { is_left: true, ..Refusal::new(reason, &said) }),
         })
@@ -358,9 +363,10 @@ fn wait(child: &mut Child, complaints: &mut Complaints, timeout: Duration, stop:
     if has_ended_within(child, event.as_ref(), complaints, Some(stop), timeout)? {
         return Ok(Ended::Alone(child.wait()?));
     }
-    let reason = if stop.is_requested() { Reason::Stopped } else { Reason::TimedOut(timeout) };
-    let grace =
-        if reason == Reason::Stopped { GRACE.min(timeout.saturating_sub(begin.elapsed())) } else { Duration::ZERO };
+    let (reason, grace) = match stop.requested() {
+        Some(stopped) => (Reason::Stopped(stopped), GRACE.min(timeout.saturating_sub(begin.elapsed()))),
+        None => (Reason::TimedOut(timeout), Duration::ZERO),
+    };
     if has_ended_within(child, event.as_ref(), complaints, None, grace)? {
         return Ok(Ended::Alone(child.wait()?));
     }
@@ -438,10 +444,12 @@ fn beginning_of(file: &File, length: usize) -> Vec<u8> {
     octets
 }
 
-fn reason(status: ExitStatus) -> Reason {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Reason::Status(code),
-        (None, signal) => Reason::Signal(signal.unwrap_or_default()),
+fn reason(status: ExitStatus, stop: &Stop) -> Reason {
+    let Some(signal) = status.signal() else { return Reason::Status(status.code().unwrap_or_default()) };
+    // A service manager sends the signal to every program of the service, in any order.
+    match stop.pause(SIGNAL_DELAY) {
+        Ok(Woken::Stopped(stopped)) => Reason::Stopped(stopped),
+        _ => Reason::Signal(signal),
     }
 }
 
@@ -464,7 +472,7 @@ pub enum Reason {
     /// The MDA took longer than this, and was killed.
     TimedOut(Duration),
     /// The run was to stop, and the MDA did not end in time.
-    Stopped,
+    Stopped(Stopped),
     /// The message's file was removed by somebody before it could be renamed.
     Vanished,
 }
@@ -495,15 +503,20 @@ impl Refusal {
         &self.said
     }
 
-    /// True when the same message may well be taken next time.
-    pub fn is_temporary(&self) -> bool {
+    /// The exit status that it deserves: whether the same message may well be taken next time.
+    pub fn kind(&self) -> failure::Kind {
+        use failure::Kind;
         match self.reason {
-            Reason::Status(status) => status == EX_TEMPFAIL,
+            Reason::Status(EX_TEMPFAIL) => Kind::Temporary,
             // Somebody ended it (the administrator, a shutdown, a lack of memory), or it crashed.
-            Reason::Signal(signal) => [Signal::HUP, Signal::INT, Signal::KILL, Signal::TERM, Signal::XCPU]
-                .iter()
-                .any(|by_others| by_others.as_raw() == signal),
-            Reason::TimedOut(_) | Reason::Stopped | Reason::Vanished => true,
+            Reason::Signal(signal) => {
+                let by_others = [Signal::HUP, Signal::INT, Signal::KILL, Signal::TERM, Signal::XCPU];
+                let is_by_others = by_others.iter().any(|by_others| by_others.as_raw() == signal);
+                if is_by_others { Kind::Temporary } else { Kind::Io }
+            }
+            Reason::Status(_) => Kind::Io,
+            Reason::TimedOut(_) | Reason::Vanished => Kind::Temporary,
+            Reason::Stopped(stopped) => Kind::Stopped(stopped),
         }
     }
 }
@@ -517,7 +530,7 @@ impl fmt::Display for Refusal {
             },
             Reason::Signal(signal) => write!(f, "the MDA was ended by signal {signal}")?,
             Reason::TimedOut(timeout) => write!(f, "the MDA did not end within {} s", timeout.as_secs_f64())?,
-            Reason::Stopped => write!(f, "stopped before the MDA ended")?,
+            Reason::Stopped(stopped) => write!(f, "{stopped} before the MDA ended")?,
             Reason::Vanished => write!(f, "another program removed the message from `tmp`")?,
         }
         if self.is_left {
@@ -555,6 +568,7 @@ mod tests {
     use crate::account::Target;
     use crate::deliver::tests::{context, deliver, names};
     use crate::deliver::{self};
+    use crate::failure::Failure as _;
     use std::fs;
     use tempfile::TempDir;
 
@@ -616,8 +630,8 @@ mod tests {
         let home = Home::new();
         let refusal = home.refusal("echo no such user >&2; exit 67");
         assert_eq!(refusal.to_string(), "the MDA ended with status 67 (EX_NOUSER): no such user");
-        assert!(!refusal.is_temporary());
-        assert!(home.refusal("exit 75").is_temporary());
+        assert_eq!(refusal.kind(), failure::Kind::Io);
+        assert_eq!(home.refusal("exit 75").kind(), failure::Kind::Temporary);
         assert_eq!(home.refusal("exit 3").to_string(), "the MDA ended with status 3");
     }
 
@@ -660,8 +674,8 @@ mod tests {
         let home = Home::new();
         let refusal = home.refusal("kill -SEGV $$");
         assert_eq!(refusal.to_string(), "the MDA was ended by signal 11");
-        assert!(!refusal.is_temporary());
-        assert!(home.refusal("kill -TERM $$").is_temporary());
+        assert_eq!(refusal.kind(), failure::Kind::Io);
+        assert_eq!(home.refusal("kill -TERM $$").kind(), failure::Kind::Temporary);
     }
 
     #[test]
@@ -671,7 +685,7 @@ mod tests {
         let begin = Instant::now();
         let refusal = home.refusal("(sleep 1; echo late > $OUT) & wait");
         assert_eq!(refusal.to_string(), "the MDA did not end within 0.2 s");
-        assert!(refusal.is_temporary());
+        assert_eq!(refusal.kind(), failure::Kind::Temporary);
         assert!(begin.elapsed() < Duration::from_millis(900));
         std::thread::sleep(Duration::from_millis(1100));
         assert!(!home.out().exists());
@@ -684,8 +698,8 @@ mod tests {
         assert!(matches!(home.run("sleep 0.1", b""), Outcome::Delivered(_)));
         let begin = Instant::now();
         let refusal = home.refusal("sleep 9");
-        assert_eq!(refusal.to_string(), "stopped before the MDA ended");
-        assert!(refusal.is_temporary());
+        assert_eq!(refusal.to_string(), "stopped by signal 15 before the MDA ended");
+        assert_eq!(refusal.kind(), failure::Kind::Stopped(Stopped { signal: 15 }));
         assert!(begin.elapsed() < Duration::from_secs(3));
     }
 
@@ -707,7 +721,7 @@ mod tests {
         assert_eq!(error.hint().unwrap(), "write the whole path of `no-such-mda` in `deliver`");
         assert_eq!(open("/no/such").to_string(), "cannot start the MDA `/no/such`: no such file or directory");
         assert_eq!(open("/etc/passwd").to_string(), "cannot start the MDA `/etc/passwd`: permission denied");
-        assert_eq!(open("/etc").kind(), deliver::ErrorKind::CannotCreate);
+        assert_eq!(open("/etc").kind(), failure::Kind::CannotCreate);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub use destination::{
     BatchLimit, Destination, Found, Guarantee, Kind, batch_limit, check_owner, check_present, guarantee, look, open,
     parse, recover, sweep, tidy,
 };
-pub use error::{Error, ErrorKind};
+pub use error::Error;
 pub use mda::{Reason, Refusal};
 pub use owner::Owner;
 

@@ -3,35 +3,33 @@
 //! Here the skills meet, and only here. Each step hands the next one what it needs; what goes wrong becomes a
 //! [`Failure`] in the account's [`Summary`], and what was complete by then stays committed.
 
-mod line;
-mod survey;
+mod failure;
 mod transfer;
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::fs;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, TlsMode};
-use crate::config;
+pub use failure::Failure;
+
+use crate::account::{Account, Keep, Secret};
 use crate::deliver::{self, Guarantee, Place, Recovered};
+use crate::failure::{Failure as _, Kind};
 use crate::header;
-use crate::ledger::{self, Committed, Ledger, Recorded, Standings};
+use crate::ledger::{self, Committed, Kin, Ledger, Recorded, Standings};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing};
-use crate::net::{self, Stream};
-use crate::oauth;
+use crate::notice::Notice;
 use crate::plan::{self, Plan, Policy};
-use crate::pop3::{self, Authorization, Credentials, Limits, Survey, Transaction};
+use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress};
-use crate::report::{Failure, Notice, Refused, Status, Summary, TooLarge};
+use crate::report::{Refused, Summary, TooLarge};
+use crate::session::{self, Line, Opener, Surveyed, Terms};
 use crate::stop::Stop;
-use crate::text;
-
-use line::{Line, Tracer};
 
 /// What all accounts of a run share.
 pub struct Run<'r> {
@@ -70,15 +68,11 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let began = Instant::now();
     let mut summary = Summary::new(account);
     let bar = run.progress.account(&account.name);
-    let mut fetch = Fetch { account, run, bar: &bar, summary: &mut summary };
+    let watch = Watch { run, bar: &bar };
+    let mut fetch = Fetch { account, run, bar: &bar, watch: &watch, summary: &mut summary };
     if let Err(failure) = caught(|| fetch.run()).unwrap_or_else(Err) {
-        summary.failure = Some(failure);
-    }
-    // What a stop cut short (a wait for a lock, an MDA) is no failure of its own.
-    if let Some(signal) = run.stop.signal()
-        && summary.status() == Status::Temporary
-    {
-        summary.failure = Some(Failure::Stopped(signal));
+        summary.is_update_unknown = matches!(failure, Failure::Update { .. });
+        summary.failure = Some(Box::new(failure));
     }
     bar.finish();
     summary.elapsed = began.elapsed();
@@ -108,7 +102,28 @@ struct Fetch<'f> {
     account: &'f Account,
     run: &'f Run<'f>,
     bar: &'f Bar,
+    watch: &'f Watch<'f>,
     summary: &'f mut Summary,
+}
+
+/// Shows a session on the bar of its account.
+struct Watch<'w> {
+    run: &'w Run<'w>,
+    bar: &'w Bar,
+}
+
+impl session::Observer for Watch<'_> {
+    fn phase(&self, what: &str) {
+        self.bar.phase(what);
+    }
+
+    fn wire(&self, line: &str) {
+        self.run.progress.println(line);
+    }
+
+    fn wants_wire(&self) -> bool {
+        self.run.verbose >= 2
+    }
 }
 
 impl<'f> Fetch<'f> {
@@ -118,7 +133,7 @@ impl<'f> Fetch<'f> {
         if !matches!(self.account.secret, Secret::Literal(_)) {
             Ledger::check_free(&self.run.state_dir, &self.ledger_name())?;
         }
-        let credentials = self.credentials()?;
+        let credentials = self.opener().credentials()?;
         self.summary.secret = Some(credentials.password.clone());
         let mut ledger = self.open_ledger()?;
         self.note_unverified();
@@ -155,7 +170,7 @@ impl<'f> Fetch<'f> {
             failure if failure.is_unanswered_ahead() && may_change => {
                 Some((Manner { in_lock_step: true, ..manner }, Notice::LockStep))
             }
-            Failure::Top(error) if !manner.without_top => {
+            Failure::Session(session::Error::Top(error)) if !manner.without_top => {
                 Some((Manner { without_top: true, ..manner }, Notice::NoTop(error.to_string())))
             }
             _ => None,
@@ -197,7 +212,7 @@ impl<'f> Fetch<'f> {
             // The line is closed by now: no server is kept waiting, and nothing was asked of it but listings.
             self.summary.notices.truncate(notices);
             self.bar.phase("waiting for memory");
-            match listings.wait_for_more(share, stop).map_err(Failure::Stopped)? {
+            match listings.wait_for_more(share, stop)? {
                 Some(more) => share = more,
                 None => return ended,
             }
@@ -214,12 +229,12 @@ impl<'f> Fetch<'f> {
         if self.run.dry_run {
             ledger.pretend();
         }
-        let mut transaction = self.log_in(credentials, share)?;
+        let mut transaction = self.opener().log_in(credentials, share, &mut self.summary.notices)?;
         if manner.in_lock_step {
             transaction.keep_in_step();
         }
         self.bar.phase("listing");
-        let (survey, standings, plan) = self.survey(&mut transaction, ledger, manner)?;
+        let Surveyed { survey, standings, plan } = self.survey(&mut transaction, ledger, manner.without_top)?;
         share.settle();
         self.note_clock(ledger);
         self.note_skipped(&plan);
@@ -307,7 +322,7 @@ impl<'f> Fetch<'f> {
             deliver::tidy(places, &self.context());
         }
         let found = match found {
-            Err(error) if is_former && error.kind() != deliver::ErrorKind::Busy => {
+            Err(error) if is_former && matches!(error.kind(), Kind::CannotCreate | Kind::Io) => {
                 self.summary.notices.push(Notice::Unreachable { messages: places.len(), reason: error.to_string() });
                 return Ok(places.iter().map(|_| Recovered::Absent).collect());
             }
@@ -343,99 +358,48 @@ impl<'f> Fetch<'f> {
         }
     }
 
-    fn credentials(&self) -> Result<Credentials, Failure> {
-        let Account { user, secret, auth, .. } = self.account;
-        let password = if auth.needs_secret() { self.secret()? } else { Password::new("") };
-        Ok(Credentials { user: user.clone(), password, kind: secret.kind(), auth: *auth })
-    }
-
-    fn secret(&self) -> Result<Password, Failure> {
-        match &self.account.secret {
-            Secret::OAuth2(oauth2) => oauth::access_token(self.account, oauth2, &self.run.state_dir, &self.run.stop)
-                .map_err(|error| Failure::oauth(self.account, error)),
-            _ => config::password(self.account, &self.run.stop).map_err(|error| match self.run.stop.signal() {
-                Some(signal) => Failure::Stopped(signal),
-                None => Failure::Secret(error),
-            }),
-        }
-    }
-
     fn note_unverified(&mut self) {
         if self.account.tls.is_unverified() {
             self.summary.notices.push(Notice::Unverified);
         }
     }
 
-    fn log_in(&mut self, credentials: &Credentials, share: &Arc<Share>) -> Result<Transaction<Line<'f>>, Failure> {
-        let account = self.account;
-        let identity = config::client_identity(account).map_err(Failure::Secret)?;
-        self.bar.phase("connecting");
-        let Account { route, host, port, tls, timeout, .. } = account;
-        let stream = net::connect(route, host, *port, tls, *timeout, &self.run.stop)?;
-        let stream = match account.tls.mode {
-            TlsMode::Implicit => self.handshake(stream, identity.as_ref())?,
-            TlsMode::Starttls | TlsMode::None => stream,
-        };
-        let limits = Limits { listings: share.clone(), ..Limits::default() };
-        let mut session = Authorization::greet(self.line(stream, credentials), limits.clone())
-            .map_err(|error| self.greeting_failure(error))?;
-        session.capa()?;
-        if account.tls.mode == TlsMode::Starttls {
-            let (line, greeting) = session.stls()?;
-            let stream = self.handshake(line.into_stream(), identity.as_ref())?;
-            session = Authorization::resume(self.line(stream, credentials), greeting, limits);
-            session.capa()?;
-        }
-        self.bar.phase("logging in");
-        if account.auth == Auth::Auto && crosses_a_network(account) && session.exposes_secret(credentials) {
-            self.summary.notices.push(Notice::SecretInClear { host: account.host.clone() });
-        }
-        session.authenticate(credentials).map_err(|error| self.login_failure(error, credentials))
-    }
-
-    /// RFC 8314 §3: on port 995 the server waits for TLS, and says nothing before.
-    fn greeting_failure(&self, error: pop3::Error) -> Failure {
-        let is_in_clear = self.account.tls.mode != TlsMode::Implicit;
-        match Failure::from(error) {
-            Failure::Session(error) if is_in_clear && self.account.port == 995 => Failure::Ungreeted(error),
-            failure => failure,
-        }
-    }
-
-    fn login_failure(&self, error: pop3::Error, credentials: &Credentials) -> Failure {
-        if !error.is_login() {
-            return error.into();
-        }
-        let Account { host, port, user, .. } = self.account;
-        let is_refused = !error.is_transient();
-        let login = Failure::Login { server: text::host_port(host, *port), user: user.clone(), error };
-        match is_refused && self.drop_token(credentials) {
-            true => Failure::Token { account: self.account.name.clone(), login: Box::new(login) },
-            false => login,
-        }
-    }
-
-    /// A token may be revoked before it expires. A second login with a fresh one has to wait for the next run: servers
-    /// count refusals.
-    fn drop_token(&self, credentials: &Credentials) -> bool {
+    fn opener(&self) -> Opener<'f> {
         let Run { state_dir, stop, .. } = self.run;
-        matches!(self.account.secret, Secret::OAuth2(_))
-            && oauth::forget(self.account, state_dir, stop, &credentials.password).is_ok()
+        Opener { account: self.account, state_dir, stop, observer: self.watch }
     }
 
-    fn handshake(&self, stream: Stream, identity: Option<&Identity>) -> Result<Stream, Failure> {
-        Ok(stream.handshake(&self.account.host, &self.account.tls, identity)?)
-    }
-
-    fn line(&self, stream: Stream, credentials: &Credentials) -> Line<'f> {
-        let trace = (self.run.verbose >= 2).then(|| Tracer {
-            progress: self.run.progress,
-            account: &self.account.name,
-            secret: credentials.password.clone(),
-            responses: vec![],
-            is_login: false,
+    /// Other ledgers that have delivered to this account's target what may be the same maildrop.
+    fn kin(&self, own: &Path) -> Vec<Kin> {
+        let ledgers = self.run.ledgers.get_or_init(|| {
+            let entries = fs::read_dir(&self.run.state_dir).into_iter().flatten().flatten();
+            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            paths.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+            paths.sort();
+            paths
         });
-        Line::new(stream, trace)
+        let user = self.run.state_dir.join(ledger::file_name(&format!("{}@", self.account.user), None));
+        let of_user =
+            |path: &&PathBuf| path.as_os_str().as_encoded_bytes().starts_with(user.as_os_str().as_encoded_bytes());
+        let from = ledgers.partition_point(|path| path.as_os_str() < user.as_os_str());
+        let of_user = ledgers[from..].iter().take_while(of_user).filter(|path| *path != own);
+        of_user.filter_map(|path| Kin::read(path, &self.account.maildrop(), &self.account.deliver)).collect()
+    }
+
+    /// Lists the maildrop, compares it with the ledger, and decides.
+    fn survey(
+        &mut self,
+        transaction: &mut Transaction<Line<'_>>,
+        ledger: &mut Ledger,
+        without_top: bool,
+    ) -> Result<Surveyed, Failure> {
+        let survey = session::list(transaction, ledger)?;
+        self.summary.listed = survey.listing.len();
+        let mut notices = vec![];
+        let terms = Terms { policy: self.policy(), now: now(), without_top };
+        let surveyed = session::compare(survey, transaction, ledger, terms, |own| self.kin(own), &mut notices);
+        self.summary.notices.append(&mut notices);
+        Ok(surveyed?)
     }
 
     fn policy(&self) -> Policy {
@@ -599,24 +563,11 @@ fn is_news(run: &Run<'_>, ledger: &mut Ledger, unique_id: &[u8]) -> Result<bool,
     Ok(is_news)
 }
 
-/// True when strangers may listen on the way, as far as we can tell: what a tunnel does is its user's choice.
-fn crosses_a_network(account: &Account) -> bool {
-    matches!(account.route, Route::Tcp { .. }) && !is_loopback(&account.host)
-}
-
-/// True for an address or a name that never leaves this machine (RFC 6761 §6.3).
-fn is_loopback(host: &str) -> bool {
-    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
-}
-
 /// An octet too many is noticed before QUIT is sent, and without QUIT nothing is deleted (RFC 1939 §6).
 fn update_failure(error: pop3::Error, messages: usize) -> Failure {
     match error {
         pop3::Error::Unasked { .. } => error.into(),
-        error => Failure::Update { error, messages },
+        error => Failure::Update { error: error.into(), messages },
     }
 }
 
@@ -640,7 +591,7 @@ mod tests {
     fn a_panic_is_a_failure_of_its_account_alone() {
         let failure = caught(|| panic!("no such thing as {}", 7)).map(|_: ()| ()).unwrap_err();
         assert_eq!(failure.to_string(), "popfetch made a mistake: no such thing as 7");
-        assert_eq!(failure.status(), Status::Io);
+        assert_eq!(failure.kind(), Kind::Io);
         assert_eq!(caught(|| 5).ok(), Some(5));
     }
 }

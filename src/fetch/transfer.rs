@@ -6,15 +6,17 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendErr
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::line::Line;
-use super::{Run, caught, now};
+use super::{Failure, Run, caught, now};
 use crate::account::Account;
 use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
+use crate::failure;
 use crate::header::Identity;
 use crate::ledger::{Key, Ledger, Recorded};
+use crate::notice::Short;
 use crate::pop3::{Body, CopyError, Incoming, Retrieval, Transaction, Wanted, Window};
 use crate::progress::Bar;
-use crate::report::{Failure, Refused, Short, Status};
+use crate::report::Refused;
+use crate::session::Line;
 use crate::text::{octets, printable};
 
 /// A batch is closed when it is this old, so that little is fetched again after a power cut on a slow line.
@@ -472,8 +474,8 @@ impl Committer<'_> {
         let mut moved = Moved::default();
         for batch in batches {
             // An MDA may take its time with each message; on a stop, those that it has not seen stay on the server.
-            if let (Some(signal), 1) = (self.run.stop.signal(), self.limit.messages) {
-                moved.failure = Some(Failure::Stopped(signal));
+            if let (Some(stopped), 1) = (self.run.stop.requested(), self.limit.messages) {
+                moved.failure = Some(stopped.into());
                 break;
             }
             if let Err(failure) = self.commit(batch, &mut moved) {
@@ -481,8 +483,8 @@ impl Committer<'_> {
                 break;
             }
             if moved.delivered == 0 && self.alike.count >= REFUSALS {
-                let status = Status::of(moved.refused.iter().map(Refused::status));
-                moved.failure = Some(Failure::MdaTakesNone { left: 0, status });
+                let kind = failure::worst(moved.refused.iter().map(Refused::kind)).expect("some were refused");
+                moved.failure = Some(Failure::MdaTakesNone { left: 0, kind });
                 break;
             }
         }

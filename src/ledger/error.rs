@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::failure::{Failure, Kind};
 use crate::os::{self, limits};
 use crate::text::reason;
 
@@ -57,22 +58,25 @@ pub enum Error {
 }
 
 impl Error {
-    /// True when trying again later may help without anyone doing anything.
-    pub fn is_transient(&self) -> bool {
+    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+}
+
+impl Failure for Error {
+    fn kind(&self) -> Kind {
         match self {
-            Error::Held { .. } => true,
-            Error::Io { source, .. } => limits::is_exhausted(source),
-            _ => false,
+            Error::Held { .. } => Kind::Temporary,
+            Error::Io { source, .. } if limits::is_exhausted(source) => Kind::Temporary,
+            Error::Io { .. } | Error::Closed => Kind::Io,
+            Error::Alien { .. } | Error::Future { .. } | Error::Foreign { .. } | Error::NotOurs { .. } => {
+                Kind::BadState
+            }
         }
     }
 
-    /// True when the state itself is what is wrong.
-    pub fn is_bad_data(&self) -> bool {
-        matches!(self, Error::Alien { .. } | Error::Future { .. } | Error::Foreign { .. } | Error::NotOurs { .. })
-    }
-
-    /// What to do about it, where that is sure.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Error::Alien { .. } => {
                 Some("move it away to begin a new one; every message on the server counts as new then".into())
@@ -81,11 +85,6 @@ impl Error {
             Error::Future { .. } => Some("use the newer popfetch for this account".into()),
             _ => None,
         }
-    }
-
-    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
-        let path = path.into();
-        move |source| Error::Io { action, path, source }
     }
 }
 

@@ -92,10 +92,7 @@ impl Allowance {
 
 /// An error once a stop is requested.
 pub(super) fn obey(stop: &Stop) -> Result<(), Error> {
-    match stop.signal() {
-        Some(signal) => Err(Error::Stopped { signal }),
-        None => Ok(()),
-    }
+    stop.check().map_err(Error::Stopped)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 use super::Deadline;
 use crate::account::Pin;
+use crate::failure::{Failure, Kind};
+use crate::stop::Stopped;
 use crate::text::{bracketed, host_port, reason};
 use rustix::io::Errno;
 use std::fmt;
@@ -90,10 +92,7 @@ pub enum Error {
         octets: u64,
     },
     /// The run was asked to stop.
-    Stopped {
-        /// By this signal.
-        signal: i32,
-    },
+    Stopped(Stopped),
     /// TLS was not agreed upon.
     Tls {
         /// The name that the certificate should carry.
@@ -198,25 +197,6 @@ pub enum TlsFailure {
     Other(String),
 }
 
-/// What kind of failure it is, for the exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// There is no such host.
-    UnknownHost,
-    /// It may work later.
-    Temporary,
-    /// TLS could not be had, or not the one that was asked for.
-    Tls,
-    /// Who stands between us and the server does not let us through.
-    Unavailable,
-    /// Something that the configuration names is no good.
-    Configuration,
-    /// The run was asked to stop.
-    Stopped,
-    /// Input or output failed.
-    Io,
-}
-
 impl Error {
     /// The error of this room that an `io::Error` carries, if one is inside.
     pub fn of(error: &io::Error) -> Option<&Error> {
@@ -228,17 +208,20 @@ impl Error {
         let errno = || Errno::from_io_error(error).unwrap_or(Errno::IO);
         Error::of(error).cloned().unwrap_or_else(|| Error::Broken(errno()))
     }
+}
 
-    /// What kind of failure it is.
-    pub fn kind(&self) -> Kind {
+impl Failure for Error {
+    fn kind(&self) -> Kind {
         match self {
             Error::UnknownHost { .. } => Kind::UnknownHost,
             Error::Resolver { .. } | Error::TimedOut { .. } => Kind::Temporary,
             Error::Connect { attempts, .. } if attempts.iter().any(|(_, errno)| may_pass(*errno)) => Kind::Temporary,
             Error::Broken(errno) if may_pass(*errno) => Kind::Temporary,
             Error::Connect { .. } | Error::Broken(_) => Kind::Io,
-            Error::Stopped { .. } => Kind::Stopped,
-            Error::Tls { .. } | Error::Garbled { .. } | Error::Alert { .. } | Error::Library { .. } => Kind::Tls,
+            Error::Stopped(stopped) => stopped.kind(),
+            Error::Tls { .. } | Error::Garbled { .. } | Error::Alert { .. } | Error::Library { .. } => {
+                Kind::Unavailable
+            }
             Error::Proxy { failure, .. } => failure.kind(),
             Error::Tunnel { .. } => Kind::Temporary,
             // A server that is not running has no socket.
@@ -251,13 +234,7 @@ impl Error {
         }
     }
 
-    /// True when trying again later may help.
-    pub fn is_transient(&self) -> bool {
-        self.kind() == Kind::Temporary
-    }
-
-    /// What would help, where that is sure.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Error::Tls { failure, .. } => failure.hint().map(str::to_owned),
             Error::Proxy { failure: ProxyFailure::Credentials { .. }, .. } => {
@@ -386,7 +363,7 @@ impl fmt::Display for Error {
                 }
                 write!(f, " (timeout `{deadline}`)")
             }
-            Error::Stopped { signal } => write!(f, "stopped by signal {signal}"),
+            Error::Stopped(stopped) => stopped.fmt(f),
             Error::Tls { host, failure } => failure.write(f, host),
             Error::Garbled { reason } => write!(f, "what the server sent is not valid TLS: {reason}"),
             Error::Alert { reason } => write!(f, "the server ended the TLS session: {reason}"),
@@ -497,8 +474,8 @@ mod tests {
 
     #[test]
     fn an_error_comes_out_of_io_unchanged() {
-        let error = io::Error::from(Error::Stopped { signal: 2 });
-        assert_eq!(Error::of(&error), Some(&Error::Stopped { signal: 2 }));
+        let error = io::Error::from(Error::Stopped(Stopped { signal: 2 }));
+        assert_eq!(Error::of(&error), Some(&Error::Stopped(Stopped { signal: 2 })));
         assert_eq!(error.to_string(), "stopped by signal 2");
         assert_eq!(Error::of(&io::Error::other("else")), None);
     }

@@ -15,7 +15,7 @@ mod tls;
 mod tunnel;
 
 pub use deadline::Deadline;
-pub use error::{Error, Kind, ProxyFailure, TlsFailure};
+pub use error::{Error, ProxyFailure, TlsFailure};
 
 use crate::account::{Identity, Proxy, Route, Tls};
 use crate::stop::Stop;
@@ -87,7 +87,7 @@ fn over_tcp(
 /// `line` leads to the proxy.
 fn over_proxy(line: Result<Socket, Error>, proxy: &Proxy, host: &str, port: u16) -> Result<Socket, Error> {
     let line = line.map_err(|error| match error {
-        Error::Stopped { .. } => error,
+        Error::Stopped(_) => error,
         error => proxy::failed(proxy, ProxyFailure::Line(Box::new(error))),
     })?;
     let mut socket = proxy::connect(line, proxy, host, port)?;

@@ -26,7 +26,7 @@ pub(super) fn connect(mut socket: Socket, proxy: &Proxy, host: &str, port: u16) 
     };
     match outcome {
         Ok(()) => Ok(socket),
-        Err(Failure::Line(error @ Error::Stopped { .. })) => Err(error),
+        Err(Failure::Line(error @ Error::Stopped(_))) => Err(error),
         Err(Failure::Line(error)) => Err(failed(proxy, ProxyFailure::Line(Box::new(error)))),
         Err(Failure::Proxy(failure)) => Err(failed(proxy, failure)),
     }

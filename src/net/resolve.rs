@@ -109,8 +109,10 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Deadline, Kind};
+    use super::super::Deadline;
     use super::*;
+    use crate::failure::{Failure as _, Kind};
+    use crate::stop::Stopped;
     use std::time::Instant;
 
     fn allowance(milliseconds: u64) -> Allowance {
@@ -150,7 +152,7 @@ mod tests {
         let stop = Stop::new().unwrap();
         stop.request(15);
         let began = Instant::now();
-        assert_eq!(on_a_thread(sleeper, allowance(60_000), &stop).unwrap_err(), Error::Stopped { signal: 15 });
+        assert_eq!(on_a_thread(sleeper, allowance(60_000), &stop).unwrap_err(), Error::Stopped(Stopped { signal: 15 }));
         assert!(began.elapsed() < Duration::from_secs(1));
     }
 

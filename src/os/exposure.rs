@@ -1,4 +1,5 @@
-//! Who else can read a file, or change what it says: permissions, owners, and the folders above it.
+//! Who else can read a file, or change what it says: permissions, owners, and the folders above it. Files that may hold
+//! secrets are opened once, judged by what was opened, and read within a limit.
 //!
 //! The permissions asked are those of the open file, so that it cannot be exchanged in between. The folders are those
 //! in which its path is looked up, links included: who can write to one of them can put another file in its place. It
@@ -8,11 +9,13 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
+use zeroize::Zeroizing;
 
 /// Permissions by which the group or others can write.
 const WRITE: u32 = 0o022;
@@ -43,6 +46,11 @@ impl Exposure {
     /// True when others decide what the file says; false when they can only read it.
     pub fn lets_change(&self) -> bool {
         !matches!(self, Exposure::Mode(mode) if mode & WRITE == 0)
+    }
+
+    /// One line about a file that should be a secret and is not.
+    pub fn of_secret(&self, path: &Path, secret: &str) -> String {
+        format!("`{}` holds {secret} but {self}; {}", path.display(), self.advice(path, true))
     }
 
     /// What to do about it.
@@ -82,6 +90,37 @@ pub fn of(path: &Path, file: &Metadata) -> Option<Exposure> {
         Some(exposure) if exposure.lets_change() => Some(exposure),
         _ => of_folders(path, &env::home_dir().unwrap_or_default()).or(of_file),
     }
+}
+
+/// What a file holds, and who else could know.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub octets: Zeroizing<Vec<u8>>,
+    /// Why it is not only its user's.
+    pub exposure: Option<Exposure>,
+}
+
+/// Room for most files, so that they are read at once.
+const TYPICAL: usize = 4096;
+
+/// Reads a file of at most `limit` octets. Fails for a directory, and for more than the limit.
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Contents> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok(Contents { octets: read_within(file, limit)?, exposure: of(path, &metadata) })
+}
+
+/// Reads to the end, which must come within the limit.
+pub(crate) fn read_within(reader: impl Read, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut octets = Zeroizing::new(Vec::with_capacity(TYPICAL));
+    reader.take(limit + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(octets)
 }
 
 fn of_permissions(mode: u32, owner: u32) -> Option<Exposure> {
@@ -288,5 +327,13 @@ mod tests {
         symlink("one/..", folder.path().join("two")).unwrap();
         assert!(lookups(&folder.path().join("one/file")).len() > LINKS);
         assert!(lookups(Path::new("/")).is_empty());
+    }
+
+    #[test]
+    fn a_directory_and_an_endless_file_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(folder.path(), 10).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(read(Path::new("/dev/zero"), 10).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(*read_within(&b"0123456789"[..], 10).unwrap(), b"0123456789");
     }
 }

@@ -4,6 +4,7 @@
 //! Beneath every other room, and imports only the words of [`crate::text`].
 
 pub(crate) mod child;
+pub(crate) mod credentials;
 pub mod exposure;
 pub(crate) mod file;
 pub(crate) mod folder;

@@ -8,6 +8,7 @@ use super::connection::Awaited;
 use super::method::Method;
 use super::reply::ResponseCode;
 use super::sasl::{Explanation, Mechanism, Problem};
+use crate::failure::{Failure, Kind};
 use crate::text::printable;
 
 /// A session that could not go on. Nothing is deleted on the server, unless it was QUIT that failed: then the
@@ -110,21 +111,6 @@ pub enum Missing {
 }
 
 impl Error {
-    /// True when trying again later may help without anyone doing anything.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Error::Io { .. } | Error::Closed { .. } => true,
-            Error::Unwelcome { code, .. } => code.is_none_or(|code| code.is_transient()),
-            Error::LoginRefused { code: None, text, .. } => says_later(text),
-            Error::LoginRefused { code, .. } | Error::Refused { code, .. } => {
-                code.is_some_and(|code| code.is_transient())
-            }
-            // Servers say goodbye like this, to a client that was idle or when they shut down.
-            Error::Unasked { line, .. } => line.starts_with(b"-ERR"),
-            _ => false,
-        }
-    }
-
     /// True when something came that cannot be the reply that was due.
     pub fn is_out_of_step(&self) -> bool {
         match self {
@@ -169,6 +155,55 @@ impl Error {
             _ => String::new(),
         }
     }
+}
+
+impl Failure for Error {
+    /// What an error of the line is, its owner knows better.
+    fn kind(&self) -> Kind {
+        match self {
+            Error::Io { .. } | Error::Closed { .. } => Kind::Temporary,
+            Error::Unwelcome { code, .. } if code.is_none_or(ResponseCode::is_transient) => Kind::Temporary,
+            Error::LoginRefused { code: None, text, .. } if says_later(text) => Kind::Temporary,
+            Error::LoginRefused { code: Some(code), .. } if code.is_transient() => Kind::Temporary,
+            Error::LoginRefused { .. } => Kind::LoginRefused,
+            Error::Refused { code: Some(code), .. } if code.is_transient() => Kind::Temporary,
+            // Servers say goodbye like this, to a client that was idle or when they shut down.
+            Error::Unasked { line, .. } if line.starts_with(b"-ERR") => Kind::Temporary,
+            _ if self.is_stls() => Kind::Unavailable,
+            Error::NotOffered(_) | Error::NoMechanism { .. } => Kind::Unavailable,
+            Error::InjectedBeforeTls | Error::Unwelcome { .. } => Kind::Unavailable,
+            Error::Exchange { problem: Problem::NoBinding, .. } => Kind::Unavailable,
+            Error::Unsendable | Error::Exchange { problem: Problem::Unpreparable, .. } => Kind::Configuration,
+            _ => Kind::Protocol,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            _ if self.is_stls() => {
+                "use `tls = \"implicit\"` (port 995) if the server has it; `tls = \"none\"` sends everything in clear"
+            }
+            Error::NotOffered(Missing::ApopTimestamp) => "leave `auth` out, or use `auth = \"user\"`",
+            Error::NoMechanism { offered, .. } if takes_only_tokens(offered) => {
+                "the server takes only OAuth 2.0 tokens: write `oauth2` in place of the password and run `popfetch \
+                 login ACCOUNT`, or let a `token_command` print one"
+            }
+            Error::NoMechanism { .. } => "name a way with `auth` that the server offers, and give what it takes",
+            Error::Exchange { problem: Problem::WrongProof | Problem::NoProof, .. } => {
+                "this may not be your provider's server: the password was not sent, and is not to be sent in another way"
+            }
+            Error::Exchange { problem: Problem::Unpreparable, .. } => {
+                "name another way to log in, such as `auth = \"plain\"` under TLS"
+            }
+            Error::Exchange { problem: Problem::NoBinding, .. } => "leave `-plus` out, or use TLS",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn takes_only_tokens(mechanisms: &[String]) -> bool {
+    !mechanisms.is_empty() && mechanisms.iter().all(|name| name == "XOAUTH2" || name == "OAUTHBEARER")
 }
 
 impl fmt::Display for Error {

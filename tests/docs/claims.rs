@@ -131,7 +131,7 @@ fn tests_are_found_where_they_are() {
         "sandbox::tests::the_canary_is_noticed",
         "lib net::tests::encrypted::old_versions_are_refused",
         "lib net::tls::tests_of_both::both_libraries_trust_the_same",
-        "lib report::tests::the_first_failure_that_waiting_does_not_mend_decides",
+        "lib failure::tests::the_first_failure_that_waiting_does_not_mend_decides",
     ] {
         assert!(exists(test), "{test}");
     }

@@ -1,6 +1,8 @@
 use super::*;
 use crate::account::{Tls, TlsMode};
-use crate::net::{Kind, TlsFailure, Wait};
+use crate::failure::{Failure as _, Kind};
+use crate::net::{TlsFailure, Wait};
+use crate::stop::Stopped;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -80,7 +82,7 @@ fn encrypted(port: u16, tls: &Tls) -> Result<Stream, Error> {
 }
 
 fn failure(error: Error) -> TlsFailure {
-    assert_eq!(error.kind(), Kind::Tls, "{error}");
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     let Error::Tls { failure, .. } = error else { panic!("{error}") };
     failure
 }
@@ -171,7 +173,7 @@ fn a_server_that_speaks_in_clear_is_quoted() {
     let error = encrypted(port, &SYSTEM).unwrap_err();
     assert_eq!(error.to_string(), "`127.0.0.1` does not speak TLS on this port; it said: +OK POP3 \\x1b[2Jready");
     assert!(error.hint().unwrap().contains("tls = \"starttls\""));
-    assert_eq!(error.kind(), Kind::Tls);
+    assert_eq!(error.kind(), Kind::Unavailable);
 }
 
 #[test]
@@ -221,7 +223,7 @@ fn a_stop_ends_a_handshake() {
     let stop = Stop::new().unwrap();
     let stream = connect("127.0.0.1", serve(|_tcp| stall()), Duration::from_secs(60), &stop).unwrap();
     stop_soon(&stop);
-    assert_eq!(stream.handshake("127.0.0.1", &SYSTEM, None).unwrap_err(), Error::Stopped { signal: 15 });
+    assert_eq!(stream.handshake("127.0.0.1", &SYSTEM, None).unwrap_err(), Error::Stopped(Stopped { signal: 15 }));
 }
 
 #[test]
@@ -278,5 +280,5 @@ fn garbage_in_a_session_is_an_error_of_tls() {
     });
     let mut stream = encrypted(port, &tls).unwrap();
     let error = promptly(|| stream.read(&mut [0; 99]).unwrap_err());
-    assert_eq!(Error::of(&error).unwrap().kind(), Kind::Tls);
+    assert_eq!(Error::of(&error).unwrap().kind(), Kind::Unavailable);
 }

@@ -1,5 +1,7 @@
 use super::*;
-use crate::net::{Kind, Wait};
+use crate::failure::{Failure as _, Kind};
+use crate::net::Wait;
+use crate::stop::Stopped;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
@@ -75,7 +77,7 @@ fn a_stop_ends_a_connect() {
     let stop = Stop::new().unwrap();
     stop_soon(&stop);
     let error = promptly(|| connect("127.0.0.1", port, Duration::from_secs(60), &stop).unwrap_err());
-    assert_eq!(error, Error::Stopped { signal: 15 });
+    assert_eq!(error, Error::Stopped(Stopped { signal: 15 }));
 }
 
 #[test]

@@ -7,8 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::failure::{Failure as _, Kind};
 use crate::os::exposure::Exposure;
 use crate::os::{self, limits};
+use crate::stop::Stopped;
 use crate::text::{printable, reason};
 
 /// Why there is no token.
@@ -94,28 +96,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A stop was requested meanwhile.
-    Stopped(i32),
-}
-
-/// What kind of trouble it is, as far as the exit status is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Later it may work.
-    Temporary,
-    /// TLS failed.
-    Tls,
-    /// The server breaks the protocol.
-    Protocol,
-    /// The user has to consent (again).
-    Consent,
-    /// The configuration, or the client's registration, has to change.
-    Configuration,
-    /// The state holds data that makes no sense.
-    BadState,
-    /// Input or output failed.
-    Io,
-    /// A signal.
-    Stopped(i32),
+    Stopped(Stopped),
 }
 
 impl Error {
@@ -124,25 +105,20 @@ impl Error {
         move |source| Error::Io { action, path: path.into(), source }
     }
 
-    /// True when a later attempt may succeed without anybody's doing.
-    pub fn is_transient(&self) -> bool {
-        self.kind() == Kind::Temporary
-    }
-
-    /// What kind of trouble it is.
+    /// The kind that decides about the exit status.
     pub fn kind(&self) -> Kind {
         match self {
             Error::Unreachable { .. } | Error::TooLate(_) | Error::Busy(_) => Kind::Temporary,
             Error::Status { status, .. } if is_transient_status(*status) => Kind::Temporary,
             Error::Status { .. } | Error::Malformed { .. } => Kind::Protocol,
             Error::Refused { error, .. } => refusal(error),
-            Error::Tls { .. } => Kind::Tls,
-            Error::ConsentGone { .. } | Error::NotSignedIn | Error::OtherClient => Kind::Consent,
+            Error::Tls { .. } => Kind::Unavailable,
+            Error::ConsentGone { .. } | Error::NotSignedIn | Error::OtherClient => Kind::LoginRefused,
             Error::NoRefreshToken | Error::Exposed { .. } => Kind::Configuration,
             Error::Damaged(_) | Error::NotOurs { .. } => Kind::BadState,
             Error::Io { source, .. } if limits::is_exhausted(source) => Kind::Temporary,
             Error::Listen(_) | Error::Io { .. } => Kind::Io,
-            Error::Stopped(signal) => Kind::Stopped(*signal),
+            Error::Stopped(stopped) => stopped.kind(),
         }
     }
 
@@ -152,7 +128,7 @@ impl Error {
         match self {
             Error::ConsentGone { .. } | Error::NotSignedIn | Error::OtherClient | Error::Damaged(_) => Some(login()),
             Error::TooLate(_) => Some(format!("{} again", login())),
-            Error::Refused { error, .. } if refusal(error) == Kind::Consent => Some(login()),
+            Error::Refused { error, .. } if refusal(error) == Kind::LoginRefused => Some(login()),
             Error::Refused { error, .. } if error == "invalid_client" => {
                 Some("check `client_id` and `client_secret` in `oauth2`".into())
             }
@@ -172,7 +148,7 @@ fn refusal(error: &str) -> Kind {
     match error {
         "temporarily_unavailable" | "server_error" | "slow_down" | "authorization_pending" => Kind::Temporary,
         // The two beyond RFC 6749 are OpenID Connect's, and Microsoft's for a sign-in that wants a second factor again.
-        "invalid_grant" | "access_denied" | "interaction_required" | "login_required" => Kind::Consent,
+        "invalid_grant" | "access_denied" | "interaction_required" | "login_required" => Kind::LoginRefused,
         _ => Kind::Configuration,
     }
 }
@@ -231,7 +207,7 @@ impl fmt::Display for Error {
             Error::Io { action, path, source } => {
                 write!(f, "cannot {action} `{}`: {}", path.display(), reason(source))
             }
-            Error::Stopped(signal) => write!(f, "stopped by signal {signal}"),
+            Error::Stopped(stopped) => stopped.fmt(f),
         }
     }
 }

@@ -67,16 +67,16 @@ impl<'s> Client<'s> {
     fn wait<T>(&self, endpoint: &str, receiver: &mpsc::Receiver<T>) -> Result<T, Error> {
         let mut give_up = None;
         loop {
-            match (receiver.recv_timeout(LOOK), self.stop.signal()) {
+            match (receiver.recv_timeout(LOOK), self.stop.requested()) {
                 (Ok(reply), _) => return Ok(reply),
                 (Err(RecvTimeoutError::Disconnected), _) => {
                     let why = "the request ended without an answer".to_owned();
                     return Err(Error::Unreachable { endpoint: endpoint.to_owned(), why });
                 }
                 (Err(RecvTimeoutError::Timeout), None) => {}
-                (Err(RecvTimeoutError::Timeout), Some(signal)) => {
+                (Err(RecvTimeoutError::Timeout), Some(stopped)) => {
                     if Instant::now() > *give_up.get_or_insert_with(|| Instant::now() + GRACE) {
-                        return Err(Error::Stopped(signal));
+                        return Err(Error::Stopped(stopped));
                     }
                 }
             }

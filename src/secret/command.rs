@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::{LIMIT, SecretError};
+use super::{Error, LIMIT};
 use crate::account::SecretKind;
 use crate::os::child;
 use crate::stop::{Stop, Woken};
@@ -28,17 +28,17 @@ pub(super) fn run(
     kind: SecretKind,
     limit: Option<Duration>,
     stop: &Stop,
-) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-    let failed = |ending: String| SecretError::Failed { kind, program: words[0].clone(), ending };
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let failed = |ending: String| Error::Failed { kind, program: words[0].clone(), ending };
     let mut running = Running::start(words, kind, limit)?;
     let output = running.output(stop)?.ok_or_else(|| failed("printed more than 64 KiB".to_owned()))?;
     let status = running.wait(stop)?;
-    match status.success() {
-        true => Ok(output),
-        // The terminal's signal has reached the command as well.
-        false if stop.is_requested() => Err(SecretError::Stopped),
-        false => Err(failed(ending(status))),
+    if status.success() {
+        return Ok(output);
     }
+    // The terminal's signal has reached the command as well.
+    stop.check().map_err(Error::Stopped)?;
+    Err(failed(ending(status)))
 }
 
 fn ending(status: ExitStatus) -> String {
@@ -66,21 +66,21 @@ impl Drop for Running<'_> {
 }
 
 impl<'w> Running<'w> {
-    fn start(words: &'w [String], kind: SecretKind, limit: Option<Duration>) -> Result<Self, SecretError> {
+    fn start(words: &'w [String], kind: SecretKind, limit: Option<Duration>) -> Result<Self, Error> {
         let (program, arguments) = words.split_first().expect("the configuration has no empty command");
         let spawned = child::spawn(Command::new(program).args(arguments).stdout(Stdio::piped()));
-        let mut child = spawned.map_err(|source| SecretError::Start { kind, program: program.clone(), source })?;
+        let mut child = spawned.map_err(|source| Error::Start { kind, program: program.clone(), source })?;
         let stdout = child.stdout.take().expect("standard output is a pipe");
         Ok(Running { child, stdout, program, kind, began: Instant::now(), limit })
     }
 
     /// What it prints until it closes its output or ends; `None` when that is beyond the limit.
-    fn output(&mut self, stop: &Stop) -> Result<Option<Zeroizing<Vec<u8>>>, SecretError> {
+    fn output(&mut self, stop: &Stop) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let mut output = Zeroizing::new(Vec::with_capacity(LIMIT as usize));
         while output.len() as u64 <= LIMIT {
             let pause = self.left()?.map_or(LOOK, |left| left.min(LOOK));
             match self.told(stop.readable(&self.stdout, Some(pause)))? {
-                Woken::Stopped => return Err(SecretError::Stopped),
+                Woken::Stopped(stopped) => return Err(Error::Stopped(stopped)),
                 Woken::Readable => match self.read()? {
                     chunk if chunk.is_empty() => return Ok(Some(output)),
                     chunk => output.extend_from_slice(&chunk),
@@ -93,41 +93,41 @@ impl<'w> Running<'w> {
     }
 
     /// How much longer it may take; `None` without a limit.
-    fn left(&self) -> Result<Option<Duration>, SecretError> {
+    fn left(&self) -> Result<Option<Duration>, Error> {
         let Some(limit) = self.limit else { return Ok(None) };
         match limit.checked_sub(self.began.elapsed()) {
             Some(left) => Ok(Some(left)),
-            None => Err(SecretError::TimedOut { kind: self.kind, program: self.program.to_owned(), limit }),
+            None => Err(Error::TimedOut { kind: self.kind, program: self.program.to_owned(), limit }),
         }
     }
 
-    fn read(&mut self) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    fn read(&mut self) -> Result<Zeroizing<Vec<u8>>, Error> {
         let mut chunk = Zeroizing::new(vec![0; 4096]);
         let read = self.stdout.read(&mut chunk);
         chunk.truncate(self.told(read)?);
         Ok(chunk)
     }
 
-    fn has_ended(&mut self) -> Result<bool, SecretError> {
+    fn has_ended(&mut self) -> Result<bool, Error> {
         let status = self.child.try_wait();
         Ok(self.told(status)?.is_some())
     }
 
-    fn wait(&mut self, stop: &Stop) -> Result<ExitStatus, SecretError> {
+    fn wait(&mut self, stop: &Stop) -> Result<ExitStatus, Error> {
         loop {
             let status = self.child.try_wait();
             if let Some(status) = self.told(status)? {
                 return Ok(status);
             }
             self.left()?;
-            if self.told(stop.pause(END))? == Woken::Stopped {
-                return Err(SecretError::Stopped);
+            if let Woken::Stopped(stopped) = self.told(stop.pause(END))? {
+                return Err(Error::Stopped(stopped));
             }
         }
     }
 
-    fn told<T>(&self, result: std::io::Result<T>) -> Result<T, SecretError> {
-        result.map_err(|source| SecretError::Start { kind: self.kind, program: self.program.to_owned(), source })
+    fn told<T>(&self, result: std::io::Result<T>) -> Result<T, Error> {
+        result.map_err(|source| Error::Start { kind: self.kind, program: self.program.to_owned(), source })
     }
 }
 
@@ -137,6 +137,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::failure::{Failure as _, Kind};
 
     fn sh(script: &str, stop: &Stop) -> Result<String, String> {
         sh_within(None, script, stop)
@@ -173,7 +174,7 @@ mod tests {
         let error = run(&["/no such program".to_owned()], SecretKind::Password, None, &never()).unwrap_err();
         let expected = "cannot run the password command `/no such program`: no such file or directory";
         assert_eq!(error.to_string(), expected);
-        assert!(!error.is_transient());
+        assert_eq!(error.kind(), Kind::Configuration);
     }
 
     #[test]
@@ -204,7 +205,7 @@ mod tests {
                 });
                 sh(script, &stop)
             });
-            assert_eq!(outcome, Err("stopped before there was a password".into()), "{script}");
+            assert_eq!(outcome, Err("stopped by signal 15".into()), "{script}");
             assert!(before.elapsed() < Duration::from_secs(5), "{script}");
         }
     }

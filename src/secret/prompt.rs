@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use super::LIMIT;
-use crate::stop::{Stop, Woken};
+use super::{Error, LIMIT};
+use crate::stop::{Stop, Stopped, Woken};
 
 /// Accounts run side by side, but one question is asked at a time.
 static ASKING: Mutex<()> = Mutex::new(());
@@ -24,8 +24,15 @@ pub(super) fn terminal() -> Option<File> {
     File::options().read(true).write(true).open("/dev/tty").ok()
 }
 
-/// The line that is typed, or `None` when a stop came first.
-pub(super) fn ask(mut terminal: File, question: &str, stop: &Stop) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+/// The line that is typed.
+pub(super) fn ask(terminal: File, question: &str, stop: &Stop) -> Result<Zeroizing<Vec<u8>>, Error> {
+    match ask_on(terminal, question, stop).map_err(Error::Terminal)? {
+        Ok(line) => Ok(line),
+        Err(stopped) => Err(Error::Stopped(stopped)),
+    }
+}
+
+fn ask_on(mut terminal: File, question: &str, stop: &Stop) -> io::Result<Result<Zeroizing<Vec<u8>>, Stopped>> {
     let _turn = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     let silence = Silence::begin(&terminal)?;
     (&terminal).write_all(question.as_bytes())?;
@@ -36,12 +43,12 @@ pub(super) fn ask(mut terminal: File, question: &str, stop: &Stop) -> io::Result
     answer
 }
 
-fn read_line(mut terminal: &File, stop: &Stop) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+fn read_line(mut terminal: &File, stop: &Stop) -> io::Result<Result<Zeroizing<Vec<u8>>, Stopped>> {
     let mut line = Zeroizing::new(Vec::with_capacity(4096));
     let mut chunk = Zeroizing::new([0; 4096]);
     while !line.contains(&b'\n') && (line.len() as u64) < LIMIT {
         match stop.readable(terminal, None)? {
-            Woken::Stopped => return Ok(None),
+            Woken::Stopped(stopped) => return Ok(Err(stopped)),
             Woken::Late => continue,
             Woken::Readable => {}
         }
@@ -50,7 +57,7 @@ fn read_line(mut terminal: &File, stop: &Stop) -> io::Result<Option<Zeroizing<Ve
             count => line.extend(&chunk[..count]),
         }
     }
-    Ok(Some(line))
+    Ok(Ok(line))
 }
 
 /// A terminal that does not show what is typed, until this is dropped.
@@ -122,7 +129,7 @@ mod tests {
             let answer = scope.spawn(|| ask(asked, "password: ", &stop));
             let question = screen_until(&screen, ": ");
             screen.write_all(b"canary\n").unwrap();
-            assert_eq!(answer.join().unwrap().unwrap(), Some(b"canary\n".to_vec().into()));
+            assert_eq!(*answer.join().unwrap().unwrap(), b"canary\n".to_vec());
             assert_eq!(question + &screen_until(&screen, "\n"), "password: \r\n");
         });
         assert!(shows_what_is_typed(&terminal));
@@ -139,7 +146,7 @@ mod tests {
             assert!(!shows_what_is_typed(&terminal));
             thread::sleep(Duration::from_millis(20));
             stop.request(2);
-            assert_eq!(answer.join().unwrap().unwrap(), None);
+            assert!(matches!(answer.join().unwrap(), Err(Error::Stopped(Stopped { signal: 2 }))));
         });
         assert!(shows_what_is_typed(&terminal));
     }

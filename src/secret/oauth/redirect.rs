@@ -112,8 +112,8 @@ fn wait(listener: &TcpListener, state: &str, stop: &Stop, limit: Duration) -> Re
         let next = browsers.front().map_or(end, |oldest| oldest.end.min(end));
         let sources: Vec<_> = iter::once(listener.as_fd()).chain(browsers.iter().map(Browser::as_fd)).collect();
         let left = next.saturating_duration_since(Instant::now());
-        if stop.any_readable(&sources, Some(left)).map_err(Error::Listen)? == Woken::Stopped {
-            return Err(Error::Stopped(stop.signal().unwrap_or_default()));
+        if let Woken::Stopped(stopped) = stop.any_readable(&sources, Some(left)).map_err(Error::Listen)? {
+            return Err(Error::Stopped(stopped));
         }
         let mut answered = None;
         browsers.retain_mut(|browser| match browser.request_line() {
@@ -209,6 +209,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::stop::Stopped;
 
     #[test]
     fn the_challenge_is_that_of_the_rfc() {
@@ -273,7 +274,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let stop = Stop::new().unwrap();
         stop.request(2);
-        assert!(matches!(wait(&listener, "s", &stop, LONGEST), Err(Error::Stopped(2))));
+        assert!(matches!(wait(&listener, "s", &stop, LONGEST), Err(Error::Stopped(Stopped { signal: 2 }))));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::io::{self, Read, Write};
 
+use super::Observer;
 use crate::account::Password;
 use crate::net::{Stream, Wait};
 use crate::pop3::{Expected, Trace, Transport};
-use crate::progress::Progress;
 use crate::text::printable;
 
 /// A stream under a session.
@@ -16,16 +16,20 @@ pub struct Line<'l> {
 
 /// Where the wire is shown, under which account's name, and what is never shown.
 pub struct Tracer<'l> {
-    pub progress: &'l Progress,
-    pub account: &'l str,
-    pub secret: Password,
+    observer: &'l dyn Observer,
+    account: &'l str,
+    secret: Password,
     /// What was made of the secret and sent: a refusal may repeat the command.
-    pub responses: Vec<Password>,
+    responses: Vec<Password>,
     /// The last command had a secret in it.
-    pub is_login: bool,
+    is_login: bool,
 }
 
-impl Tracer<'_> {
+impl<'l> Tracer<'l> {
+    pub fn new(observer: &'l dyn Observer, account: &'l str, secret: Password) -> Self {
+        Tracer { observer, account, secret, responses: vec![], is_login: false }
+    }
+
     fn note(&mut self, trace: &Trace<'_>) {
         if let Trace::Sent(command) = trace {
             self.is_login = command.secret().is_some();
@@ -35,11 +39,11 @@ impl Tracer<'_> {
 }
 
 impl<'l> Line<'l> {
-    pub fn new(stream: Stream, trace: Option<Tracer<'l>>) -> Self {
+    pub(super) fn new(stream: Stream, trace: Option<Tracer<'l>>) -> Self {
         Line { stream, trace }
     }
 
-    pub fn into_stream(self) -> Stream {
+    pub(super) fn into_stream(self) -> Stream {
         self.stream
     }
 }
@@ -76,7 +80,7 @@ impl Transport for Line<'_> {
     fn trace(&mut self, trace: Trace<'_>) {
         let Some(tracer) = &mut self.trace else { return };
         tracer.note(&trace);
-        let Tracer { progress, account, secret, responses, is_login } = tracer;
+        let Tracer { observer, account, secret, responses, is_login } = tracer;
         let mask = if *is_login { Password::masked_in_answer } else { Password::masked_in_octets };
         let line = match trace {
             Trace::Sent(command) => format!("{account}: C: {}", printable(command.to_string().as_bytes())),
@@ -89,7 +93,7 @@ impl Transport for Line<'_> {
             }
             Trace::Message(octets) => format!("{account}: S: ({octets} octets of message text) ."),
         };
-        progress.println(&secret.masked_in(&line));
+        observer.wire(&secret.masked_in(&line));
     }
 
     fn is_encrypted(&self) -> bool {

@@ -15,9 +15,10 @@ mod store;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use error::{Error, Kind};
+pub use error::Error;
 
-use crate::account::{Account, Flow, OAuth2, Password};
+use super::Login;
+use crate::account::{Flow, OAuth2, Password};
 use crate::stop::Stop;
 use endpoint::{Form, Tokens};
 use http::Client;
@@ -50,35 +51,35 @@ pub enum Prompt {
 
 /// Asks the user for consent and stores what the provider gives for it. `say` hears what the user has to do; the call
 /// returns when that is done, failed, or has taken too long.
-pub fn login(
-    account: &Account,
+pub(super) fn login(
+    login: &Login<'_>,
     oauth2: &OAuth2,
     folder: &Path,
     stop: &Stop,
     say: impl FnOnce(Prompt),
 ) -> Result<(), Error> {
-    let store = Store::new(folder, &account.maildrop());
+    let store = Store::new(folder, &login.store);
     // Nobody should be sent to a browser for tokens that cannot be kept.
-    drop(store.lock(patience(account), stop)?);
-    let client = Client::new(account.timeout, stop);
+    drop(store.lock(patience(login), stop)?);
+    let client = Client::new(login.timeout, stop);
     let tokens = match &oauth2.flow {
         Flow::Device { device_endpoint } => device::consent(&client, oauth2, device_endpoint, stop, say)?,
         Flow::Redirect { authorization_endpoint } => {
-            redirect::consent(&client, oauth2, authorization_endpoint, &account.user, stop, say)?
+            redirect::consent(&client, oauth2, authorization_endpoint, login.user, stop, say)?
         }
     };
     let refresh_token = tokens.refresh_token.clone().ok_or(Error::NoRefreshToken)?;
-    let guard = store.lock(patience(account), stop)?;
+    let guard = store.lock(patience(login), stop)?;
     guard.reserve()?.save(&Record::new(oauth2, tokens, refresh_token, now()))
 }
 
 /// An access token that is good for a minute at least: the one that is stored, or else a fresh one.
-pub fn access_token(account: &Account, oauth2: &OAuth2, folder: &Path, stop: &Stop) -> Result<Password, Error> {
-    let store = Store::new(folder, &account.maildrop());
+pub(super) fn access_token(login: &Login<'_>, oauth2: &OAuth2, folder: &Path, stop: &Stop) -> Result<Password, Error> {
+    let store = Store::new(folder, &login.store);
     if let Some(token) = signed_in(&store, oauth2)?.access_token(now()) {
         return Ok(token);
     }
-    let guard = store.lock(patience(account), stop)?;
+    let guard = store.lock(patience(login), stop)?;
     // Whoever had the lock until now may have refreshed it already.
     let record = signed_in(&store, oauth2)?;
     if let Some(token) = record.access_token(now()) {
@@ -86,7 +87,7 @@ pub fn access_token(account: &Account, oauth2: &OAuth2, folder: &Path, stop: &St
     }
     // Refreshing may spend the old token, so a full disk must be known of before.
     let reserved = guard.reserve()?;
-    let tokens = refresh(&Client::new(account.timeout, stop), oauth2, &record)?;
+    let tokens = refresh(&Client::new(login.timeout, stop), oauth2, &record)?;
     let access_token = tokens.access_token.clone();
     let refresh_token = tokens.refresh_token.clone().unwrap_or_else(|| record.refresh_token());
     reserved.save(&Record::new(oauth2, tokens, refresh_token, now()))?;
@@ -94,9 +95,9 @@ pub fn access_token(account: &Account, oauth2: &OAuth2, folder: &Path, stop: &St
 }
 
 /// Drops an access token that the mail server has refused, so that the next run refreshes; any other one stays.
-pub fn forget(account: &Account, folder: &Path, stop: &Stop, refused: &Password) -> Result<(), Error> {
-    let store = Store::new(folder, &account.maildrop());
-    let guard = store.lock(patience(account), stop)?;
+pub(super) fn forget(login: &Login<'_>, folder: &Path, stop: &Stop, refused: &Password) -> Result<(), Error> {
+    let store = Store::new(folder, &login.store);
+    let guard = store.lock(patience(login), stop)?;
     let Some(record) = store.load()? else { return Ok(()) };
     match record.without(refused) {
         Some(record) => guard.reserve()?.save(&record),
@@ -122,8 +123,8 @@ fn refresh(client: &Client, oauth2: &OAuth2, record: &Record) -> Result<Tokens, 
 }
 
 /// Another process holds the lock for one request, which ends at the same time-out as ours.
-fn patience(account: &Account) -> Duration {
-    account.timeout + Duration::from_secs(5)
+fn patience(login: &Login<'_>) -> Duration {
+    login.timeout + Duration::from_secs(5)
 }
 
 /// Seconds since 1970.

@@ -9,6 +9,7 @@ use super::endpoint::{self, Form, Tokens, seconds, text};
 use super::error::Error;
 use super::http::Client;
 use crate::account::OAuth2;
+use crate::failure::Kind;
 use crate::stop::{Stop, Woken};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -50,7 +51,7 @@ pub(super) fn consent(
             return Err(Error::TooLate(device.expires_in));
         }
         match stop.pause(interval.min(left)) {
-            Ok(Woken::Stopped) => Err(Error::Stopped(stop.signal().unwrap_or_default())),
+            Ok(Woken::Stopped(stopped)) => Err(Error::Stopped(stopped)),
             // A wait that is cut short by a signal of no concern only asks a little early.
             _ => Ok(()),
         }
@@ -87,7 +88,7 @@ fn poll<T>(
         match ask() {
             Err(Error::Refused { error, .. }) if error == "authorization_pending" => {}
             Err(Error::Refused { error, .. }) if error == "slow_down" => interval += SLOWER,
-            Err(error) if error.is_transient() => interval *= 2,
+            Err(error) if error.kind() == Kind::Temporary => interval *= 2,
             result => return result,
         }
     }
@@ -96,6 +97,7 @@ fn poll<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stop::Stopped;
 
     fn refused(error: &str) -> Result<&'static str, Error> {
         Err(Error::Refused { endpoint: "e".into(), error: error.into(), description: None })
@@ -140,8 +142,9 @@ mod tests {
 
     #[test]
     fn a_pause_that_fails_ends_it() {
-        let result = poll(INTERVAL, || refused("authorization_pending"), |_| Err(Error::Stopped(15)));
-        assert!(matches!(result, Err(Error::Stopped(15))));
+        let result =
+            poll(INTERVAL, || refused("authorization_pending"), |_| Err(Error::Stopped(Stopped { signal: 15 })));
+        assert!(matches!(result, Err(Error::Stopped(Stopped { signal: 15 }))));
     }
 
     #[test]

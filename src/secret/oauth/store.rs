@@ -129,8 +129,8 @@ impl Store {
                 Err(TryLockError::WouldBlock) if Instant::now() > end => return Err(Error::Busy(path)),
                 Err(TryLockError::WouldBlock) => {}
             }
-            if stop.pause(LOOK).map_err(Error::io("lock", &path))? == Woken::Stopped {
-                return Err(Error::Stopped(stop.signal().unwrap_or_default()));
+            if let Woken::Stopped(stopped) = stop.pause(LOOK).map_err(Error::io("lock", &path))? {
+                return Err(Error::Stopped(stopped));
             }
         }
     }
@@ -175,6 +175,7 @@ mod tests {
 
     use super::*;
     use crate::os::exposure::Exposure;
+    use crate::stop::Stopped;
 
     fn record(access_token: &str, expires_at: Option<u64>) -> Record {
         Record {
@@ -243,7 +244,7 @@ mod tests {
         assert!(matches!(other.lock(Duration::ZERO, &never()), Err(Error::Busy(_))));
         let stop = never();
         stop.request(15);
-        assert!(matches!(other.lock(Duration::from_secs(60), &stop), Err(Error::Stopped(15))));
+        assert!(matches!(other.lock(Duration::from_secs(60), &stop), Err(Error::Stopped(Stopped { signal: 15 }))));
         drop(held);
         assert!(other.lock(Duration::ZERO, &never()).is_ok());
     }

@@ -4,17 +4,16 @@
 //! before the message is deleted for it; and where most of what is known does not fit, nothing is done at all.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::Error;
 use super::line::Line;
-use super::{Fetch, Manner, now};
 use crate::header::Identity as Reader;
-use crate::ledger::{self, Identity, Kin, Known, Ledger, Renamed, Standing, Standings, State, Top, comparable};
+use crate::ledger::{Identity, Kin, Known, Ledger, Renamed, Standing, Standings, State, Top, comparable};
 use crate::maildrop::{Fingerprint, MessageNumber};
-use crate::plan::{Identities, NoUniqueIds, Plan, Policy, View};
+use crate::notice::Notice;
+use crate::plan::{Identities, Plan, Policy, View};
 use crate::pop3::{Head, Survey, Transaction};
-use crate::report::{Failure, Notice};
 
 /// From this many known messages on, sizes are asked for one by one: LIST of everything costs the server as much as
 /// UIDL, and of a large maildrop only a few messages are new.
@@ -26,79 +25,76 @@ const NO_SUM: &str = "stat-is-no-sum";
 /// What fewer known messages than this have in common may be chance.
 const FEW: usize = 3;
 
+/// What a survey depends on, besides the maildrop and the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// What the account wants.
+    pub policy: Policy,
+    /// Seconds since 1970.
+    pub now: u64,
+    /// The server has TOP, and does not answer it.
+    pub without_top: bool,
+}
+
 /// A survey under way: what the server said so far, and how it stands to the ledger.
 struct Surveyor<'s, 'l> {
     transaction: &'s mut Transaction<Line<'l>>,
     ledger: &'s mut Ledger,
-    policy: Policy,
-    now: u64,
-    /// The server has TOP, and does not answer it.
-    without_top: bool,
+    terms: Terms,
     survey: Survey,
     standings: Standings,
 }
 
-impl Fetch<'_> {
-    /// Lists the maildrop, compares it with the ledger, asks the server what has to be proved, and decides.
-    pub(super) fn survey(
-        &mut self,
-        transaction: &mut Transaction<Line<'_>>,
-        ledger: &mut Ledger,
-        manner: Manner,
-    ) -> Result<(Survey, Standings, Plan), Failure> {
-        let survey = transaction.survey(ledger.facts().len() < LARGE)?;
-        let standings = ledger.locate(&survey.listing);
-        self.summary.listed = survey.listing.len();
-        let (policy, now) = (self.policy(), now());
-        let without_top = manner.without_top;
-        let mut surveyor = Surveyor { transaction, ledger, policy, now, without_top, survey, standings };
-        surveyor.measure()?;
-        if surveyor.ledger.facts().is_empty() && !policy.all {
-            for kin in self.kin(surveyor.ledger.path()) {
-                let adopted = surveyor.adopt(&kin)?;
-                if adopted > 0 {
-                    let maildrop = kin.maildrop().to_owned();
-                    self.summary.notices.push(Notice::Adopted { messages: adopted, maildrop });
-                }
-            }
-        }
-        let renamed = if policy.all { 0 } else { surveyor.recognize()? };
-        if renamed > 0 {
-            self.summary.notices.push(Notice::Renamed(renamed));
-        }
-        let identities = surveyor.identify()?;
-        let plan = surveyor.view().plan(&identities).map_err(|error| match error {
-            NoUniqueIds::Kept => Failure::NoUniqueIds,
-            NoUniqueIds::Known => Failure::UniqueIdsGone,
-        })?;
-        let Surveyor { survey, standings, .. } = surveyor;
-        Ok((survey, standings, plan))
-    }
+/// A maildrop compared with the ledger.
+pub struct Surveyed {
+    /// What the server says.
+    pub survey: Survey,
+    /// How it stands to the ledger.
+    pub standings: Standings,
+    /// What follows from it.
+    pub plan: Plan,
 }
 
-impl Fetch<'_> {
-    /// Other ledgers that have delivered to this account's target what may be the same maildrop.
-    fn kin(&self, own: &Path) -> Vec<Kin> {
-        let ledgers = self.run.ledgers.get_or_init(|| {
-            let entries = fs::read_dir(&self.run.state_dir).into_iter().flatten().flatten();
-            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-            paths.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
-            paths.sort();
-            paths
-        });
-        let user = self.run.state_dir.join(ledger::file_name(&format!("{}@", self.account.user), None));
-        let of_user =
-            |path: &&PathBuf| path.as_os_str().as_encoded_bytes().starts_with(user.as_os_str().as_encoded_bytes());
-        let from = ledgers.partition_point(|path| path.as_os_str() < user.as_os_str());
-        let of_user = ledgers[from..].iter().take_while(of_user).filter(|path| *path != own);
-        of_user.filter_map(|path| Kin::read(path, &self.account.maildrop(), &self.account.deliver)).collect()
+/// Lists the maildrop.
+pub fn list(transaction: &mut Transaction<Line<'_>>, ledger: &Ledger) -> Result<Survey, Error> {
+    Ok(transaction.survey(ledger.facts().len() < LARGE)?)
+}
+
+/// Compares the listed maildrop with the ledger, asks the server what has to be proved, and decides. `kin` finds other
+/// ledgers that may know the messages, where this one knows none.
+pub fn compare(
+    survey: Survey,
+    transaction: &mut Transaction<Line<'_>>,
+    ledger: &mut Ledger,
+    terms: Terms,
+    kin: impl FnOnce(&Path) -> Vec<Kin>,
+    notices: &mut Vec<Notice>,
+) -> Result<Surveyed, Error> {
+    let standings = ledger.locate(&survey.listing);
+    let mut surveyor = Surveyor { transaction, ledger, terms, survey, standings };
+    surveyor.measure()?;
+    if surveyor.ledger.facts().is_empty() && !terms.policy.all {
+        for kin in kin(surveyor.ledger.path()) {
+            let adopted = surveyor.adopt(&kin)?;
+            if adopted > 0 {
+                notices.push(Notice::Adopted { messages: adopted, maildrop: kin.maildrop().to_owned() });
+            }
+        }
     }
+    let renamed = if terms.policy.all { 0 } else { surveyor.recognize()? };
+    if renamed > 0 {
+        notices.push(Notice::Renamed(renamed));
+    }
+    let identities = surveyor.identify()?;
+    let plan = surveyor.view().plan(&identities)?;
+    let Surveyor { survey, standings, .. } = surveyor;
+    Ok(Surveyed { survey, standings, plan })
 }
 
 impl Surveyor<'_, '_> {
     /// Takes over what another ledger knows of the listed messages, and returns of how many: those with the same
     /// unique-id or, where none has one, with the same size, when TOP proves it.
-    fn adopt(&mut self, kin: &Kin) -> Result<usize, Failure> {
+    fn adopt(&mut self, kin: &Kin) -> Result<usize, Error> {
         let listing = &self.survey.listing;
         let new: Vec<usize> = (0..listing.len()).filter(|position| self.is_new(*position)).collect();
         let ids: HashSet<&[u8]> = new.iter().map(|position| listing.get(*position).unique_id).collect();
@@ -151,12 +147,12 @@ impl Surveyor<'_, '_> {
     }
 
     fn view(&self) -> View<'_> {
-        let Surveyor { ledger, policy, now, survey, standings, .. } = self;
-        View { listing: &survey.listing, standings, ledger, policy, now: *now }
+        let Surveyor { ledger, terms, survey, standings, .. } = self;
+        View { listing: &survey.listing, standings, ledger, policy: &terms.policy, now: terms.now }
     }
 
     /// Asks for the sizes that a decision needs, and for all of them when STAT shows that a known message has changed.
-    fn measure(&mut self) -> Result<(), Failure> {
+    fn measure(&mut self) -> Result<(), Error> {
         let needed = self.view().sizes_needed();
         self.ask_sizes(&needed)?;
         let is_measured = self.ledger.facts().len() < LARGE;
@@ -168,12 +164,12 @@ impl Surveyor<'_, '_> {
             (0..listing.len()).filter(|position| listing.get(*position).octets.is_none()).collect();
         self.ask_sizes(&unknown)?;
         if !self.view().adds_up(self.survey.octets) {
-            self.ledger.note(NO_SUM, b"", self.now)?;
+            self.ledger.note(NO_SUM, b"", self.terms.now)?;
         }
         Ok(())
     }
 
-    fn ask_sizes(&mut self, positions: &[usize]) -> Result<(), Failure> {
+    fn ask_sizes(&mut self, positions: &[usize]) -> Result<(), Error> {
         if !positions.is_empty() {
             self.transaction.measure(&mut self.survey.listing, positions)?;
             self.standings = self.ledger.locate(&self.survey.listing);
@@ -182,8 +178,8 @@ impl Surveyor<'_, '_> {
     }
 
     /// Asks for the header sections of messages.
-    fn tops(&mut self, positions: &[usize]) -> Result<Vec<Top>, Failure> {
-        if self.without_top {
+    fn tops(&mut self, positions: &[usize]) -> Result<Vec<Top>, Error> {
+        if self.terms.without_top {
             return Ok(vec![Top::Refused; positions.len()]);
         }
         let numbers: Vec<MessageNumber> =
@@ -193,7 +189,7 @@ impl Surveyor<'_, '_> {
             Head::Octets(octets) => readers[position].iter_mut().for_each(|reader| reader.push(octets)),
             Head::Refused => readers[position] = None,
         });
-        let has_top = heads.map_err(Failure::top)?;
+        let has_top = heads.map_err(Error::top)?;
         let top = |reader: Option<Reader>| match reader {
             Some(reader) => Top::Head(reader.fingerprint()),
             None if has_top => Top::Refused,
@@ -203,7 +199,7 @@ impl Surveyor<'_, '_> {
     }
 
     /// Finds out whether messages are the known ones, where that decides anything, and notes their sizes where they are.
-    fn identify(&mut self) -> Result<Identities, Failure> {
+    fn identify(&mut self) -> Result<Identities, Error> {
         let needed = self.view().heads_needed();
         if needed.is_empty() {
             return Ok(Identities::new());
@@ -232,12 +228,12 @@ impl Surveyor<'_, '_> {
 
     /// Many known messages of other sizes, and no fingerprint of any: a server that counts anew is more likely than one
     /// that used all these unique-ids again.
-    fn check_resized(&self, resized: usize) -> Result<(), Failure> {
+    fn check_resized(&self, resized: usize) -> Result<(), Error> {
         let known = (0..self.survey.listing.len()).filter(|position| match self.standings.get(*position) {
             Standing::Known(fact) => self.ledger.facts().get(fact).state == State::Delivered,
             Standing::New { .. } => false,
         });
-        if resized >= FEW && resized * 2 >= known.count() { Err(Failure::Resized(resized)) } else { Ok(()) }
+        if resized >= FEW && resized * 2 >= known.count() { Err(Error::Resized(resized)) } else { Ok(()) }
     }
 
     /// Recognizes a maildrop whose messages all have other unique-ids than before, and returns how many of them are
@@ -245,7 +241,7 @@ impl Surveyor<'_, '_> {
     ///
     /// It is suspected when none of the known ids is listed, and at least half of the known sizes are. A batch of other
     /// messages, as Gmail hands them out, and a maildrop that was emptied, are no suspicion.
-    fn recognize(&mut self) -> Result<usize, Failure> {
+    fn recognize(&mut self) -> Result<usize, Error> {
         let Some(known) = self.unlisted()? else { return Ok(0) };
         let listing = &self.survey.listing;
         let new: Vec<usize> = (0..listing.len()).filter(|p| !listing.get(*p).unique_id.is_empty()).collect();
@@ -272,7 +268,7 @@ impl Surveyor<'_, '_> {
         let unpaired = new.iter().filter(|position| !paired.contains(position));
         let listed = unpaired.map(|position| comparable(listing.get(*position).octets)).collect();
         if is_suspicious(in_common(self.sizes(&untold), listed)) {
-            return Err(Failure::Renumbered(known.len()));
+            return Err(Error::Renumbered(known.len()));
         }
         self.rename(&pairs)?;
         Ok(pairs.len())
@@ -283,7 +279,7 @@ impl Surveyor<'_, '_> {
     }
 
     /// The known messages, when there are some and not one of them is listed.
-    fn unlisted(&self) -> Result<Option<Vec<u32>>, Failure> {
+    fn unlisted(&self) -> Result<Option<Vec<u32>>, Error> {
         let is_known = |position| matches!(self.standings.get(position), Standing::Known(_));
         if self.survey.listing.is_empty() || (0..self.survey.listing.len()).any(is_known) {
             return Ok(None);
@@ -297,7 +293,7 @@ impl Surveyor<'_, '_> {
         Ok((known.len() >= FEW).then_some(known))
     }
 
-    fn rename(&mut self, pairs: &[(usize, u32)]) -> Result<(), Failure> {
+    fn rename(&mut self, pairs: &[(usize, u32)]) -> Result<(), Error> {
         let mut nths: HashMap<&[u8], u32> = HashMap::new();
         let listing = &self.survey.listing;
         let renamed: Vec<Renamed<'_>> = pairs
@@ -310,7 +306,7 @@ impl Surveyor<'_, '_> {
             })
             .collect();
         if !renamed.is_empty() {
-            self.ledger.renamed(&renamed, self.now)?;
+            self.ledger.renamed(&renamed, self.terms.now)?;
             self.standings = self.ledger.locate(&self.survey.listing);
         }
         Ok(())

@@ -1,0 +1,168 @@
+//! Why an account was not fetched to its end.
+
+use std::fmt;
+use std::io;
+
+use crate::failure::{self, Kind};
+use crate::maildrop::MessageNumber;
+use crate::stop::Stopped;
+use crate::text::{counted, octets, printable};
+use crate::{deliver, ledger, net, pop3, session};
+
+/// Why an account was not fetched to its end. What was complete before stays delivered and recorded.
+#[derive(Debug)]
+pub enum Failure {
+    /// There is no session, or no longer.
+    Session(session::Error),
+    /// QUIT was not answered well, so that the server alone knows what it deleted.
+    Update {
+        /// What happened.
+        error: session::Error,
+        /// How many messages were to be deleted.
+        messages: usize,
+    },
+    /// A message goes on and on beyond `max_size`, whatever LIST said.
+    Endless {
+        /// Its number.
+        number: MessageNumber,
+        /// How much of it was thrown away.
+        octets: u64,
+    },
+    /// The target failed.
+    Deliver(deliver::Error),
+    /// The MDA has refused message after message in the same way, and taken none.
+    MdaTakesNone {
+        /// How many were not given to it.
+        left: usize,
+        /// The kind of the refusals.
+        kind: Kind,
+    },
+    /// The ledger failed.
+    Ledger(ledger::Error),
+    /// The system has no thread left for it.
+    NoThread(io::Error),
+    /// popfetch itself made a mistake.
+    Panic(String),
+    /// The run was asked to stop.
+    Stopped(Stopped),
+}
+
+impl Failure {
+    /// True when a command that was sent ahead got no reply in time, though others of its flight did.
+    pub fn is_unanswered_ahead(&self) -> bool {
+        match self {
+            Failure::Session(error) | Failure::Update { error, .. } => error.is_unanswered_ahead(),
+            _ => false,
+        }
+    }
+
+    /// True when there is no room at home. What came before that is safe there.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Failure::Deliver(error) if error.is_disk_full())
+    }
+
+    /// True when the connection failed, and not what went over it.
+    pub fn is_of_the_line(&self) -> bool {
+        match self {
+            Failure::Session(error) | Failure::Update { error, .. } => error.is_of_the_line(),
+            Failure::Stopped(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<session::Error> for Failure {
+    fn from(error: session::Error) -> Self {
+        match error {
+            session::Error::Stopped(stopped) => Failure::Stopped(stopped),
+            error => Failure::Session(error),
+        }
+    }
+}
+
+impl From<net::Error> for Failure {
+    fn from(error: net::Error) -> Self {
+        session::Error::from(error).into()
+    }
+}
+
+impl From<pop3::Error> for Failure {
+    fn from(error: pop3::Error) -> Self {
+        session::Error::from(error).into()
+    }
+}
+
+impl From<deliver::Error> for Failure {
+    fn from(error: deliver::Error) -> Self {
+        Failure::Deliver(error)
+    }
+}
+
+impl From<ledger::Error> for Failure {
+    fn from(error: ledger::Error) -> Self {
+        Failure::Ledger(error)
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Self {
+        Failure::Stopped(stopped)
+    }
+}
+
+impl failure::Failure for Failure {
+    fn kind(&self) -> Kind {
+        match self {
+            Failure::Session(error) | Failure::Update { error, .. } => error.kind(),
+            Failure::Endless { .. } => Kind::Protocol,
+            Failure::Deliver(error) => error.kind(),
+            Failure::MdaTakesNone { kind, .. } => *kind,
+            Failure::Ledger(error) => error.kind(),
+            Failure::NoThread(_) => Kind::Temporary,
+            Failure::Panic(_) => Kind::Io,
+            Failure::Stopped(stopped) => stopped.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Failure::Session(error) => error.hint(),
+            Failure::Update { .. } => Some("the next run deletes what is still there; nothing is fetched twice".into()),
+            Failure::Endless { .. } => Some("raise `max_size`, or leave it out, to have the message".into()),
+            Failure::Deliver(error) => error.hint(),
+            Failure::MdaTakesNone { .. } => {
+                Some("try the command of `deliver` by hand, with a message as its input".into())
+            }
+            Failure::Ledger(error) => error.hint(),
+            Failure::Panic(_) => Some("please report it; the next run carries on where this one ended".into()),
+            Failure::NoThread(_) | Failure::Stopped(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Session(error) => error.fmt(f),
+            Failure::Update { error, messages } => {
+                write!(f, "{error}; whether the server deleted {} is not known", counted(*messages, "message"))
+            }
+            Failure::Endless { number, octets: came } => write!(
+                f,
+                "message {number} is larger than `max_size` and than announced, and did not end after {}; it is \
+                 retrieved last from now on",
+                octets(*came)
+            ),
+            Failure::Deliver(error) => error.fmt(f),
+            Failure::MdaTakesNone { left, .. } => write!(
+                f,
+                "the MDA refuses message after message in the same way, so {} not given to it",
+                if *left == 1 { "1 other message was".into() } else { format!("{left} other messages were") }
+            ),
+            Failure::Ledger(error) => error.fmt(f),
+            Failure::NoThread(error) => write!(f, "cannot start a thread: {error}"),
+            Failure::Panic(words) => write!(f, "popfetch made a mistake: {}", printable(words.as_bytes())),
+            Failure::Stopped(stopped) => stopped.fmt(f),
+        }
+    }
+}

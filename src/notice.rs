@@ -1,0 +1,229 @@
+//! What a person should hear about an account, though the run goes on.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::failure::Kind;
+use crate::maildrop::MessageNumber;
+use crate::text::{counted, octets, printable};
+
+/// Something that a person should hear, though the run goes on.
+#[derive(Debug)]
+pub enum Notice {
+    /// The account was fetched before, but its ledger is not there.
+    LedgerMissing(PathBuf),
+    /// Lines of the ledger make no sense.
+    LedgerDamaged {
+        /// The ledger.
+        path: PathBuf,
+        /// Which lines.
+        lines: Vec<u32>,
+        /// Where the damaged file was put.
+        kept: Option<PathBuf>,
+    },
+    /// What an interrupted run has put into a Maildir or an mbox is not there any more.
+    NotFound {
+        /// How many messages.
+        messages: usize,
+        /// The Maildir or the mbox.
+        path: PathBuf,
+        /// They may have been there: others of that run are, or the account delivers elsewhere now.
+        may_be_deleted: bool,
+    },
+    /// Nobody can tell whether an interrupted run has put messages there.
+    Unreachable {
+        /// How many messages.
+        messages: usize,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing tells the server from an impostor.
+    Unverified,
+    /// The server does not answer what is sent ahead, though it announces PIPELINING.
+    LockStep,
+    /// The server does not answer TOP; how.
+    NoTop(String),
+    /// Messages without unique-id, which cannot be remembered.
+    Nameless {
+        /// How many.
+        messages: usize,
+        /// They stay because messages had unique-ids before, and these may have been delivered under them.
+        had_ids: bool,
+    },
+    /// Messages that are due to be deleted, while nothing proves that they are the delivered ones.
+    Unproved(usize),
+    /// Known messages that are listed under new unique-ids.
+    Renamed(usize),
+    /// The clock is wrong, so that nothing is deleted because of its age.
+    Clock,
+    /// Messages that another ledger has delivered to the same target.
+    Adopted {
+        /// How many.
+        messages: usize,
+        /// The name of the maildrop there.
+        maildrop: String,
+    },
+    /// Messages that the server had confirmed as deleted, or others under their unique-ids.
+    Unsure(usize),
+    /// Messages to be fetched whose size the server does not tell.
+    Sizeless(usize),
+    /// Messages were delivered that are much shorter than announced.
+    Short {
+        /// The first one.
+        first: Short,
+        /// How many there are.
+        messages: usize,
+    },
+    /// Messages that are due to be deleted, but share their unique-id.
+    Repeated(usize),
+    /// Messages that the server had confirmed as deleted.
+    Relisted(usize),
+    /// The secret goes over a line that others may read.
+    SecretInClear {
+        /// The server.
+        host: String,
+    },
+}
+
+/// A message that is much shorter than LIST announced.
+#[derive(Debug, Clone, Copy)]
+pub struct Short {
+    /// Its number.
+    pub number: MessageNumber,
+    /// Its size by LIST.
+    pub announced: u64,
+    /// What came.
+    pub octets: u64,
+}
+
+impl Notice {
+    /// The notice about short messages, if there are any.
+    pub fn short(short: Vec<Short>) -> Option<Self> {
+        Some(Notice::Short { first: *short.first()?, messages: short.len() })
+    }
+
+    /// False for what is worth a line only with `-v`.
+    pub fn needs_attention(&self) -> bool {
+        !matches!(self, Notice::NotFound { may_be_deleted: false, .. })
+    }
+
+    /// The kind of failure that it is, where it is one.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Notice::LedgerDamaged { .. } => Some(Kind::BadState),
+            Notice::Nameless { had_ids: true, .. } => Some(Kind::Temporary),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::LedgerMissing(path) => write!(
+                f,
+                "the ledger `{}` is gone or empty though this account was fetched before; every message on the server counts as new",
+                path.display()
+            ),
+            Notice::LedgerDamaged { path, lines, kept } => {
+                let shown: Vec<String> = lines.iter().take(10).map(u32::to_string).collect();
+                let more = if lines.len() > shown.len() { ", …" } else { "" };
+                write!(
+                    f,
+                    "{} of the ledger `{}` cannot be read (line {}{more}); the rest is used, and a message that only they knew is fetched again",
+                    counted(lines.len(), "line"),
+                    path.display(),
+                    shown.join(", ")
+                )?;
+                kept.as_ref().map_or(Ok(()), |kept| write!(f, "; the file as it was is `{}`", kept.display()))
+            }
+            Notice::NotFound { messages, path, .. } => write!(
+                f,
+                "{} of an interrupted run not found in `{}`; what is still on the server is fetched again, also if a \
+                 reader has deleted or moved it meanwhile",
+                counted(*messages, "message"),
+                path.display()
+            ),
+            Notice::Unreachable { messages, reason } => write!(
+                f,
+                "{} of an interrupted run may have been delivered to a place that cannot be used any more ({reason}); \
+                 what is still on the server is fetched again, and may come twice",
+                counted(*messages, "message")
+            ),
+            Notice::Unverified => f.write_str(
+                "the certificate of the server is not verified (`tls_verify = false`): whoever is in between can read the password and the mail; a `tls_pin` would tell",
+            ),
+            Notice::Nameless { messages, had_ids: false } => write!(
+                f,
+                "{} without unique-id left on the server: kept messages are remembered by it",
+                counted(*messages, "message")
+            ),
+            Notice::LockStep => f.write_str(
+                "the server announces PIPELINING, and does not answer what is sent ahead; one command at a time from now \
+                 on (`pipelining = true` tries again)",
+            ),
+            Notice::NoTop(error) => write!(
+                f,
+                "the server does not answer TOP ({error}); for a day nothing is deleted that TOP would have to prove"
+            ),
+            Notice::Nameless { messages, had_ids: true } => write!(
+                f,
+                "{} without unique-id left on the server: the others have one, and these may have been delivered under theirs before; `--all` fetches them",
+                counted(*messages, "message")
+            ),
+            Notice::Clock => f.write_str(
+                "the clock stands before the newest date of the ledger, or is absurd: nothing is deleted because of its age; set the clock right",
+            ),
+            Notice::Unproved(messages) => write!(
+                f,
+                "{} due to be deleted left on the server: it does not tell whether they are those that were delivered",
+                counted(*messages, "message")
+            ),
+            Notice::Renamed(messages) => write!(
+                f,
+                "all unique-ids are new, but {} were recognized as delivered before, and are known under the new ones now",
+                counted(*messages, "message")
+            ),
+            Notice::Adopted { messages, maildrop } => write!(
+                f,
+                "{} came to the same target from `{}` before, and are known",
+                counted(*messages, "message"),
+                printable(maildrop.as_bytes())
+            ),
+            Notice::Unsure(messages) => write!(
+                f,
+                "{} listed under the unique-id of one whose deletion the server had confirmed; nothing tells them apart, so they are left alone",
+                counted(*messages, "message")
+            ),
+            Notice::Sizeless(messages) => write!(
+                f,
+                "the server announces no readable size for {}; the size counts as unknown",
+                counted(*messages, "message")
+            ),
+            Notice::Short { first: Short { number, announced, octets: came }, messages } => write!(
+                f,
+                "{} delivered with less than half of the announced size (message {number}: {} of {}); the server may \
+                 have cut what it sent",
+                counted(*messages, "message"),
+                octets(*came),
+                octets(*announced)
+            ),
+            Notice::Repeated(messages) => write!(
+                f,
+                "{} delivered but not deleted: the server lists the same unique-id for several messages",
+                counted(*messages, "message")
+            ),
+            Notice::SecretInClear { host } => write!(
+                f,
+                "the password goes to `{}` in clear, and anybody on the way can read it; use TLS, or name the way to log \
+                 in (`auth = \"plain\"`, `\"user\"`) if that is meant",
+                printable(host.as_bytes())
+            ),
+            Notice::Relisted(messages) => write!(
+                f,
+                "{} still listed although the server confirmed the deletion; deleted once more",
+                counted(*messages, "message")
+            ),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Why there is no session, or no longer.
+
+use std::fmt;
+
+use super::refusals;
+use crate::failure::{Failure, Kind};
+use crate::plan::NoUniqueIds;
+use crate::stop::Stopped;
+use crate::text::{counted, host_port, printable};
+use crate::{ledger, net, pop3, secret};
+
+/// Why an account cannot be opened or surveyed, or the session with it cannot go on.
+#[derive(Debug)]
+pub enum Error {
+    /// The secret cannot be had.
+    Secret(secret::Error),
+    /// The server cannot be reached, or not safely.
+    Net(net::Error),
+    /// The session failed.
+    Pop3(pop3::Error),
+    /// The server does not answer TOP.
+    Top(pop3::Error),
+    /// A server on the port for implicit TLS was spoken to in clear.
+    Ungreeted(pop3::Error),
+    /// The login was refused.
+    Login {
+        /// The host name.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The mailbox name.
+        user: String,
+        /// How it was refused.
+        error: pop3::Error,
+    },
+    /// An access token of the state was refused, and is dropped now.
+    Token {
+        /// The account's name.
+        account: String,
+        /// The refusal.
+        login: Box<Error>,
+    },
+    /// The server has no unique-ids.
+    NoUniqueIds(NoUniqueIds),
+    /// So many known messages seem to be listed under other unique-ids, and nothing tells for certain.
+    Renumbered(usize),
+    /// So many known messages have other sizes, and nothing tells whether they are the same.
+    Resized(usize),
+    /// The ledger failed.
+    Ledger(ledger::Error),
+    /// The run was asked to stop.
+    Stopped(Stopped),
+}
+
+impl Error {
+    /// How asking for header sections failed.
+    pub(super) fn top(error: pop3::Error) -> Self {
+        match Error::from(error) {
+            Error::Pop3(error) => Error::Top(error),
+            error => error,
+        }
+    }
+
+    /// True when a command that was sent ahead got no reply in time, though others of its flight did.
+    pub fn is_unanswered_ahead(&self) -> bool {
+        let (Error::Pop3(error) | Error::Top(error)) = self else { return false };
+        matches!(error, pop3::Error::Io { is_ahead: true, .. })
+            && matches!(line_error(error), Some(net::Error::TimedOut { .. }))
+    }
+
+    /// True when the connection failed, and not what went over it.
+    pub fn is_of_the_line(&self) -> bool {
+        match self {
+            Error::Net(_) | Error::Stopped(_) => true,
+            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted(error) => {
+                matches!(error, pop3::Error::Io { .. } | pop3::Error::Closed { .. })
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A session carries the line's own errors.
+fn line_error(error: &pop3::Error) -> Option<&net::Error> {
+    match error {
+        pop3::Error::Io { source, .. } => net::Error::of(source),
+        _ => None,
+    }
+}
+
+impl From<pop3::Error> for Error {
+    fn from(error: pop3::Error) -> Self {
+        match line_error(&error) {
+            Some(net::Error::Stopped(stopped)) => Error::Stopped(*stopped),
+            _ => Error::Pop3(error),
+        }
+    }
+}
+
+impl From<net::Error> for Error {
+    fn from(error: net::Error) -> Self {
+        match error {
+            net::Error::Stopped(stopped) => Error::Stopped(stopped),
+            error => Error::Net(error),
+        }
+    }
+}
+
+impl From<secret::Error> for Error {
+    fn from(error: secret::Error) -> Self {
+        match error {
+            secret::Error::Stopped(stopped) => Error::Stopped(stopped),
+            error => Error::Secret(error),
+        }
+    }
+}
+
+impl From<ledger::Error> for Error {
+    fn from(error: ledger::Error) -> Self {
+        Error::Ledger(error)
+    }
+}
+
+impl From<NoUniqueIds> for Error {
+    fn from(error: NoUniqueIds) -> Self {
+        Error::NoUniqueIds(error)
+    }
+}
+
+impl Failure for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::Secret(error) => error.kind(),
+            Error::Net(error) => error.kind(),
+            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted(error) | Error::Login { error, .. } => {
+                line_error(error).map_or_else(|| error.kind(), Failure::kind)
+            }
+            Error::Token { login, .. } => login.kind(),
+            Error::NoUniqueIds(error) => error.kind(),
+            Error::Renumbered(_) | Error::Resized(_) => Kind::BadState,
+            Error::Ledger(error) => error.kind(),
+            Error::Stopped(stopped) => stopped.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Secret(error) => error.hint(),
+            Error::Net(error) => error.hint(),
+            Error::Pop3(error) | Error::Top(error) => line_error(error).map_or_else(|| error.hint(), Failure::hint),
+            Error::Ungreeted(_) => Some("port 995 usually wants `tls = \"implicit\"`".into()),
+            // Waiting is all that helps against what will pass.
+            Error::Login { host, error: error @ pop3::Error::LoginRefused { method, .. }, .. } => {
+                (!error.is_transient()).then(|| refusals::hint(host, *method, &error.words()))
+            }
+            Error::Login { .. } => None,
+            Error::Token { account, .. } => Some(format!(
+                "the next run gets a new access token; when that is refused too, run `popfetch login {}`",
+                shell_words::quote(account)
+            )),
+            Error::NoUniqueIds(error) => error.hint(),
+            Error::Renumbered(_) => Some(
+                "when it is the old maildrop on another server or software, move what came before away and run once \
+                 with `--all`; when it is another maildrop, use another account"
+                    .into(),
+            ),
+            Error::Resized(_) => {
+                Some("run once with `--all`: every message comes again, and is remembered by more than its size".into())
+            }
+            Error::Ledger(error) => error.hint(),
+            Error::Stopped(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Secret(error) => error.fmt(f),
+            Error::Net(error) => error.fmt(f),
+            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted(error) => error.fmt(f),
+            Error::Login { host, port, user, error } => {
+                write!(f, "`{}` refused the login of `{}`", host_port(host, *port), printable(user.as_bytes()))?;
+                error.refused_method().map_or(Ok(()), |method| write!(f, " by {}", method.name()))?;
+                write!(f, ": {}", error.words())
+            }
+            Error::Token { login, .. } => login.fmt(f),
+            Error::NoUniqueIds(error) => error.fmt(f),
+            Error::Renumbered(messages) => write!(
+                f,
+                "none of {} is listed, but new ones of the same sizes are: they may be the same under new unique-ids, \
+                 and nothing tells for certain",
+                counted(*messages, "known message")
+            ),
+            Error::Resized(messages) => write!(
+                f,
+                "{} have other sizes than recorded, and an earlier release recorded nothing else by which to know them",
+                counted(*messages, "known message")
+            ),
+            Error::Ledger(error) => error.fmt(f),
+            Error::Stopped(stopped) => stopped.fmt(f),
+        }
+    }
+}

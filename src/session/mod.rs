@@ -1,0 +1,145 @@
+//! An account opened, for whatever command: secret, route, TLS, greeting, CAPA, STLS and login; then what the maildrop
+//! holds, compared with the ledger (`survey`).
+//!
+//! Draws no bar and sums nothing up: an [`Observer`] hears what the session is busy with, notices and errors are values.
+
+mod error;
+mod line;
+mod refusals;
+mod survey;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use error::Error;
+pub use line::Line;
+pub use survey::{Surveyed, Terms, compare, list};
+
+use crate::account::{Account, Auth, Identity, Password, Route, Secret, TlsMode};
+use crate::listings::Share;
+use crate::net::{self, Stream};
+use crate::notice::Notice;
+use crate::pop3::{self, Authorization, Credentials, Limits, Transaction};
+use crate::secret::{self, Login};
+use crate::stop::Stop;
+use line::Tracer;
+
+/// Hears what a session does.
+pub trait Observer {
+    /// The session is busy with this: `connecting`, `logging in`.
+    fn phase(&self, what: &str);
+
+    /// A line of the dialogue with the server, without secrets.
+    fn wire(&self, line: &str);
+
+    /// False when nobody wants to see the dialogue.
+    fn wants_wire(&self) -> bool;
+}
+
+/// An account, and what opening it needs.
+#[derive(Clone, Copy)]
+pub struct Opener<'o> {
+    /// The account.
+    pub account: &'o Account,
+    /// The folder of the state, where tokens are.
+    pub state_dir: &'o Path,
+    /// The wish to stop.
+    pub stop: &'o Stop,
+    /// Hears about it.
+    pub observer: &'o dyn Observer,
+}
+
+impl<'o> Opener<'o> {
+    /// Gets what the account logs in with. May run a program or ask a person.
+    pub fn credentials(&self) -> Result<Credentials, Error> {
+        let Account { user, secret, auth, .. } = self.account;
+        let password = match auth.needs_secret() {
+            true => secret::find(&Login::from(self.account), self.state_dir, self.stop)?,
+            false => Password::new(""),
+        };
+        Ok(Credentials { user: user.clone(), password, kind: secret.kind(), auth: *auth })
+    }
+
+    /// Connects and logs in. `listings` is the memory that the listing may take.
+    pub fn log_in(
+        &self,
+        credentials: &Credentials,
+        listings: &Arc<Share>,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Transaction<Line<'o>>, Error> {
+        let account = self.account;
+        let identity = account.tls.client_identity.as_ref().map(secret::client_identity).transpose()?;
+        self.observer.phase("connecting");
+        let Account { route, host, port, tls, timeout, .. } = account;
+        let stream = net::connect(route, host, *port, tls, *timeout, self.stop)?;
+        let stream = match tls.mode {
+            TlsMode::Implicit => self.handshake(stream, identity.as_ref())?,
+            TlsMode::Starttls | TlsMode::None => stream,
+        };
+        let limits = Limits { listings: listings.clone(), ..Limits::default() };
+        let mut session = Authorization::greet(self.line(stream, credentials), limits.clone())
+            .map_err(|error| self.greeting_error(error))?;
+        session.capa()?;
+        if tls.mode == TlsMode::Starttls {
+            let (line, greeting) = session.stls()?;
+            let stream = self.handshake(line.into_stream(), identity.as_ref())?;
+            session = Authorization::resume(self.line(stream, credentials), greeting, limits);
+            session.capa()?;
+        }
+        self.observer.phase("logging in");
+        if account.auth == Auth::Auto && crosses_a_network(account) && session.exposes_secret(credentials) {
+            notices.push(Notice::SecretInClear { host: host.clone() });
+        }
+        session.authenticate(credentials).map_err(|error| self.login_error(error, credentials))
+    }
+
+    fn handshake(&self, stream: Stream, identity: Option<&Identity>) -> Result<Stream, Error> {
+        Ok(stream.handshake(&self.account.host, &self.account.tls, identity)?)
+    }
+
+    fn line(&self, stream: Stream, credentials: &Credentials) -> Line<'o> {
+        let tracer = || Tracer::new(self.observer, &self.account.name, credentials.password.clone());
+        Line::new(stream, self.observer.wants_wire().then(tracer))
+    }
+
+    /// RFC 8314 §3: on port 995 the server waits for TLS, and says nothing before.
+    fn greeting_error(&self, error: pop3::Error) -> Error {
+        let is_in_clear = self.account.tls.mode != TlsMode::Implicit;
+        match Error::from(error) {
+            Error::Pop3(error) if is_in_clear && self.account.port == 995 => Error::Ungreeted(error),
+            error => error,
+        }
+    }
+
+    fn login_error(&self, error: pop3::Error, credentials: &Credentials) -> Error {
+        if !error.is_login() {
+            return error.into();
+        }
+        let Account { name, host, port, user, secret, .. } = self.account;
+        let login = Error::Login { host: host.clone(), port: *port, user: user.clone(), error };
+        // A second login with a fresh token has to wait for the next run: servers count refusals.
+        match matches!(secret, Secret::OAuth2(_)) && self.forget(&login, &credentials.password) {
+            true => Error::Token { account: name.clone(), login: Box::new(login) },
+            false => login,
+        }
+    }
+
+    fn forget(&self, refusal: &Error, token: &Password) -> bool {
+        use crate::failure::Failure as _;
+        !refusal.is_transient() && secret::forget(&Login::from(self.account), token, self.state_dir, self.stop)
+    }
+}
+
+/// True when strangers may listen on the way, as far as we can tell: what a tunnel does is its user's choice.
+fn crosses_a_network(account: &Account) -> bool {
+    matches!(account.route, Route::Tcp { .. }) && !is_loopback(&account.host)
+}
+
+/// True for an address or a name that never leaves this machine (RFC 6761 §6.3).
+fn is_loopback(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
