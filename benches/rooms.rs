@@ -233,7 +233,7 @@ mod decision {
 }
 
 const MAILDROP: &str = "user@pop.example.com";
-const HEADER: &str = "{\"popfetch\":2,\"maildrop\":\"user@pop.example.com\"}\n";
+const HEADER: &str = "{\"popfetch\":3,\"maildrop\":\"user@pop.example.com\"}\n";
 
 fn unique_id(position: usize) -> String {
     format!("{position:08x}5f3c2a10")

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::account::Keep;
 use crate::failure::{Failure, Kind};
-use crate::ledger::{Fact, Identity, Key, Ledger, Noted, Recorded, Standing, Standings, State, comparable, is_date};
+use crate::ledger::{
+    Fact, Identity, Key, LaneSet, Lanes, Ledger, Noted, Recorded, Standing, Standings, State, comparable, is_date,
+};
 use crate::maildrop::{Listing, MessageNumber};
 
 /// The ledger's note about a message behind which a session got out of step.
@@ -41,6 +43,8 @@ pub struct Plan {
     pub distrusted: Vec<Key>,
     /// Delivered by an earlier run, and due to be deleted now.
     pub delete: Vec<Recorded>,
+    /// Facts of messages that all lanes of the account have, and that no run of it has settled so far.
+    pub settle: Vec<u32>,
     /// Left where they are, and why.
     pub skipped: Skipped,
 }
@@ -62,6 +66,8 @@ pub struct Skipped {
     pub repeated: usize,
     /// Due to be deleted, but nothing proves that it is the message that was delivered.
     pub unproved: usize,
+    /// Would be deleted by this run by URL, but the account of the configuration has not done with them.
+    pub owed: usize,
     /// Listed although the server had confirmed their deletion; deleted once more where that is wanted.
     pub relisted: usize,
     /// Listed although the server had confirmed their deletion, and not certainly the same messages.
@@ -141,6 +147,7 @@ impl View<'_> {
                     || self.standings.is_repeated(position)
                     || fact.state != State::Delivered
                     || self.is_due(&fact, clock)
+                    || !self.ledger.lacks(&fact).is_empty()
             }
         };
         (0..self.listing.len())
@@ -152,7 +159,8 @@ impl View<'_> {
     /// True when known messages stay as they are, unless their sizes change.
     fn are_known_left(&self) -> bool {
         let is_kept = self.policy.keep == Keep::Forever && !self.policy.all;
-        is_kept && self.ledger.facts().are_plain() && self.standings.are_distinct()
+        let is_kept = is_kept && self.ledger.facts().are_plain() && self.standings.are_distinct();
+        is_kept && self.ledger.wants_nothing_known()
     }
 
     /// False when the sizes of known messages, as recorded, and those of new ones do not add up to what STAT says: then
@@ -240,6 +248,11 @@ impl View<'_> {
         self.ledger.facts().iter().any(|fact| fact.state != State::Deleted)
     }
 
+    /// The lanes to which a known message is to go.
+    fn lacks(&self, fact: u32) -> Lanes {
+        self.ledger.lacks(&self.ledger.facts().get(fact))
+    }
+
     /// The time, where it matters and can be trusted.
     fn clock(&self) -> Option<u64> {
         (matches!(self.policy.keep, Keep::For(_)) && self.ledger.trusts_clock(self.now)).then_some(self.now)
@@ -275,18 +288,23 @@ impl Planner<'_> {
             // It may well be at home: what is too large to be looked at is no news.
             Some(Identity::Compare(_)) if self.is_too_large(position) => self.known(position, fact, identity),
             Some(Identity::Another | Identity::Compare(_)) => self.wanted(position, identity),
+            _ if !self.view.lacks(fact).is_empty() => self.wanted(position, None),
             Some(Identity::Same(_) | Identity::Unproved) | None => self.known(position, fact, identity),
         }
     }
 
-    fn known(&mut self, position: usize, fact: u32, identity: Option<Identity>) {
-        let fact = self.view.ledger.facts().get(fact);
+    fn known(&mut self, position: usize, number_of_fact: u32, identity: Option<Identity>) {
+        let fact = self.view.ledger.facts().get(number_of_fact);
+        if self.view.ledger.is_to_be_settled(&fact) {
+            self.plan.settle.push(number_of_fact);
+        }
         let number = self.view.listing.get(position).number;
         let skipped = &mut self.plan.skipped;
         skipped.known += 1;
         let is_due = self.view.is_due(&fact, self.clock);
         match identity {
             _ if !is_due => {}
+            _ if !self.view.ledger.may_be_deleted(&fact) => skipped.owed += usize::from(fact.lanes != LaneSet::EMPTY),
             _ if self.view.standings.is_repeated(position) => skipped.repeated += 1,
             Some(Identity::Same(same)) => {
                 skipped.relisted += usize::from(fact.state == State::Deleted);
@@ -332,11 +350,17 @@ impl Planner<'_> {
             _ => None,
         };
         let (number, unique_id, octets) = (message.number, message.unique_id.to_vec(), message.octets);
-        let is_due = known_head.is_some_and(|_| match self.view.standings.get(position) {
-            Standing::Known(fact) => self.view.is_due(&self.view.ledger.facts().get(fact), self.clock),
-            Standing::New { .. } => false,
-        });
-        Key { number, unique_id, nth, octets, again, reused: identity.is_some(), head: None, known_head, is_due }
+        let known = match self.view.standings.get(position) {
+            Standing::Known(fact) => Some(self.view.ledger.facts().get(fact)),
+            Standing::New { .. } => None,
+        };
+        let is_due = known_head.is_some() && known.is_some_and(|fact| self.view.is_due(&fact, self.clock));
+        let lacking = known.map(|fact| self.view.ledger.lacks(&fact));
+        let is_whole = self.view.policy.all || identity.is_some();
+        let lanes = lacking.filter(|_| !is_whole).unwrap_or(self.view.ledger.lanes());
+        let known_lanes = lacking.unwrap_or_default();
+        let reused = identity.is_some();
+        Key { number, unique_id, nth, octets, again, reused, lanes, head: None, known_head, known_lanes, is_due }
     }
 }
 
@@ -355,7 +379,7 @@ mod tests {
     /// A ledger with these lines below its header.
     fn ledger(lines: &[String]) -> Ledger {
         let folder = tempfile::tempdir().unwrap();
-        let header = "{\"popfetch\":2,\"maildrop\":\"u@h\"}".to_owned();
+        let header = "{\"popfetch\":3,\"maildrop\":\"u@h\"}".to_owned();
         let text = [&[header], lines].concat().join("\n") + "\n";
         std::fs::write(folder.path().join("l.jsonl"), text).unwrap();
         Ledger::open(folder.path(), "l", "u@h").unwrap().0

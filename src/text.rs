@@ -101,10 +101,13 @@ pub fn file_name(name: &str) -> String {
 
 /// FNV-1a, 64 bits: a short name for a long one, the same in every release. Not for anything that an enemy chooses.
 pub fn fingerprint(text: &str) -> String {
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{hash:016x}")
+    format!("{:016x}", hash(text.as_bytes()))
+}
+
+/// The number behind [`fingerprint`].
+pub fn hash(octets: &[u8]) -> u64 {
+    let step = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
+    octets.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// `1 message`, `2 messages`.

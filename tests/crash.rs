@@ -123,7 +123,7 @@ fn the_recovery_of_an_mbox_survives_a_kill_before_every_call() {
 
 /// A ledger of messages that are long gone, of which a run gets rid.
 pub fn fill_ledger(sandbox: &Sandbox, port: u16) {
-    let mut text = format!("{{\"popfetch\":2,\"maildrop\":\"{USER}@127.0.0.1:{port}\"}}\n");
+    let mut text = format!("{{\"popfetch\":3,\"maildrop\":\"{USER}@127.0.0.1:{port}\"}}\n");
     for number in 0..2000 {
         text += &format!("{{\"delivered\":\"old{number}\",\"at\":1}}\n{{\"gone\":\"old{number}\",\"at\":1}}\n");
     }

@@ -357,7 +357,7 @@ fn wrong_examples_are_found() {
         ("", "anything"),
         ("toml", "[accounts.a]\nserver = 1\n"),
         ("json", "{ \"accounts\": { \"a\": {} } }"),
-        ("jsonl", "{\"popfetch\":2}\n{\"publish\":1}\n"),
+        ("jsonl", "{\"popfetch\":3}\n{\"publish\":1}\n"),
         ("sh", "$ popfetch --no-such-option | jq .\n"),
         ("sh", "popfetch work \\\n  --tls ssl\n"),
         ("crontab", "*/5 * * * * popfetch --quite\n"),

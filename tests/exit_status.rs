@@ -54,7 +54,7 @@ fn exit_65_for_bad_data_in_the_state() {
 #[test]
 fn exit_65_for_damaged_lines_of_a_ledger_which_is_kept_and_told_once() {
     let server = server(mails(2)).start();
-    let head = format!("{{\"popfetch\":2,\"maildrop\":\"{USER}@127.0.0.1:{}\"}}\n", server.port);
+    let head = format!("{{\"popfetch\":3,\"maildrop\":\"{USER}@127.0.0.1:{}\"}}\n", server.port);
     let sandbox = with_ledger(server.port, &format!("{head}Dear diary\n"));
     sandbox.popfetch(["-q"]).exits(65).says(&[".jsonl", "2"]);
     let mut kept = names(&sandbox.state()).into_iter().map(|name| read(&sandbox.state().join(name)));

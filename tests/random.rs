@@ -178,7 +178,7 @@ proptest! {
         ], 0..12),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let text = [b"{\"popfetch\":2,\"maildrop\":\"a@b\"}\n".as_slice(), &lines.join(&b'\n')].concat();
+        let text = [b"{\"popfetch\":3,\"maildrop\":\"a@b\"}\n".as_slice(), &lines.join(&b'\n')].concat();
         fs::write(folder.path().join("x.jsonl"), text).unwrap();
         let (ledger, _) = Ledger::open(folder.path(), "x", "a@b").unwrap();
         let (facts, batches) = (ledger.facts().len(), ledger.pending().len());

@@ -57,13 +57,13 @@ fn an_old_copy_of_the_ledger_makes_new_what_it_does_not_know() {
 
 #[test]
 fn what_is_no_ledger_is_refused_and_nothing_is_fetched() {
-    let future = "{\"popfetch\":3,\"maildrop\":\"alice@127.0.0.1\"}\n";
+    let future = "{\"popfetch\":4,\"maildrop\":\"alice@127.0.0.1\"}\n";
     let foreign = "{\"popfetch\":1,\"maildrop\":\"eve@example.org\"}\n";
     for (text, words) in [
         ("garbage", "is not a ledger"),
         ("garbage\nmore\n", "is not a ledger"),
         ("\u{0}\n", "is not a ledger"),
-        (future, "newer popfetch (format 3)"),
+        (future, "newer popfetch (format 4)"),
         (foreign, "`eve@example.org`"),
     ] {
         let (server, sandbox) = delivered();

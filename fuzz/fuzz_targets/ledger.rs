@@ -5,7 +5,7 @@ use std::fs;
 use libfuzzer_sys::fuzz_target;
 use popfetch::ledger::Ledger;
 
-const HEADER: &[u8] = b"{\"popfetch\":2,\"maildrop\":\"a@b\"}\n";
+const HEADER: &[u8] = b"{\"popfetch\":3,\"maildrop\":\"a@b\"}\n";
 
 fuzz_target!(|data: &[u8]| {
     let Some((first, lines)) = data.split_first() else { return };

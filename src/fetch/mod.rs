@@ -16,11 +16,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use failure::Failure;
 
-use crate::account::{Account, Keep, Secret};
+use crate::account::{Account, Keep, Secret, Target};
 use crate::deliver::{self, Guarantee, Place, Recovered};
 use crate::failure::{Failure as _, Kind};
 use crate::header;
-use crate::ledger::{self, Committed, Kin, Ledger, Recorded, Standings};
+use crate::ledger::{self, Committed, Kin, Ledger, Recorded, Standings, Wanted};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing};
 use crate::notice::Notice;
@@ -248,6 +248,7 @@ impl<'f> Fetch<'f> {
             let _ = transaction.update(&[] as &[Committed]);
             return Ok(());
         }
+        ledger.settled(&plan.settle)?;
         let mut due = plan.delete;
         let mut wanted = plan.retrieve;
         let may_delete = self.account.keep == Keep::Never || wanted.iter().any(|key| key.is_due);
@@ -280,6 +281,7 @@ impl<'f> Fetch<'f> {
             let path = ledger.path().into();
             self.summary.notices.push(Notice::LedgerDamaged { path, lines: notices.damaged, kept: notices.kept });
         }
+        ledger.serve(self.targets(), self.wanted());
         self.check_target(&ledger)?;
         let pending = ledger.pending();
         if !pending.is_empty() {
@@ -304,7 +306,7 @@ impl<'f> Fetch<'f> {
             Err(deliver::Error::Gone { .. }) if self.run.create => {
                 Ok(deliver::open(&self.account.deliver, &context).map(drop)?)
             }
-            Err(error @ deliver::Error::Gone { .. }) if ledger.has_delivered_to(&self.account.deliver)? => {
+            Err(error @ deliver::Error::Gone { .. }) if ledger.has_delivered_to(&self.account.deliver) => {
                 Err(error.into())
             }
             // Others are for those to tell who need the target.
@@ -337,6 +339,14 @@ impl<'f> Fetch<'f> {
             self.summary.notices.push(Notice::NotFound { messages, path, may_be_deleted });
         }
         Ok(found)
+    }
+
+    fn targets(&self) -> &[Target] {
+        std::slice::from_ref(&self.account.deliver)
+    }
+
+    fn wanted(&self) -> Wanted {
+        if self.account.one_off { Wanted::ByUrl } else { Wanted::Unsettled }
     }
 
     fn ledger_name(&self) -> String {
@@ -383,7 +393,7 @@ impl<'f> Fetch<'f> {
             |path: &&PathBuf| path.as_os_str().as_encoded_bytes().starts_with(user.as_os_str().as_encoded_bytes());
         let from = ledgers.partition_point(|path| path.as_os_str() < user.as_os_str());
         let of_user = ledgers[from..].iter().take_while(of_user).filter(|path| *path != own);
-        of_user.filter_map(|path| Kin::read(path, &self.account.maildrop(), &self.account.deliver)).collect()
+        of_user.filter_map(|path| Kin::read(path, &self.account.maildrop(), self.targets())).collect()
     }
 
     /// Lists the maildrop, compares it with the ledger, and decides.

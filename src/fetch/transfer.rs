@@ -259,10 +259,13 @@ fn is_short(announced: u64, octets: u64) -> bool {
 impl Arrivals {
     /// Hands on the message that was held; false when the committer is gone.
     fn confirm(&mut self) -> bool {
-        let Some(Held { key, staged, octets }) = self.held.take() else { return true };
+        let Some(Held { mut key, staged, octets }) = self.held.take() else { return true };
         if key.known_head.is_some() && key.known_head == key.head {
-            self.moved.known.push(key);
-            return true;
+            if key.known_lanes.is_empty() {
+                self.moved.known.push(key);
+                return true;
+            }
+            (key.lanes, key.reused) = (key.known_lanes, false);
         }
         if let Some(announced) = key.octets.filter(|announced| is_short(*announced, octets)) {
             self.moved.short.push(Short { number: key.number, announced, octets });
@@ -508,7 +511,7 @@ impl Committer<'_> {
         let synced = self.publisher.sync(staged)?;
         let labels: Vec<Key> = if self.run.verbose > 0 { keys.clone() } else { vec![] };
         let numbers: Vec<_> = keys.iter().map(|key| (key.number, key.unique_id.clone())).collect();
-        let (intended, batch) = self.ledger.intend(keys.into_iter().zip(synced).collect(), now())?;
+        let (intended, batch) = self.ledger.intend(0, keys.into_iter().zip(synced).collect(), now())?;
         let outcomes = self.publisher.publish(Box::new(intended))?;
         let recorded = self.ledger.record(batch, &outcomes)?;
         for (outcome, (number, id)) in outcomes.iter().zip(&numbers) {

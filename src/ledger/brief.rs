@@ -1,9 +1,10 @@
 //! The shape that nearly every line of a ledger has, read and written without the machinery of JSON.
 //!
-//! A ledger of 200,000 messages is read on every run, and nothing of a line matters then but its id and four numbers. A
+//! A ledger of 200,000 messages is read on every run, and nothing of a line matters then but its id, four numbers and the
+//! lane, which nearly always is that of the line before. A
 //! line is written for each message. What does not look exactly so is left to [`super::line`], which knows all of JSON.
 
-use super::Key;
+use super::{Key, is_again};
 use crate::deliver::Place;
 
 /// The facts of an intent or a delivery.
@@ -15,8 +16,11 @@ pub struct Brief<'t> {
     pub nth: Option<u32>,
     pub again: bool,
     pub reused: bool,
+    pub owed: bool,
     pub octets: Option<u64>,
     pub at: Option<u64>,
+    /// Its place, and what follows it.
+    pub place: &'t [u8],
 }
 
 /// Reads a line with its LF.
@@ -30,15 +34,17 @@ pub fn brief(line: &[u8]) -> Option<Brief<'_>> {
     if rest[0] == b'\\' || !id.is_ascii() || !line.ends_with(b"}\n") {
         return None;
     }
-    let mut brief = Brief { batch: None, id, nth: None, again: false, reused: false, octets: None, at: None };
+    let (batch, nth, octets, at, again, reused, owed) = Default::default();
+    let mut brief = Brief { batch, id, nth, again, reused, owed, octets, at, place: &[] };
     let place = numbers(&rest[1..], &mut brief)?;
+    brief.place = place;
     let is_known = [&b"}\n"[..], b",\"maildir\":\"", b",\"mbox\":\"", b",\"mda\":true", b",\"head\":\""];
     let is_whole = is_known.iter().any(|start| place.starts_with(start)) && brief.batch.is_some() == is_intent;
     is_whole.then_some(brief)
 }
 
 /// Appends the line of an intent; false, and nothing is appended, when it does not go to a Maildir or needs escapes.
-pub fn write(text: &mut Vec<u8>, key: &Key, batch: u64, at: u64, place: &Place) -> bool {
+pub fn write(text: &mut Vec<u8>, key: &Key, owed: bool, batch: u64, at: u64, place: &Place) -> bool {
     let Place::Maildir { maildir, name } = place else { return false };
     let maildir = maildir.as_os_str().as_encoded_bytes();
     if ![&key.unique_id, maildir, name.as_bytes()].into_iter().all(is_plain) {
@@ -52,11 +58,11 @@ pub fn write(text: &mut Vec<u8>, key: &Key, batch: u64, at: u64, place: &Place) 
         text.extend_from_slice(b",\"nth\":");
         push_number(text, key.nth.into());
     }
-    if key.again {
+    if is_again(key) {
         text.extend_from_slice(b",\"again\":true");
     }
-    if key.reused {
-        text.extend_from_slice(b",\"reused\":true");
+    if owed {
+        text.extend_from_slice(b",\"owed\":true");
     }
     if let Some(octets) = key.octets {
         text.extend_from_slice(b",\"octets\":");
@@ -110,6 +116,7 @@ fn numbers<'t>(mut rest: &'t [u8], brief: &mut Brief<'_>) -> Option<&'t [u8]> {
             }
             Some(b",\"ag") => (brief.again, rest) = (true, rest.strip_prefix(b",\"again\":true")?),
             Some(b",\"re") => (brief.reused, rest) = (true, rest.strip_prefix(b",\"reused\":true")?),
+            Some(b",\"ow") => (brief.owed, rest) = (true, rest.strip_prefix(b",\"owed\":true")?),
             _ => return Some(rest),
         }
     }
@@ -143,6 +150,7 @@ mod tests {
             nth in prop::option::of(any::<u32>()),
             again: bool,
             reused: bool,
+            owed: bool,
             octets in prop::option::of(any::<u64>()),
             at in prop::option::of(0..=u64::from(u32::MAX)),
             mda in prop::option::of(any::<bool>()),
@@ -154,13 +162,16 @@ mod tests {
             let name = Some(id_text(&id));
             let (intend, delivered) = if batch.is_some() { (name, None) } else { (None, name) };
             let mut text = vec![];
-            let line = Line { intend, delivered, batch, nth, again, reused, octets, at, head, ..Line::default() };
+            let line = Line { intend, delivered, batch, nth, again, reused, owed, octets, at, head, ..Line::default() };
             match &place {
                 Some(place) => line.to(place).write(&mut text),
                 None => line.write(&mut text),
             }
             if let Some(brief) = brief(&text) {
-                prop_assert_eq!(brief, Brief { batch, id: &id, nth, again, reused, octets, at });
+                let end = text.len() - brief.place.len();
+                let begins_well = brief.place == b"}\n" || brief.place.starts_with(b",\"");
+                prop_assert!(begins_well && text[end - 1] != b',', "{}", String::from_utf8_lossy(brief.place));
+                prop_assert_eq!(brief, Brief { batch, id: &id, nth, again, reused, owed, octets, at, place: &text[end..] });
             } else {
                 let is_odd = !id.is_ascii() || id.iter().any(|octet| matches!(octet, b'"' | b'\\' | 0..32 | 127));
                 let is_huge = [batch, octets].into_iter().flatten().any(|value| value >= 10u64.pow(18));
@@ -177,7 +188,7 @@ mod tests {
             at: u64,
             nth: u32,
             again: bool,
-            reused: bool,
+            owed: bool,
             octets in prop::option::of(any::<u64>()),
             head in prop::option::of(any::<u64>()),
             maildir in "/[ -~é]{0,9}",
@@ -185,12 +196,12 @@ mod tests {
         ) {
             let number = MessageNumber(1);
             let head = head.map(Fingerprint);
-            let key = Key { number, unique_id, nth, octets, again, reused, head, known_head: None, is_due: false };
+            let key = Key { unique_id, nth, octets, again, head, ..Key::new(number) };
             let place = Place::Maildir { maildir: maildir.into(), name };
             let mut expected = vec![];
-            crate::ledger::intent(&key, batch, at).to(&place).write(&mut expected);
+            crate::ledger::intent(&key, owed, batch, at).to(&place).write(&mut expected);
             let mut text = vec![];
-            match write(&mut text, &key, batch, at, &place) {
+            match write(&mut text, &key, owed, batch, at, &place) {
                 true => prop_assert_eq!(text, expected),
                 false => prop_assert!(text.is_empty() && expected.iter().any(|octet| *octet == b'\\' || !octet.is_ascii())),
             }

@@ -1,6 +1,6 @@
-//! What a ledger knows, in memory: per message its unique-id, since when, and what became of it.
+//! What a ledger knows, in memory: per message its unique-id, since when, which lanes have it, and what became of it.
 //!
-//! Compact (twenty-one octets and the id), because accounts with hundreds of thousands of messages exist. Both the ledger
+//! Compact (twenty-four octets and the id), because accounts with hundreds of thousands of messages exist. Both the ledger
 //! and the server list messages in the order of their arrival, so two cursors find nearly all of them; a hash index is
 //! built only for what they miss.
 
@@ -10,6 +10,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use hashbrown::HashTable;
 
 use super::is_date;
+use super::lane::LaneSet;
 use crate::maildrop::Listing;
 
 /// What became of a message.
@@ -34,11 +35,15 @@ pub struct Fact {
     pub nth: u32,
     /// What became of it.
     pub state: State,
+    /// The account of the configuration has done with it what it wanted.
+    pub is_settled: bool,
+    /// Which lanes have it.
+    pub lanes: LaneSet,
     /// The line of the file that says so.
     pub line: u32,
 }
 
-/// A [`Fact`] as it is stored: twenty octets, and one for its state beside them.
+/// A [`Fact`] as it is stored: twenty octets, and four for what becomes of it beside them.
 #[derive(Debug)]
 struct Record {
     at: u32,
@@ -49,12 +54,21 @@ struct Record {
     end: u32,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    lanes: LaneSet,
+    is_settled: bool,
+    state: State,
+}
+
 /// All messages of one maildrop.
 #[derive(Debug, Default)]
 pub struct Facts {
     ids: Vec<u8>,
     records: Vec<Record>,
-    states: Vec<State>,
+    marks: Vec<Mark>,
+    /// How many are not settled.
+    unsettled: usize,
     /// How many are not simply delivered: deleted or gone, or without a date.
     odd: usize,
     /// How many are not the only message with their id.
@@ -154,7 +168,8 @@ impl Facts {
     /// One message.
     pub fn get(&self, fact: u32) -> Fact {
         let Record { at, octets, nth, line, .. } = self.records[fact as usize];
-        Fact { at, octets, nth, state: self.states[fact as usize], line }
+        let Mark { lanes, is_settled, state } = self.marks[fact as usize];
+        Fact { at, octets, nth, state, is_settled, lanes, line }
     }
 
     /// Its id.
@@ -174,13 +189,25 @@ impl Facts {
         self.odd == 0
     }
 
+    /// True when the account has done with every message what it wanted.
+    pub fn are_settled(&self) -> bool {
+        self.unsettled == 0
+    }
+
+    /// The lanes of every message.
+    pub fn lanes(&self) -> impl Iterator<Item = LaneSet> {
+        self.marks.iter().map(|mark| mark.lanes)
+    }
+
     /// Adds a message that no other fact speaks of.
-    pub fn push(&mut self, id: &[u8], at: u32, octets: u32, nth: u32, line: u32) -> u32 {
+    pub fn push(&mut self, id: &[u8], fact: Fact) -> u32 {
+        let Fact { at, octets, nth, state, is_settled, lanes, line } = fact;
         self.ids.extend_from_slice(id);
         let end = u32::try_from(self.ids.len()).expect("a ledger of 4 GiB of ids is refused when it is loaded");
         self.records.push(Record { at, octets, nth, line, end });
-        self.states.push(State::Delivered);
-        self.odd += usize::from(is_odd(State::Delivered, at));
+        self.marks.push(Mark { lanes, is_settled, state });
+        self.unsettled += usize::from(!is_settled);
+        self.odd += usize::from(is_odd(state, at));
         self.seconds += usize::from(nth > 1);
         let fact = (self.len() - 1) as u32;
         if let Some(mut index) = self.index.take() {
@@ -199,12 +226,14 @@ impl Facts {
     pub fn set(&mut self, fact: u32, change: impl FnOnce(&mut Fact)) {
         let mut changed = self.get(fact);
         change(&mut changed);
-        let Fact { at, octets, nth, state, line } = changed;
+        let Fact { at, octets, nth, state, is_settled, lanes, line } = changed;
         let record = &mut self.records[fact as usize];
-        self.odd -= usize::from(is_odd(self.states[fact as usize], record.at));
+        let mark = &mut self.marks[fact as usize];
+        self.odd -= usize::from(is_odd(mark.state, record.at));
         self.odd += usize::from(is_odd(state, at));
         (record.at, record.octets, record.nth, record.line) = (at, octets, nth, line);
-        self.states[fact as usize] = state;
+        self.unsettled = self.unsettled + usize::from(!is_settled) - usize::from(!mark.is_settled);
+        *mark = Mark { lanes, is_settled, state };
     }
 
     /// Since when a message is gone: seconds since 1970.
@@ -400,9 +429,14 @@ mod tests {
     fn facts(messages: &[(&str, u32, u32)]) -> Facts {
         let mut facts = Facts::default();
         for (id, octets, nth) in messages {
-            facts.push(id.as_bytes(), 0, *octets, *nth, 0);
+            facts.push(id.as_bytes(), fact(*octets, *nth));
         }
         facts
+    }
+
+    fn fact(octets: u32, nth: u32) -> Fact {
+        let (state, lanes) = (State::Delivered, LaneSet::EMPTY);
+        Fact { at: 0, octets, nth, state, is_settled: true, lanes, line: 0 }
     }
 
     fn standings(facts: &mut Facts, messages: &[(&str, u64)]) -> Vec<Standing> {
@@ -471,7 +505,7 @@ mod tests {
         assert_eq!(facts.find(b"b", 2), Some(2));
         assert_eq!(facts.find(b"b", 1), Some(1));
         assert_eq!(facts.find(b"c", 1), None);
-        facts.push(b"c", 0, 0, 1, 0);
+        facts.push(b"c", fact(0, 1));
         assert_eq!(facts.find(b"c", 1), Some(3));
     }
 }

@@ -9,8 +9,10 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use super::error::Error;
-use super::facts::{Facts, State, comparable};
+use super::facts::{Fact, State, comparable};
 use super::line::{Line, id_text};
+use super::load::Loaded;
+use super::rewrite::{self, Kept};
 use super::{Key, Ledger, Recorded, Relisted};
 use crate::maildrop::{Fingerprint, Listed, MessageNumber};
 use crate::os;
@@ -96,25 +98,10 @@ impl Ledger {
     /// Writes down, durably, that known messages have other unique-ids now: what is known of them goes over to these, and
     /// the old ids are gone.
     pub fn renamed(&mut self, renamed: &[Renamed<'_>], now: u64) -> Result<(), Error> {
-        let copies = copies(&self.path, self.facts(), renamed)?;
-        let gone: Vec<u32> = copies.iter().map(|copy| copy.fact).collect();
-        let ended = self.ended(&gone, State::Gone, now);
-        self.append_copies(&copies, &ended, gone.len() as u32)?;
-        gone.into_iter().for_each(|fact| self.loaded.facts.set_gone(fact, super::load::seconds(now)));
-        Ok(())
-    }
-
-    /// Adds, durably, facts that were known under another name, and the lines that go with them. With a part of them
-    /// the maildrop would not be recognized any more, and the rest would come again.
-    pub(super) fn append_copies(&mut self, copies: &[Copy], more: &[u8], lines: u32) -> Result<(), Error> {
-        let first_line = self.loaded.lines + 1;
-        let mut text: Vec<u8> = copies.iter().flat_map(|copy| &copy.text).copied().collect();
-        text.extend_from_slice(more);
-        self.append_whole(&text, copies.len() as u32 + lines)?;
-        for (copy, line) in copies.iter().zip(first_line..) {
-            self.loaded.facts.push(&copy.unique_id, copy.at, copy.octets, copy.nth, line);
-        }
-        Ok(())
+        let mut text = copies(&self.path, &mut self.loaded, renamed)?;
+        let gone: Vec<u32> = renamed.iter().map(|renamed| renamed.fact).collect();
+        text.extend(self.ended(&gone, State::Gone, now));
+        self.append_whole(&text)
     }
 
     /// Writes down sizes that a known message has now.
@@ -138,42 +125,20 @@ impl Ledger {
     }
 }
 
-/// A fact under another unique-id, and its line.
-#[derive(Debug)]
-pub(super) struct Copy {
-    fact: u32,
-    unique_id: Vec<u8>,
-    nth: u32,
-    at: u32,
-    octets: u32,
-    text: Vec<u8>,
-}
-
 /// What the ledger of a path says of facts, under their new unique-ids.
-pub(super) fn copies(path: &Path, facts: &Facts, renamed: &[Renamed<'_>]) -> Result<Vec<Copy>, Error> {
+pub(super) fn copies(path: &Path, loaded: &mut Loaded, renamed: &[Renamed<'_>]) -> Result<Vec<u8>, Error> {
     let by_fact: HashMap<u32, &Renamed<'_>> = renamed.iter().map(|renamed| (renamed.fact, renamed)).collect();
-    let wanted = by_fact.keys().map(|fact| (facts.get(*fact).line, *fact)).collect();
-    let mut copies = vec![];
-    lines_of(path, wanted, |fact, line| {
-        let Renamed { unique_id, nth, octets, .. } = *by_fact[&fact];
-        let known = facts.get(fact);
-        let mut text = vec![];
-        Line {
-            intend: None,
-            delivered: Some(id_text(unique_id)),
-            batch: None,
-            nth: Some(nth).filter(|nth| *nth > 1),
-            again: false,
-            reused: false,
-            octets: octets.or(line.octets),
-            at: Some(u64::from(known.at)),
-            ..line
-        }
-        .write(&mut text);
+    let wanted = by_fact.keys().map(|fact| (loaded.facts.get(*fact).line, *fact)).collect();
+    let mut text = vec![];
+    lines_of(path, wanted, |number, line| {
+        let Renamed { unique_id, nth, octets, .. } = *by_fact[&number];
+        let known = loaded.facts.get(number);
         let octets = octets.map_or(known.octets, |octets| comparable(Some(octets)));
-        copies.push(Copy { fact, unique_id: unique_id.to_vec(), nth, at: known.at, octets, text });
+        let fact = Fact { nth, octets, state: State::Delivered, ..known };
+        let kept = Kept { fact, gone_since: None, again: false };
+        rewrite::write(&mut text, &kept, &id_text(unique_id), line, "", &mut loaded.lanes, None);
     })?;
-    Ok(copies)
+    Ok(text)
 }
 
 /// Calls `each` with the line that speaks of each fact; `wanted` has the number of the line and of the fact.
@@ -214,7 +179,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let over = if state.is_empty() { String::new() } else { format!("{{\"{state}\":\"x\",\"at\":2}}\n") };
         let text =
-            format!("{{\"popfetch\":2,\"maildrop\":\"u@h\"}}\n{{\"delivered\":\"x\",\"octets\":9,\"at\":1}}\n{over}");
+            format!("{{\"popfetch\":3,\"maildrop\":\"u@h\"}}\n{{\"delivered\":\"x\",\"octets\":9,\"at\":1}}\n{over}");
         std::fs::write(folder.path().join("l.jsonl"), text).unwrap();
         let ledger = Ledger::open(folder.path(), "l", "u@h").unwrap().0;
         let mut listing = Listing::default();

@@ -44,21 +44,19 @@ const HEADER: u64 = 4096;
 impl Kin {
     /// Reads a ledger; `None` when it is none of the same user and port, or has delivered nothing to the target. What
     /// cannot be read counts as none.
-    pub fn read(path: &Path, maildrop: &str, target: &Target) -> Option<Self> {
+    pub fn read(path: &Path, maildrop: &str, targets: &[Target]) -> Option<Self> {
         let theirs = header(path)?;
         if user_and_port(&theirs) != user_and_port(maildrop) {
             return None;
         }
         let file = BufReader::with_capacity(64 << 10, os::file::read(path).ok()?);
-        let loaded = load::load(file, path, &theirs).ok()?;
+        let mut loaded = load::load(file, path, &theirs).ok()?;
+        loaded.lanes.serve(targets);
         let known = (0..).zip(loaded.facts.iter()).filter(|(_, fact)| fact.state != State::Deleted);
+        let known = known.filter(|(_, fact)| loaded.lanes.has_own(fact.lanes));
         let known: Vec<(u32, u32)> = known.map(|(number, fact)| (fact.line, number)).collect();
         let mut delivered = vec![];
-        let collect = |fact, line: Line<'_>| {
-            if line.is_for(target) {
-                delivered.push((fact, line.head.and_then(|head| head.parse().ok())));
-            }
-        };
+        let collect = |fact, line: Line<'_>| delivered.push((fact, line.head.and_then(|head| head.parse().ok())));
         lines_of(path, known, collect).ok()?;
         (!delivered.is_empty()).then_some(Kin { path: path.into(), maildrop: theirs, loaded, delivered })
     }
@@ -82,9 +80,9 @@ impl Kin {
 
 impl Ledger {
     /// Takes over, durably, what another ledger knows of these messages.
-    pub fn adopt(&mut self, kin: &Kin, adopted: &[Renamed<'_>]) -> Result<(), Error> {
-        let copies = copies(&kin.path, &kin.loaded.facts, adopted)?;
-        if copies.is_empty() { Ok(()) } else { self.append_copies(&copies, b"", 0) }
+    pub fn adopt(&mut self, kin: &mut Kin, adopted: &[Renamed<'_>]) -> Result<(), Error> {
+        let copies = copies(&kin.path, &mut kin.loaded, adopted)?;
+        if copies.is_empty() { Ok(()) } else { self.append_whole(&copies) }
     }
 }
 
@@ -119,11 +117,11 @@ mod tests {
     fn what_is_no_ordinary_file_is_no_ledger() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a@h.jsonl");
-        let target = Target::maildir("/m");
+        let target = [Target::maildir("/m")];
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
         assert!(Kin::read(&path, "a@other", &target).is_none(), "a FIFO is not waited for");
         std::fs::remove_file(&path).unwrap();
-        let lines = "{\"popfetch\":2,\"maildrop\":\"a@h\"}\n{\"delivered\":\"x\",\"at\":1,\"maildir\":\"/m\"}\n";
+        let lines = "{\"popfetch\":3,\"maildrop\":\"a@h\"}\n{\"delivered\":\"x\",\"at\":1,\"maildir\":\"/m\"}\n";
         std::fs::write(&path, lines).unwrap();
         assert_eq!(Kin::read(&path, "a@other", &target).unwrap().delivered().count(), 1);
         let link = folder.path().join("a@link.jsonl");

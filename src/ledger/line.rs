@@ -1,11 +1,17 @@
 //! One line of a ledger: JSON, one fact a line, readable with `cat` and `jq`.
 //!
 //! ```text
-//! {"popfetch":2,"maildrop":"petar@pop.example.com"}
+//! {"popfetch":3,"maildrop":"petar@pop.example.com"}
 //! {"intend":"ID","batch":3,"octets":4100,"at":1795423680,"maildir":"/home/petar/Mail","name":"1795423680.M1P2…","head":"…"}
 //! {"published":3}                          every intent of batch 3 was delivered …
 //! {"published":4,"but":[2],"of":5}         … except the third one of the five of batch 4
 //! {"delivered":"ID","octets":4100,"at":…}  the same fact in one line: after compaction
+//! {"intend":"ID","owed":true,…}             the same, by a run by URL or to one of several lanes: it settles nothing
+//! {"intend":"ID",…,"mda":true,"lane":"…"}  an MDA leaves no place; its lane is a hash of its words
+//! {"delivered":"ID",…,"also":["…"]}        after compaction: other lanes that have it
+//! {"settled":"ID"}                         the account of the configuration wants nothing more of it
+//! {"settled":"ID","octets":4100,"at":…}    it counts as fetched, and was never delivered
+//! {"another":"ID","octets":4125,"at":…}    another message has this id now; no lane has it
 //! {"deleted":"ID","at":…}                  the server confirmed it
 //! {"gone":"ID","at":…}                     no longer listed, and not because of us
 //! {"listed":"ID"}                          listed again after that
@@ -26,11 +32,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::account::Target;
 use crate::deliver::Place;
 
 /// The format that this program writes, and the newest that it reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// True for a line that other programs, or later releases, may add to a ledger.
 pub fn is_foreign(line: &[u8]) -> bool {
@@ -55,6 +60,10 @@ pub struct Line<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub listed: Option<Cow<'a, str>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub another: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub note: Option<Cow<'a, str>>,
     /// The message that a note is about.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -77,15 +86,21 @@ pub struct Line<'a> {
     /// True when an earlier line speaks of the same message, so that readers need not look for one otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
-    /// True when this is another message under a used unique-id: what was known of the old one is over.
+    /// True when this is another message under a used unique-id: what was known of the old one is over. Format 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,
+    /// True when this delivery settles nothing: the account has more lanes, or a run by URL has made it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owed: bool,
     /// The size that LIST announced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub octets: Option<u64>,
     /// Seconds since 1970-01-01 UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
+    /// After compaction: the other lanes that have the message.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub also: Option<Vec<Cow<'a, str>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maildir: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,13 +117,16 @@ pub struct Line<'a> {
     pub spool_offset: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mda: bool,
+    /// Which MDA it was: the name of its lane.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Cow<'a, str>>,
     /// The [`crate::maildrop::Fingerprint`] of the message. Last, because most readers have no use for it.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub head: Option<Cow<'a, str>>,
 }
 
 /// The keys of [`Line`].
-const KEYS: [&str; 28] = [
+const KEYS: [&str; 33] = [
     "popfetch",
     "maildrop",
     "intend",
@@ -116,6 +134,8 @@ const KEYS: [&str; 28] = [
     "deleted",
     "gone",
     "listed",
+    "another",
+    "settled",
     "note",
     "id",
     "over",
@@ -126,8 +146,10 @@ const KEYS: [&str; 28] = [
     "nth",
     "again",
     "reused",
+    "owed",
     "octets",
     "at",
+    "also",
     "maildir",
     "name",
     "mbox",
@@ -136,6 +158,7 @@ const KEYS: [&str; 28] = [
     "spool",
     "spool_offset",
     "mda",
+    "lane",
     "head",
 ];
 
@@ -174,19 +197,13 @@ impl<'a> Line<'a> {
     /// Where the message goes, when the line says so completely.
     pub fn place(&self) -> Option<Place> {
         if let (Some(maildir), Some(name)) = (&self.maildir, &self.name) {
-            return Some(Place::Maildir { maildir: path(maildir), name: name.clone().into_owned() });
+            return Some(Place::Maildir { maildir: path_of(maildir), name: name.clone().into_owned() });
         }
         if let (Some(mbox), Some(offset), Some(length)) = (&self.mbox, self.offset, self.length) {
             let (spool, spool_offset) = (self.spool.as_ref()?, self.spool_offset?);
-            return Some(Place::Mbox { path: path(mbox), offset, length, spool: path(spool), spool_offset });
+            return Some(Place::Mbox { path: path_of(mbox), offset, length, spool: path_of(spool), spool_offset });
         }
         self.mda.then_some(Place::Mda)
-    }
-
-    /// True when the message went to this target, as far as the line tells: not for an MDA.
-    pub fn is_for(&self, target: &Target) -> bool {
-        let maildir = self.maildir.as_ref().map(|text| Target::maildir(path(text)));
-        maildir.or_else(|| self.mbox.as_ref().map(|text| Target::mbox(path(text)))).as_ref() == Some(target)
     }
 
     /// Appends the line with its LF.
@@ -220,7 +237,8 @@ fn path_text(path: &Path) -> Cow<'_, str> {
     }
 }
 
-fn path(text: &str) -> PathBuf {
+/// Back from text to a path.
+pub fn path_of(text: &str) -> PathBuf {
     use std::os::unix::ffi::OsStringExt as _;
     match text.strip_prefix('\0').and_then(id_octets) {
         Some(octets) => std::ffi::OsString::from_vec(octets.into_owned()).into(),

@@ -1,14 +1,17 @@
 //! Reading a ledger: lines to facts, and the intents whose outcome nobody recorded.
 
+use std::borrow::Cow;
 use std::io::{BufRead, Read as _};
 use std::ops::Range;
 use std::path::Path;
 
 use super::brief::{Brief, brief};
 use super::error::Error;
-use super::facts::{Facts, State, comparable};
+use super::facts::{Fact, Facts, State, comparable};
+use super::lane::{ELSEWHERE, LaneSet, Number, Table};
 use super::line::{Line, VERSION, id_octets, is_foreign};
 use super::notes::Notes;
+use super::rewrite::Kept;
 use crate::deliver::Place;
 
 /// A line longer than this is nobody's fact.
@@ -24,6 +27,8 @@ pub struct Intent {
     nth: u32,
     again: bool,
     reused: bool,
+    owed: bool,
+    lane: Number,
     octets: u32,
     at: u32,
     line: u32,
@@ -36,6 +41,8 @@ pub struct Intent {
 #[derive(Debug, Default)]
 pub struct Loaded {
     pub facts: Facts,
+    /// The lanes that they speak of.
+    pub lanes: Table,
     /// Intents without outcome, in the order of the file.
     pub pending: Vec<Intent>,
     /// Their ids and lines.
@@ -188,8 +195,19 @@ impl Loaded {
     }
 
     fn take_brief(&mut self, brief: &Brief<'_>, text: &[u8]) {
-        if self.take(brief, text).is_none() {
+        let lane = self.lanes.of_text(brief.place);
+        if lane.and_then(|lane| self.take(brief, lane, &[], text)).is_none() {
             self.damaged.push(self.lines);
+        }
+    }
+
+    /// Takes lines in that were just written.
+    pub fn take_lines(&mut self, text: &[u8]) {
+        for text in text.split_inclusive(|octet| *octet == b'\n') {
+            self.lines += 1;
+            let line = serde_json::from_slice(text).ok();
+            let taken = line.and_then(|line| self.apply(&line, text));
+            debug_assert!(taken.is_some(), "{}", String::from_utf8_lossy(text));
         }
     }
 
@@ -200,8 +218,10 @@ impl Loaded {
                 return None;
             }
             let batch = line.batch.filter(|_| line.intend.is_some());
-            let (nth, again, reused, octets, at) = (line.nth, line.again, line.reused, line.octets, line.at);
-            return self.take(&Brief { batch, id: &id_octets(id)?, nth, again, reused, octets, at }, text);
+            let Line { nth, again, reused, owed, octets, at, .. } = *line;
+            let lane = self.lanes.of_line(line)?;
+            let brief = Brief { batch, id: &id_octets(id)?, nth, again, reused, owed, octets, at, place: &[] };
+            return self.take(&brief, lane, line.also.as_deref().unwrap_or_default(), text);
         }
         if let Some(word) = &line.note {
             self.others += 1;
@@ -214,6 +234,9 @@ impl Loaded {
         }
         if let Some(batch) = line.published {
             return self.published(batch, line.of, line.but.as_deref().unwrap_or_default());
+        }
+        if let Some(id) = line.another.as_ref().or(line.settled.as_ref()) {
+            return self.begin_generation(line, &id_octets(id)?);
         }
         let id = line.deleted.as_ref().or(line.gone.as_ref()).or(line.listed.as_ref())?;
         let fact = self.facts.find(&id_octets(id)?, line.nth.unwrap_or(1))?;
@@ -235,20 +258,58 @@ impl Loaded {
         });
     }
 
+    /// Takes a line in that says of a message that it is another one, or that it is settled. Either may be the first
+    /// line about its unique-id; then it has a date.
+    fn begin_generation(&mut self, line: &Line<'_>, id: &[u8]) -> Option<()> {
+        let (nth, is_settled) = (line.nth.unwrap_or(1), line.settled.is_some());
+        let known = self.facts.find(id, nth);
+        if let Some(fact) = known.filter(|_| is_settled) {
+            self.facts.set(fact, |fact| fact.is_settled = true);
+            return Some(());
+        }
+        let (octets, at) = (comparable(line.octets), seconds(line.at?));
+        self.renew(id, nth, Seen { is_settled, ..Seen::new(octets, at, self.lines) });
+        Some(())
+    }
+
+    /// Under this id there is another message now, which no lane has.
+    pub fn renew(&mut self, id: &[u8], nth: u32, seen: Seen) -> u32 {
+        let Seen { is_settled, octets, at, line, .. } = seen;
+        let (state, lanes) = (State::Delivered, LaneSet::EMPTY);
+        let fact = Fact { at, octets, nth, state, is_settled, lanes, line };
+        match self.facts.find(id, nth) {
+            None => self.facts.push(id, fact),
+            Some(known) => {
+                self.facts.set_listed(known);
+                self.facts.set(known, |changed| *changed = fact);
+                known
+            }
+        }
+    }
+
     /// Takes an intent or a delivery in; `None` when it lacks its date.
-    fn take(&mut self, brief: &Brief<'_>, text: &[u8]) -> Option<()> {
+    fn take(&mut self, brief: &Brief<'_>, lane: Number, also: &[Cow<'_, str>], text: &[u8]) -> Option<()> {
         let at = seconds(brief.at?);
         let (nth, octets) = (brief.nth.unwrap_or(1), comparable(brief.octets));
         let Some(batch) = brief.batch else {
-            let seen = Seen { again: brief.again, reused: brief.reused, octets, at, line: self.lines };
-            self.deliver(brief.id, nth, seen);
-            return Some(());
+            if brief.id.is_empty() {
+                return Some(());
+            }
+            let Brief { again, reused, owed, .. } = *brief;
+            let seen = Seen { again, reused, is_settled: !owed, lane, ..Seen::new(octets, at, self.lines) };
+            let fact = self.deliver(brief.id, nth, seen)?;
+            return also.iter().try_for_each(|name| {
+                let lane = self.lanes.by_name(name)?;
+                let lanes = self.lanes.with(self.facts.get(fact).lanes, lane)?;
+                self.facts.set(fact, |fact| fact.lanes = lanes);
+                Some(())
+            });
         };
         self.batch = self.batch.max(checked(batch)?);
         let id = append(&mut self.pending_text, brief.id);
         let text = append(&mut self.pending_text, text);
-        let (again, reused) = (brief.again, brief.reused);
-        self.pending.push(Intent { batch, nth, again, reused, octets, at, line: self.lines, id, text });
+        let Brief { again, reused, owed, .. } = *brief;
+        self.pending.push(Intent { batch, nth, again, reused, owed, lane, octets, at, line: self.lines, id, text });
         Some(())
     }
 
@@ -295,8 +356,10 @@ impl Loaded {
         let mut text = std::mem::take(&mut self.pending_text);
         for (position, intent) in (0..).zip(published.drain(..)) {
             if !but.contains(&position) {
-                let Intent { nth, again, reused, octets, at, line, .. } = intent;
-                self.deliver(&text[intent.id], nth, Seen { again, reused, octets, at, line });
+                let Intent { nth, again, reused, owed, lane, octets, at, line, .. } = intent;
+                let seen = Seen { again, reused, is_settled: !owed, lane, octets, at, line };
+                // With more lanes than can be counted, the message counts as not delivered.
+                let _ = self.deliver(&text[intent.id], nth, seen);
             }
         }
         if self.pending.is_empty() {
@@ -306,14 +369,48 @@ impl Loaded {
         self.pending_text = text;
     }
 
-    fn deliver(&mut self, id: &[u8], nth: u32, seen: Seen) {
-        // Without a unique-id there is nothing to know it by later.
-        if !id.is_empty() && self.facts.id_octets() + id.len() <= IDS {
-            // Format 1 did not say whether it was another message; the later date deletes nothing too soon.
-            let seen = Seen { reused: seen.reused || self.version < VERSION, ..seen };
-            deliver(&mut self.facts, id, nth, seen);
-        }
+    /// The facts that are needed, in the order of their lines.
+    pub fn kept(&self, is_needed: impl Fn(u32, &Fact) -> bool) -> Vec<Kept> {
+        let facts = (0..).zip(self.facts.iter()).filter(|(number, fact)| is_needed(*number, fact));
+        let since = |number| self.facts.gone_since(number).map(u64::from);
+        let kept = facts.map(|(number, fact)| Kept { fact, gone_since: since(number), again: false });
+        let mut kept: Vec<Kept> = kept.collect();
+        kept.sort_unstable_by_key(|kept| kept.fact.line);
+        kept
     }
+
+    /// Notes a delivery. `None` when there are more lanes, or ids, than can be counted.
+    pub fn deliver(&mut self, id: &[u8], nth: u32, seen: Seen) -> Option<u32> {
+        // Format 1 did not say whether it was another message; the later date deletes nothing too soon.
+        let is_reused = seen.reused || self.version == 1;
+        let Seen { again, is_settled, lane, octets, at, line, .. } = seen;
+        let Some(known) = again.then(|| self.facts.find(id, nth)).flatten() else {
+            // Without a unique-id there is nothing to know it by later.
+            if id.is_empty() || self.facts.id_octets() + id.len() > IDS {
+                return None;
+            }
+            let (state, lanes) = (State::Delivered, self.lanes.alone(lane));
+            return Some(self.facts.push(id, Fact { at, octets, nth, state, is_settled, lanes, line }));
+        };
+        let old = self.facts.get(known);
+        let is_first = is_reused || old.lanes == LaneSet::EMPTY;
+        let lanes = if is_first { self.lanes.alone(lane) } else { self.lanes.with(old.lanes, lane)? };
+        self.facts.set_listed(known);
+        self.facts.set(known, |fact| {
+            // The date stays that of the first lane.
+            if is_first || fact.state != State::Delivered || is_earlier(at, fact.at) {
+                fact.at = at;
+            }
+            fact.is_settled = is_settled || (fact.is_settled && !is_reused);
+            (fact.octets, fact.line, fact.state, fact.lanes) = (octets, line, State::Delivered, lanes);
+        });
+        Some(known)
+    }
+}
+
+/// True for a date that is known, and before another one.
+fn is_earlier(at: u32, other: u32) -> bool {
+    super::is_date(u64::from(at)) && at < other
 }
 
 /// A batch number that leaves room for the next one.
@@ -339,23 +436,17 @@ pub struct Seen {
     pub again: bool,
     /// It speaks of another message.
     pub reused: bool,
+    /// The account wants nothing more of it.
+    pub is_settled: bool,
+    pub lane: Number,
     pub octets: u32,
     pub at: u32,
     pub line: u32,
 }
 
-/// Notes a delivery. The date stays that of the first one, unless the message is another one under a used id.
-pub fn deliver(facts: &mut Facts, id: &[u8], nth: u32, seen: Seen) -> u32 {
-    let Seen { again, reused, octets, at, line } = seen;
-    let Some(known) = again.then(|| facts.find(id, nth)).flatten() else {
-        return facts.push(id, at, octets, nth, line);
-    };
-    facts.set_listed(known);
-    facts.set(known, |fact| {
-        if reused || fact.state != State::Delivered {
-            fact.at = at;
-        }
-        (fact.octets, fact.line, fact.state) = (octets, line, State::Delivered);
-    });
-    known
+impl Seen {
+    /// What is seen for the first time, elsewhere.
+    pub fn new(octets: u32, at: u32, line: u32) -> Self {
+        Seen { again: false, reused: false, is_settled: false, lane: ELSEWHERE, octets, at, line }
+    }
 }

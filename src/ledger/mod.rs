@@ -13,14 +13,16 @@ mod error;
 mod facts;
 mod identity;
 mod kin;
+mod lane;
 mod line;
 mod load;
 mod lock;
 mod notes;
+mod rewrite;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ pub use error::Error;
 pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
 pub use identity::{Identity, Renamed, SameMessage, Top};
 pub use kin::{Kin, Known};
+pub use lane::{LaneSet, Lanes};
 pub use notes::Noted;
 pub use text::fingerprint;
 
@@ -40,11 +43,14 @@ use crate::maildrop::{Durable, Fingerprint, Listing, MessageNumber};
 use crate::os;
 use crate::os::file::Replacement;
 use crate::text;
-use line::{Line, VERSION, id_octets, id_text, is_foreign, unknown_keys};
+use line::{Line, VERSION, id_text};
 use load::{Loaded, Seen};
 
 /// How long an id is remembered that the server no longer lists.
 pub const GONE: Duration = Duration::from_secs(30 * 86400);
+
+/// The note of a maildrop that an account of the configuration fetches.
+const ACCOUNT: &str = "account";
 
 /// No clock that is right is before this: 2026-11-01.
 const RELEASE: u64 = 1_793_491_200;
@@ -80,6 +86,11 @@ pub struct Ledger {
     is_pretended: bool,
     /// The newest date that it had when it was opened.
     newest: u64,
+    wanted: Wanted,
+    /// What some of its lanes have got in this session, and which ones are left.
+    partly: HashMap<MessageNumber, Lanes>,
+    /// Messages that have begun a new generation in this session.
+    renewed: HashSet<u32>,
     lock: lock::Lock,
 }
 
@@ -92,6 +103,18 @@ pub struct Notices {
     pub damaged: Vec<u32>,
     /// Where the damaged file was kept.
     pub kept: Option<PathBuf>,
+}
+
+/// Which messages a run wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// Those that are not settled, for the lanes that lack them: an account of the configuration.
+    #[default]
+    Unsettled,
+    /// Those that a lane lacks, settled or not: an account with `--fill`.
+    Lacking,
+    /// Those that the lane of a run by URL lacks. It settles nothing.
+    ByUrl,
 }
 
 /// Which message an intent speaks of.
@@ -109,12 +132,25 @@ pub struct Key {
     pub again: bool,
     /// True when it is another message than the one that the ledger speaks of.
     pub reused: bool,
+    /// The lanes that it goes to.
+    pub lanes: Lanes,
     /// What its header says of it, as soon as that has been read.
     pub head: Option<Fingerprint>,
     /// With this fingerprint it is the message that the ledger speaks of, after all.
     pub known_head: Option<Fingerprint>,
+    /// Then these lanes lack it.
+    pub known_lanes: Lanes,
     /// Then it is to be deleted.
     pub is_due: bool,
+}
+
+impl Key {
+    /// A new message without a unique-id.
+    pub fn new(number: MessageNumber) -> Self {
+        let (unique_id, octets, again, reused, lanes, head) = Default::default();
+        let (known_head, known_lanes, is_due) = Default::default();
+        Key { number, unique_id, nth: 1, octets, again, reused, lanes, head, known_head, known_lanes, is_due }
+    }
 }
 
 /// A batch whose intents are durable: what [`crate::deliver::Publisher::publish`] takes, and nothing else makes one.
@@ -133,6 +169,7 @@ impl Intents for Intended {
 #[derive(Debug)]
 pub struct Batch {
     number: u64,
+    lane: usize,
     first_line: u32,
     keys: Vec<Key>,
     at: u32,
@@ -148,7 +185,7 @@ struct Relisted {
     at: Option<u64>,
 }
 
-/// A message that is durable at home and recorded. [`Ledger::commit`] makes the record durable as well.
+/// A message that is durable and recorded at every lane that it was for. [`Ledger::commit`] makes the record durable as well.
 ///
 /// The record is not what DELE takes:
 ///
@@ -233,6 +270,9 @@ impl Ledger {
             is_synced: false,
             is_pretended: false,
             newest,
+            wanted: Wanted::default(),
+            partly: HashMap::new(),
+            renewed: HashSet::new(),
             lock,
         };
         ledger.repair()?;
@@ -333,6 +373,40 @@ impl Ledger {
         self.upgrade()
     }
 
+    /// Says which targets this run delivers to, in the order of their lanes, and which messages it wants.
+    pub fn serve(&mut self, targets: &[Target], wanted: Wanted) {
+        self.loaded.lanes.serve(targets);
+        self.wanted = wanted;
+    }
+
+    /// The lanes of this run.
+    pub fn lanes(&self) -> Lanes {
+        self.loaded.lanes.own()
+    }
+
+    /// The lanes of this run to which a known message is to go.
+    pub fn lacks(&self, fact: &Fact) -> Lanes {
+        match self.wanted {
+            Wanted::Unsettled if fact.is_settled => Lanes::NONE,
+            _ => self.loaded.lanes.lacking(fact.lanes),
+        }
+    }
+
+    /// True when no known message is news for this run: nothing of it is to be delivered or settled.
+    pub fn wants_nothing_known(&self) -> bool {
+        match self.wanted {
+            Wanted::Unsettled => self.loaded.facts.are_settled(),
+            Wanted::Lacking | Wanted::ByUrl => {
+                self.loaded.facts.lanes().all(|set| self.loaded.lanes.lacking(set).is_empty())
+            }
+        }
+    }
+
+    /// True for a message that this run, once no lane lacks it, settles.
+    pub fn is_to_be_settled(&self, fact: &Fact) -> bool {
+        self.wanted != Wanted::ByUrl && !fact.is_settled && self.loaded.lanes.lacking(fact.lanes).is_empty()
+    }
+
     /// Compares a listing with what is known.
     pub fn locate(&mut self, listing: &Listing) -> Standings {
         self.loaded.facts.locate(listing)
@@ -343,30 +417,66 @@ impl Ledger {
         &self.loaded.facts
     }
 
-    /// Writes down, durably, where each message of a batch is about to go. `at` is now, in seconds since 1970.
-    pub fn intend(&mut self, messages: Vec<(Key, Synced)>, at: u64) -> Result<(Intended, Batch), Error> {
+    /// Writes down, durably, where each message of a batch is about to go by a lane. `at` is now, in seconds since 1970.
+    pub fn intend(&mut self, lane: usize, messages: Vec<(Key, Synced)>, at: u64) -> Result<(Intended, Batch), Error> {
         // A date of a clock that is wrong is worse than none.
         let at = if self.trusts_clock(at) { at } else { 0 };
         let number = self.loaded.batch + 1;
         let mut text = Vec::with_capacity(messages.len() * 256);
+        let renewed = self.renew(messages.iter().map(|(key, _)| key), at, &mut text);
+        let lane_name = self.loaded.lanes.own_name(lane);
         for (key, synced) in &messages {
-            if !brief::write(&mut text, key, number, at, synced.place()) {
-                intent(key, number, at).to(synced.place()).write(&mut text);
+            let owed = self.is_owed(key);
+            if !brief::write(&mut text, key, owed, number, at, synced.place()) {
+                let lane = lane_name.as_deref().filter(|_| *synced.place() == Place::Mda).map(Into::into);
+                Line { lane, ..intent(key, owed, number, at) }.to(synced.place()).write(&mut text);
             }
         }
-        let first_line = self.loaded.lines + 1;
-        self.append(&text, messages.len() as u32)?;
+        let first_line = self.loaded.lines + renewed + 1;
+        self.append(&text, renewed + messages.len() as u32)?;
         // An MDA leaves no place to look at: its intents prove nothing, so nobody waits for them.
         if messages.iter().any(|(_, synced)| *synced.place() != Place::Mda) {
             self.sync()?;
         }
         self.loaded.batch = number;
         let (keys, synced) = messages.into_iter().unzip();
-        let batch = Batch { number, first_line, keys, at: u32::try_from(at).unwrap_or(u32::MAX) };
+        let batch = Batch { number, lane, first_line, keys, at: load::seconds(at) };
         Ok((Intended(synced), batch))
     }
 
-    /// Writes down what became of a batch, and gives the record of each message that was delivered.
+    /// True when one delivery of the message settles nothing.
+    fn is_owed(&self, key: &Key) -> bool {
+        self.wanted == Wanted::ByUrl || key.lanes.len() > 1
+    }
+
+    /// Begins a new generation for each message that is another one under a used unique-id, and returns how many lines
+    /// that takes. The first lane does it for all.
+    fn renew<'k>(&mut self, keys: impl Iterator<Item = &'k Key>, at: u64, text: &mut Vec<u8>) -> u32 {
+        let mut lines = 0;
+        for key in keys.filter(|key| key.reused) {
+            let known = self.loaded.facts.find(&key.unique_id, key.nth);
+            if known.is_some_and(|fact| self.renewed.contains(&fact)) {
+                continue;
+            }
+            let Key { nth, octets, head, .. } = key;
+            Line {
+                another: Some(id_text(&key.unique_id)),
+                nth: Some(*nth).filter(|nth| *nth > 1),
+                octets: *octets,
+                at: Some(at),
+                head: head.map(|head| head.to_string().into()),
+                ..Line::default()
+            }
+            .write(text);
+            lines += 1;
+            let seen = Seen::new(comparable(*octets), load::seconds(at), self.loaded.lines + lines);
+            let fact = self.loaded.renew(&key.unique_id, *nth, seen);
+            self.renewed.insert(fact);
+        }
+        lines
+    }
+
+    /// Writes down what became of a batch, and gives the record of each message that all of its lanes have now.
     ///
     /// Not synced: the next intent, or [`Ledger::commit`] before the first DELE, takes it along. Until then the intents and the
     /// places tell the same. Only the record of an MDA is durable at once: no place tells what it took.
@@ -376,8 +486,10 @@ impl Ledger {
         let mut recorded = Vec::with_capacity(batch.keys.len());
         for ((key, outcome), line) in batch.keys.iter().zip(outcomes).zip(batch.first_line..) {
             let is_delivered = matches!(outcome, Outcome::Delivered(_));
-            recorded.push(is_delivered.then(|| self.note_delivered(key, batch.at, line)));
+            recorded.push(if is_delivered { self.note_delivered(key, &batch, line) } else { None });
         }
+        let facts: Vec<u32> = recorded.iter().flatten().filter_map(|recorded| recorded.fact).collect();
+        self.settled(&facts)?;
         if outcomes.iter().any(is_taken_by_an_mda) {
             self.sync()?;
         }
@@ -392,11 +504,42 @@ impl Ledger {
         Ok(recorded.into_iter().map(Committed).collect())
     }
 
-    fn note_delivered(&mut self, key: &Key, at: u32, line: u32) -> Recorded {
-        let facts = &mut self.loaded.facts;
-        let seen = Seen { again: key.again, reused: key.reused, octets: comparable(key.octets), at, line };
-        let fact = (!key.unique_id.is_empty()).then(|| load::deliver(facts, &key.unique_id, key.nth, seen));
-        Recorded { number: key.number, fact }
+    fn note_delivered(&mut self, key: &Key, batch: &Batch, line: u32) -> Option<Recorded> {
+        let lane = self.loaded.lanes.own_number(batch.lane);
+        let (octets, is_settled) = (comparable(key.octets), !self.is_owed(key));
+        let seen = Seen { again: is_again(key), is_settled, lane, ..Seen::new(octets, batch.at, line) };
+        let fact = self.loaded.deliver(&key.unique_id, key.nth, seen);
+        let rest = self.partly.remove(&key.number).unwrap_or(key.lanes).without(batch.lane);
+        if !rest.is_empty() {
+            self.partly.insert(key.number, rest);
+            return None;
+        }
+        let is_free = fact.is_none_or(|fact| self.may_be_deleted(&self.loaded.facts.get(fact)));
+        is_free.then_some(Recorded { number: key.number, fact })
+    }
+
+    /// False for what no lane has, and, in a run by URL, for what the account has not done with.
+    pub fn may_be_deleted(&self, fact: &Fact) -> bool {
+        let is_owed = self.wanted == Wanted::ByUrl && !fact.is_settled && self.has_note(ACCOUNT, b"");
+        fact.lanes != LaneSet::EMPTY && !is_owed
+    }
+
+    /// Writes down that the account has done with these messages what it wanted. A run by URL settles nothing.
+    pub fn settled(&mut self, facts: &[u32]) -> Result<(), Error> {
+        let is_news = |fact: &&u32| self.is_to_be_settled(&self.loaded.facts.get(**fact));
+        let news: Vec<u32> = facts.iter().filter(is_news).copied().collect();
+        if news.is_empty() {
+            return Ok(());
+        }
+        let mut text = vec![];
+        for fact in &news {
+            let settled = Some(id_text(self.loaded.facts.id(*fact)));
+            let nth = Some(self.loaded.facts.get(*fact).nth).filter(|nth| *nth > 1);
+            Line { settled, nth, ..Line::default() }.write(&mut text);
+        }
+        self.append(&text, news.len() as u32)?;
+        news.iter().for_each(|fact| self.loaded.facts.set(*fact, |fact| fact.is_settled = true));
+        Ok(())
     }
 
     /// Writes down that the server confirmed these deletions.
@@ -505,19 +648,8 @@ impl Ledger {
     }
 
     /// True when messages have gone to this Maildir or mbox, as a note or the line of one of them says.
-    pub fn has_delivered_to(&self, target: &Target) -> Result<bool, Error> {
-        if self.has_note(&target_word(target), b"") {
-            return Ok(true);
-        }
-        let failed = |error| Error::io("read", &self.path)(error);
-        for text in BufReader::new(File::open(&self.path).map_err(failed)?).split(b'\n') {
-            let text = text.map_err(failed)?;
-            let line = serde_json::from_slice::<Line<'_>>(&text).unwrap_or_default();
-            if line.is_for(target) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    pub fn has_delivered_to(&self, target: &Target) -> bool {
+        self.has_note(&target_word(target), b"") || self.loaded.lanes.has_history(target)
     }
 
     /// Writes down what the listing says of known messages.
@@ -632,21 +764,30 @@ impl Ledger {
     ) -> Result<(), Error> {
         let io = |action| Error::io(action, &self.path);
         let mut new = self.beside()?;
-        let numbered = (0..).zip(self.loaded.facts.iter());
-        let since = |number| self.loaded.facts.gone_since(number).map(u64::from);
-        let mut needed: Vec<(Fact, Option<u64>)> = numbered
-            .filter(|(number, fact)| is_needed(*number, fact))
-            .map(|(number, fact)| (fact, since(number)))
-            .collect();
-        needed.sort_unstable_by_key(|(fact, _)| fact.line);
+        let kept = self.loaded.kept(is_needed);
+        let mut header = vec![];
+        Line::header(&self.maildrop).write(&mut header);
         let old = File::open(&self.path).map_err(io("read"))?;
-        let octets =
-            rewrite(BufReader::new(old), new.file(), &self.maildrop, &needed, is_noted).map_err(io("rewrite"))?;
+        let old = BufReader::with_capacity(64 << 10, old);
+        let written = new
+            .file()
+            .write_all(&header)
+            .and_then(|()| rewrite::rewrite(old, new.file(), &kept, &mut self.loaded.lanes, None, is_noted));
+        let octets = written.map_err(io("rewrite"))? + header.len() as u64;
         self.replace(new)?;
-        let reread = BufReader::with_capacity(64 << 10, &self.file);
-        let batch = self.loaded.batch;
-        self.loaded = load::load(reread, &self.path, &self.maildrop)?;
-        (self.loaded.batch, self.octets) = (batch, octets);
+        self.reload()?;
+        debug_assert_eq!(self.octets, octets, "all of it was read");
+        Ok(())
+    }
+
+    /// Reads the file anew; the lanes of this run stay what they are.
+    fn reload(&mut self) -> Result<(), Error> {
+        let file = BufReader::with_capacity(64 << 10, &self.file);
+        let loaded = load::load(file, &self.path, &self.maildrop)?;
+        let old = std::mem::replace(&mut self.loaded, loaded);
+        self.loaded.batch = self.loaded.batch.max(old.batch);
+        self.octets = self.loaded.whole;
+        self.loaded.lanes.serve_again(&old.lanes);
         Ok(())
     }
 
@@ -664,18 +805,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// Appends lines, durably, of which all must be there or none: one write may be cut off anywhere.
-    fn append_whole(&mut self, text: &[u8], lines: u32) -> Result<(), Error> {
-        if self.is_pretended {
-            return Ok(());
+    /// Appends lines, durably, of which all must be there or none, and takes them in: one write may be cut off anywhere.
+    fn append_whole(&mut self, text: &[u8]) -> Result<(), Error> {
+        if !self.is_pretended {
+            let mut new = self.beside()?;
+            let mut old = os::file::read(&self.path)?;
+            let written = io::copy(&mut old, new.file()).and_then(|_| new.file().write_all(text));
+            written.map_err(Error::io("rewrite", &self.path))?;
+            self.replace(new)?;
+            self.octets += text.len() as u64;
         }
-        let mut new = self.beside()?;
-        let mut old = os::file::read(&self.path)?;
-        let written = io::copy(&mut old, new.file()).and_then(|_| new.file().write_all(text));
-        written.map_err(Error::io("rewrite", &self.path))?;
-        self.replace(new)?;
-        self.octets += text.len() as u64;
-        self.loaded.lines += lines;
+        self.loaded.take_lines(text);
         Ok(())
     }
 
@@ -712,13 +852,18 @@ fn target_word(target: &Target) -> String {
     format!("target-{}", fingerprint(target.to_string().trim_end_matches('/')))
 }
 
-fn intent(key: &Key, batch: u64, at: u64) -> Line<'_> {
+/// True when another line may speak of the message: an earlier one, or that of another lane.
+fn is_again(key: &Key) -> bool {
+    key.again || key.lanes.len() > 1
+}
+
+fn intent(key: &Key, owed: bool, batch: u64, at: u64) -> Line<'_> {
     Line {
         intend: Some(id_text(&key.unique_id)),
         batch: Some(batch),
         nth: Some(key.nth).filter(|nth| *nth > 1),
-        again: key.again,
-        reused: key.reused,
+        again: is_again(key),
+        owed,
         octets: key.octets,
         at: Some(at),
         head: key.head.map(|head| head.to_string().into()),
@@ -738,69 +883,6 @@ fn is_taken_by_an_mda(outcome: &Outcome) -> bool {
 
 fn absent(is_delivered: impl Iterator<Item = bool>) -> Vec<u32> {
     (0..).zip(is_delivered).filter(|(_, is_delivered)| !is_delivered).map(|(position, _)| position).collect()
-}
-
-/// Copies the lines that are needed as plain facts: where a message went is kept, intents and batches are not. Beside
-/// each fact stands since when it is gone.
-fn rewrite(
-    old: impl io::BufRead,
-    new: &mut File,
-    maildrop: &str,
-    needed: &[(Fact, Option<u64>)],
-    is_noted: impl Fn(&[u8]) -> bool,
-) -> io::Result<u64> {
-    let mut text = vec![];
-    Line::header(maildrop).write(&mut text);
-    let mut octets = 0;
-    let mut needed = needed.iter().peekable();
-    for (number, old_line) in (1..).zip(old.split(b'\n')) {
-        let old_line = old_line?;
-        let Some((fact, since)) = needed.next_if(|(fact, _)| fact.line == number) else {
-            if is_other(&old_line, &is_noted) {
-                text.extend_from_slice(&old_line);
-                text.push(b'\n');
-            }
-            continue;
-        };
-        let Ok(mut line) = serde_json::from_slice::<Line<'_>>(&old_line) else { continue };
-        line.delivered = line.delivered.or(line.intend.take());
-        (line.batch, line.again, line.reused, line.at) = (None, false, false, Some(u64::from(fact.at)));
-        // A size may have been learned later; one beyond 4 GiB is only known by its line.
-        if fact.octets != u32::MAX {
-            line.octets = Some(u64::from(fact.octets));
-        }
-        // Places that were only of interest until the record.
-        (line.spool, line.spool_offset) = (None, None);
-        line.write(&mut text);
-        text.truncate(text.len() - "}\n".len());
-        text.extend_from_slice(unknown_keys(&old_line).as_bytes());
-        text.extend_from_slice(b"}\n");
-        let ended = Line { at: since.or(line.at), nth: line.nth, ..Line::default() };
-        match fact.state {
-            State::Delivered => {}
-            State::Deleted => Line { deleted: line.delivered, ..ended }.write(&mut text),
-            State::Gone => Line { gone: line.delivered, ..ended }.write(&mut text),
-        }
-        if text.len() > 64 << 10 {
-            new.write_all(&text)?;
-            octets += text.len() as u64;
-            text.clear();
-        }
-    }
-    new.write_all(&text)?;
-    Ok(octets + text.len() as u64)
-}
-
-/// True for a line of others, and for a note that is still needed.
-fn is_other(line: &[u8], is_noted: impl Fn(&[u8]) -> bool) -> bool {
-    if is_foreign(line) {
-        return true;
-    }
-    if !line.starts_with(b"{\"note\":") {
-        return false;
-    }
-    let note = serde_json::from_slice::<Line<'_>>(line).ok();
-    note.is_some_and(|note| note.id.as_deref().and_then(id_octets).is_some_and(|id| is_noted(&id)))
 }
 
 /// The file name of a ledger, without its ending: the maildrop, and for a one-off run the destination as well, so that
@@ -878,7 +960,7 @@ mod tests {
             });
             let synced = publisher.sync(staged.collect()).unwrap();
             let keys = ids.iter().zip(1..).map(|(id, number)| key(id, number));
-            let (intended, batch) = ledger.intend(keys.zip(synced).collect(), NOW).unwrap();
+            let (intended, batch) = ledger.intend(0, keys.zip(synced).collect(), NOW).unwrap();
             if until == Until::Intended {
                 return vec![];
             }
@@ -895,17 +977,7 @@ mod tests {
     }
 
     fn key(id: &str, number: u32) -> Key {
-        Key {
-            number: MessageNumber(number),
-            unique_id: id.into(),
-            nth: 1,
-            octets: Some(9),
-            again: false,
-            reused: false,
-            head: None,
-            known_head: None,
-            is_due: false,
-        }
+        Key { unique_id: id.into(), octets: Some(9), ..Key::new(MessageNumber(number)) }
     }
 
     fn listing(ids: &[&str]) -> Listing {
@@ -1036,8 +1108,8 @@ mod tests {
     #[test]
     fn a_newer_format_and_another_maildrop_are_refused() {
         let home = Home::new();
-        home.write(b"{\"popfetch\":3}\n");
-        assert!(matches!(home.open(), Err(Error::Future { version: 3, .. })));
+        home.write(b"{\"popfetch\":4}\n");
+        assert!(matches!(home.open(), Err(Error::Future { version: 4, .. })));
         home.write(b"{\"popfetch\":1,\"maildrop\":\"other@host\"}\n");
         let error = home.open().unwrap_err();
         assert!(error.kind() == Kind::BadState && error.to_string().contains("`other@host`"), "{error}");
@@ -1067,7 +1139,7 @@ mod tests {
         let home = Home::new();
         home.ledger();
         std::fs::write(home.folder.path().join("ledger.lock"), "").unwrap();
-        let header = format!("{{\"popfetch\":2,\"maildrop\":\"{MAILDROP}\"}}\n");
+        let header = format!("{{\"popfetch\":3,\"maildrop\":\"{MAILDROP}\"}}\n");
         let zeros = "\0".repeat(header.len() - 1);
         let torn = [format!("{zeros}\n"), header.replacen("popfetch", "\0\0\0fetch", 1), format!("{{{zeros}")];
         let torn = torn.iter().map(|torn| Some(torn.as_str()));
@@ -1265,13 +1337,13 @@ mod tests {
         let home = Home::new();
         home.deliver(&mut home.ledger(), &["a"], Until::Recorded);
         home.deliver(&mut home.ledger(), &["b"], Until::Published);
-        let old = String::from_utf8(home.text()).unwrap().replacen("\"popfetch\":2", "\"popfetch\":1", 1);
+        let old = String::from_utf8(home.text()).unwrap().replacen("\"popfetch\":3", "\"popfetch\":1", 1);
         home.write(old.as_bytes());
         let mut ledger = home.ledger();
         assert!(home.text().starts_with(b"{\"popfetch\":1,"), "an intent waits for its answer");
         let found: Vec<_> = ledger.pending()[&2].iter().map(recovered).collect();
         ledger.resolve(2, &found).unwrap();
-        assert!(home.text().starts_with(b"{\"popfetch\":2,"));
+        assert!(home.text().starts_with(b"{\"popfetch\":3,"));
         assert_eq!(known(&mut ledger, &["a", "b", "c"]), [true, true, false]);
         drop(ledger);
         assert_eq!(known(&mut home.ledger(), &["a", "b", "c"]), [true, true, false]);

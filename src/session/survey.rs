@@ -74,8 +74,8 @@ pub fn compare(
     let mut surveyor = Surveyor { transaction, ledger, terms, survey, standings };
     surveyor.measure()?;
     if surveyor.ledger.facts().is_empty() && !terms.policy.all {
-        for kin in kin(surveyor.ledger.path()) {
-            let adopted = surveyor.adopt(&kin)?;
+        for mut kin in kin(surveyor.ledger.path()) {
+            let adopted = surveyor.adopt(&mut kin)?;
             if adopted > 0 {
                 notices.push(Notice::Adopted { messages: adopted, maildrop: kin.maildrop().to_owned() });
             }
@@ -94,7 +94,7 @@ pub fn compare(
 impl Surveyor<'_, '_> {
     /// Takes over what another ledger knows of the listed messages, and returns of how many: those with the same
     /// unique-id or, where none has one, with the same size, when TOP proves it.
-    fn adopt(&mut self, kin: &Kin) -> Result<usize, Error> {
+    fn adopt(&mut self, kin: &mut Kin) -> Result<usize, Error> {
         let listing = &self.survey.listing;
         let new: Vec<usize> = (0..listing.len()).filter(|position| self.is_new(*position)).collect();
         let ids: HashSet<&[u8]> = new.iter().map(|position| listing.get(*position).unique_id).collect();

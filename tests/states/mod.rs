@@ -248,7 +248,7 @@ fn others(sandbox: &Sandbox) {
     sandbox.file("Mail/cur/2.M2P3.host:2,S", "Subject: read\n\n");
     sandbox.file("Mail/tmp/3.M2P3Q4R5_other.host", "Subject: dra");
     sandbox.file("mbox", "From a@b Thu Jan  1 00:00:00 1970\nSubject: old\n\nbody\n\n");
-    sandbox.file(".local/state/popfetch/bob@127.0.0.1.jsonl", "{\"popfetch\":2,\"maildrop\":\"bob@127.0.0.1\"}\n");
+    sandbox.file(".local/state/popfetch/bob@127.0.0.1.jsonl", "{\"popfetch\":3,\"maildrop\":\"bob@127.0.0.1\"}\n");
     sandbox.file(".local/state/popfetch/mbox.other.1.2.spool", "From bob");
 }
 
@@ -328,7 +328,7 @@ fn a_compaction_survives_a_power_cut() {
 fn a_ledger_of_format_1_survives_a_power_cut() {
     let prepare = |sandbox: &Sandbox, port: u16| {
         let path = sandbox.ledger(USER, port);
-        let text = std::fs::read_to_string(&path).unwrap().replace("{\"popfetch\":2", "{\"popfetch\":1");
+        let text = std::fs::read_to_string(&path).unwrap().replace("{\"popfetch\":3", "{\"popfetch\":1");
         std::fs::write(path, text).unwrap();
     };
     power_cut(Scenario { prepare, ..Scenario::of("a ledger of format 1", Destination::Maildir, true) }, 0.5);
