@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_popfetch_global_optspecs
-    string join \n deliver= keep= no-keep all max-messages= max-size= create dry-run jobs= tls= ca-file= auth= timeout= config= state-dir= json progress= q/quiet v/verbose h/help V/version
+    string join \n deliver= keep= no-keep all max-size= max-messages= tls= ca-file= auth= timeout= create dry-run jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
 end
 
 function __fish_popfetch_needs_command
@@ -26,13 +26,12 @@ end
 
 complete -c popfetch -n "__fish_popfetch_needs_command" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
-complete -c popfetch -n "__fish_popfetch_needs_command" -l max-messages -d 'Fetch at most this many messages per account' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
-complete -c popfetch -n "__fish_popfetch_needs_command" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l max-messages -d 'Fetch at most this many messages per account' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
-complete -c popfetch -n "__fish_popfetch_needs_command" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r -F
+complete -c popfetch -n "__fish_popfetch_needs_command" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
@@ -47,7 +46,8 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_needs_command" -l timeout -d 'Wait this long for a server that says nothing' -r
-complete -c popfetch -n "__fish_popfetch_needs_command" -l config -d 'Read this configuration, TOML or JSON; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_needs_command" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_needs_command" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_needs_command" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
 always\t'Always'
@@ -65,13 +65,12 @@ complete -c popfetch -n "__fish_popfetch_needs_command" -a "fetch" -d 'Fetch mai
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "login" -d 'Sign in to an account with OAuth 2.0, once; fetching then refreshes its tokens by itself'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l max-messages -d 'Fetch at most this many messages per account' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l max-messages -d 'Fetch at most this many messages per account' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
-complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
@@ -86,7 +85,8 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l timeout -d 'Wait this long for a server that says nothing' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l config -d 'Read this configuration, TOML or JSON; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
 always\t'Always'
@@ -101,13 +101,12 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s v -l verbose
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l max-messages -d 'Fetch at most this many messages per account' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l max-messages -d 'Fetch at most this many messages per account' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
-complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
@@ -122,7 +121,8 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l timeout -d 'Wait this long for a server that says nothing' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l config -d 'Read this configuration, TOML or JSON; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
 always\t'Always'

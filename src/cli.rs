@@ -4,17 +4,14 @@
 //! machine can see the arguments of a program.
 
 use std::ffi::OsString;
-use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
-use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::account::{Auth, Keep, Target, TlsMode};
-use crate::config::{Overrides, Source, forms};
+use crate::config::{self, FETCH, Flag, Flags, Key, Source, Takes};
 use crate::net;
 
 /// Brings mail home from POP3 servers: to a Maildir, an mbox or a local MDA, exactly once
@@ -94,30 +91,9 @@ enum Command {
 /// What to do with all of them.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`
-    #[arg(long, value_name = "TARGET", value_parser = forms::target, global = true, help_heading = FETCH)]
-    deliver: Option<Target>,
-
-    /// Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)
-    #[arg(long, value_name = "DURATION", value_parser = forms::duration, require_equals = true, global = true)]
-    #[arg(help_heading = FETCH)]
-    keep: Option<Option<Duration>>,
-
-    /// Delete messages from the server once they are safe at home
-    #[arg(long, conflicts_with = "keep", global = true, help_heading = FETCH)]
-    no_keep: bool,
-
-    /// Fetch messages that have been fetched before, too
-    #[arg(long, global = true, help_heading = FETCH)]
-    all: bool,
-
-    /// Fetch at most this many messages per account
-    #[arg(long, value_name = "N", global = true, help_heading = FETCH)]
-    max_messages: Option<NonZeroU64>,
-
-    /// Leave larger messages on the server; octets, or `20M` (k, M, G)
-    #[arg(long, value_name = "SIZE", value_parser = forms::size, global = true, help_heading = FETCH)]
-    max_size: Option<u64>,
+    /// What accounts say, too.
+    #[command(flatten)]
+    pub flags: Flags,
 
     /// Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone
     #[arg(long, global = true, help_heading = FETCH)]
@@ -132,25 +108,9 @@ pub struct Options {
     #[arg(help_heading = FETCH)]
     pub jobs: Option<u16>,
 
-    /// Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too
-    #[arg(long, value_name = "MODE", value_parser = tls_mode(), global = true, help_heading = CONNECTION)]
-    tls: Option<TlsMode>,
-
-    /// Trust the certificate authorities in this PEM file, and no others
-    #[arg(long, value_name = "FILE", global = true, help_heading = CONNECTION)]
-    ca_file: Option<PathBuf>,
-
-    /// Log in this way; `auto` takes the best that the server announces
-    #[arg(long, value_name = "MODE", value_parser = auth(), global = true, help_heading = CONNECTION)]
-    auth: Option<Auth>,
-
-    /// Wait this long for a server that says nothing
-    #[arg(long, value_name = "SECONDS", value_parser = forms::timeout, global = true, help_heading = CONNECTION)]
-    timeout: Option<Duration>,
-
-    /// Read this configuration, TOML or JSON; `-` is standard input
-    #[arg(long, value_name = "FILE", global = true, help_heading = FILES)]
-    config: Option<PathBuf>,
+    /// Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input
+    #[arg(long, value_name = "FILE|DIR", global = true, help_heading = FILES)]
+    config: Vec<PathBuf>,
 
     /// Keep the record of what has been fetched in this folder
     #[arg(long, value_name = "DIR", global = true, help_heading = FILES)]
@@ -173,8 +133,6 @@ pub struct Options {
     pub verbose: u8,
 }
 
-const FETCH: &str = "What to fetch, and what then";
-const CONNECTION: &str = "Connection";
 const FILES: &str = "Files";
 const OUTPUT: &str = "Output";
 
@@ -189,12 +147,66 @@ pub enum Progress {
     Never,
 }
 
-fn tls_mode() -> impl TypedValueParser<Value = TlsMode> {
-    PossibleValuesParser::new(forms::TLS_MODES).try_map(|name| forms::tls_mode(&name))
+/// The options that are keys of accounts, too: their table says all about them.
+impl Args for Flags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let options = config::account_keys().filter_map(|key| Some((key, key.flag?)));
+        options.fold(command, |command, (key, flag)| command.arg(option(key, flag)).args(negation(flag)))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
 }
 
-fn auth() -> impl TypedValueParser<Value = Auth> {
-    PossibleValuesParser::new(forms::AUTHS).try_map(|name| forms::auth(&name))
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Flags::default();
+        for (key, flag) in config::account_keys().filter_map(|key| Some((key, key.flag?))) {
+            let is_negated = flag.negation.is_some_and(|(name, _)| matches.get_flag(name));
+            match flag.takes {
+                _ if is_negated => flags.boolean(key.name, false),
+                Takes::Nothing if matches.get_flag(flag.name) => flags.boolean(key.name, true),
+                Takes::Nothing => {}
+                Takes::Value(_) | Takes::Perhaps(_) if !matches.contains_id(flag.name) => {}
+                Takes::Value(_) | Takes::Perhaps(_) => match matches.get_one::<OsString>(flag.name) {
+                    Some(text) => flags.word(key.name, text),
+                    None => flags.boolean(key.name, true),
+                },
+            }
+        }
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn option(key: &'static Key, flag: Flag) -> Arg {
+    let option = Arg::new(flag.name).long(flag.name).help(flag.help).help_heading(flag.heading).global(true);
+    match flag.takes {
+        Takes::Nothing => option.action(ArgAction::SetTrue),
+        Takes::Value(name) => option.value_name(name).value_parser(value_parser(key)),
+        Takes::Perhaps(name) => {
+            option.value_name(name).value_parser(value_parser(key)).num_args(0..=1).require_equals(true)
+        }
+    }
+}
+
+fn negation(flag: Flag) -> Option<Arg> {
+    let (name, help) = flag.negation?;
+    let option = Arg::new(name).long(name).help(help).help_heading(flag.heading).global(true);
+    Some(option.action(ArgAction::SetTrue).conflicts_with(flag.name))
+}
+
+fn value_parser(key: &'static Key) -> ValueParser {
+    let check = |text: OsString| Flags::check(key.name, text).map_err(|problem| problem.expected());
+    match key.words {
+        [] => OsStringValueParser::new().try_map(check).into(),
+        words => PossibleValuesParser::new(words).try_map(move |text| check(text.into())).into(),
+    }
 }
 
 /// Understands the arguments, of which the first is the program's name.
@@ -205,6 +217,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
     // For clap `fetch` is an account in `work fetch`, but a command in `work --all fetch`. The user may decide.
     match (&cli.wanted.accounts[..], &cli.command) {
         ([account, ..], Some(command)) => Err(misplaced(account, command)),
+        _ if cli.options.sources().iter().filter(|source| **source == Source::Stdin).count() > 1 => {
+            Err(command()
+                .error(ErrorKind::ArgumentConflict, "standard input can be read once: one `--config -` is enough"))
+        }
         _ => Ok(cli),
     }
 }
@@ -250,41 +266,15 @@ impl Cli {
 
 impl Options {
     /// Where the configuration is.
-    pub fn source(&self) -> Source {
-        match &self.config {
-            None => Source::Default,
-            Some(path) if path == Path::new("-") => Source::Stdin,
-            Some(path) => Source::File(path.clone()),
-        }
-    }
-
-    /// What the options change about every account.
-    pub fn overrides(&self) -> Overrides {
-        Overrides {
-            deliver: self.deliver.clone(),
-            keep: self.keep(),
-            all: self.all,
-            max_messages: self.max_messages.map(NonZeroU64::get),
-            max_size: self.max_size,
-            tls: self.tls,
-            ca_file: self.ca_file.clone(),
-            timeout: self.timeout,
-            auth: self.auth,
-        }
-    }
-
-    fn keep(&self) -> Option<Keep> {
-        match self.keep {
-            _ if self.no_keep => Some(Keep::Never),
-            Some(Some(duration)) => Some(Keep::For(duration)),
-            Some(None) => Some(Keep::Forever),
-            None => None,
-        }
+    pub fn sources(&self) -> Vec<Source> {
+        self.config.iter().cloned().map(Source::named).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
 
     fn parsed(line: &str) -> Result<Cli, clap::Error> {
@@ -293,6 +283,18 @@ mod tests {
 
     fn cli(line: &str) -> Cli {
         parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    /// What options say: words, or `true` and `false`.
+    fn flags<const N: usize>(said: [(&str, &str); N]) -> Flags {
+        let mut flags = Flags::default();
+        for (key, text) in said {
+            match text.parse() {
+                Ok(value) => flags.boolean(key, value),
+                Err(_) => flags.word(key, text),
+            }
+        }
+        flags
     }
 
     /// The first line of the error, and its exit status.
@@ -340,45 +342,58 @@ mod tests {
             "popfetch fetch work --max-size 20M",
             "popfetch fetch --max-size=20M",
         ] {
-            assert_eq!(cli(line).options.overrides().max_size, Some(20 << 20), "{line}");
+            assert_eq!(cli(line).options.flags, flags([("max_size", "20M")]), "{line}");
         }
     }
 
     #[test]
     fn keep_takes_a_duration_only_behind_an_equals_sign() {
-        let keep = |line| cli(line).options.overrides().keep;
-        assert_eq!(keep("popfetch"), None);
-        assert_eq!(keep("popfetch --keep work"), Some(Keep::Forever));
-        assert_eq!(keep("popfetch --keep=2w work"), Some(Keep::For(Duration::from_secs(14 * 86400))));
-        assert_eq!(keep("popfetch --no-keep"), Some(Keep::Never));
+        assert_eq!(cli("popfetch").options.flags, flags([]));
+        assert_eq!(cli("popfetch --keep work").options.flags, flags([("keep", "true")]));
+        assert_eq!(cli("popfetch --keep=2w work").options.flags, flags([("keep", "2w")]));
+        assert_eq!(cli("popfetch --no-keep").options.flags, flags([("keep", "false")]));
         assert_eq!(cli("popfetch --keep work").wanted(), ["work"]);
         assert_eq!(refused("popfetch --keep --no-keep").1, 64);
         assert_eq!(refused("popfetch --keep=14").1, 64);
     }
 
     #[test]
-    fn options_become_overrides_of_the_accounts() {
+    fn options_are_keys_of_accounts() {
         let line =
             "popfetch --deliver mbox:in --all --max-messages 3 --tls none --ca-file ca.pem --timeout 90s --auth apop";
-        let expected = Overrides {
-            deliver: Some(Target::mbox("in")),
-            all: true,
-            max_messages: Some(3),
-            tls: Some(TlsMode::None),
-            ca_file: Some("ca.pem".into()),
-            timeout: Some(Duration::from_secs(90)),
-            auth: Some(Auth::Apop),
-            ..Overrides::default()
-        };
-        assert_eq!(cli(line).options.overrides(), expected);
-        assert_eq!(cli("popfetch").options.overrides(), Overrides::default());
+        let expected = [
+            ("deliver", "mbox:in"),
+            ("all", "true"),
+            ("max_messages", "3"),
+            ("tls", "none"),
+            ("tls_ca_file", "ca.pem"),
+            ("auth", "apop"),
+            ("timeout", "90s"),
+        ];
+        assert_eq!(cli(line).options.flags, flags(expected));
     }
 
     #[test]
-    fn a_dash_is_standard_input() {
-        assert_eq!(cli("popfetch").options.source(), Source::Default);
-        assert_eq!(cli("popfetch --config -").options.source(), Source::Stdin);
-        assert_eq!(cli("popfetch --config ./-").options.source(), Source::File("./-".into()));
+    fn a_path_need_not_be_utf_8() {
+        let odd = OsString::from_vec(b"ca-\xff.pem".to_vec());
+        let cli = parse(["popfetch".into(), "--ca-file".into(), odd.clone()]).unwrap();
+        let mut expected = Flags::default();
+        expected.word("tls_ca_file", odd);
+        assert_eq!(cli.options.flags, expected);
+        let odd = OsString::from_vec(b"mbox:\xff".to_vec());
+        assert_eq!(exit_status(&parse(["popfetch".into(), "--deliver".into(), odd]).unwrap_err()), 64);
+    }
+
+    #[test]
+    fn configurations_may_be_several_and_a_dash_is_standard_input() {
+        let sources = |line| cli(line).options.sources();
+        assert_eq!(sources("popfetch"), []);
+        assert_eq!(sources("popfetch --config -"), [Source::Stdin]);
+        assert_eq!(
+            sources("popfetch --config ./- --config=- --config d"),
+            [Source::Path("./-".into()), Source::Stdin, Source::Path("d".into())]
+        );
+        assert_eq!(refused("popfetch --config - --config -").1, 64);
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub fn run() -> ExitCode {
 /// The accounts that are wanted; what is wrong with the configuration has been said.
 fn accounts(cli: &Cli, wanted: &[String]) -> Option<Vec<Account>> {
     let options = &cli.options;
-    or_complain(config::accounts(&options.source(), &options.overrides(), wanted))
+    or_complain(config::accounts(&options.sources(), &options.flags, wanted))
 }
 
 /// The folder of the state; what is wrong with it has been said.
@@ -98,7 +98,7 @@ fn state_dir(cli: &Cli) -> Option<PathBuf> {
 fn or_complain<T>(result: Result<T, config::Error>) -> Option<T> {
     result
         .map_err(|error| {
-            complain(&format!("popfetch: {error}"));
+            error.reports().iter().for_each(|report| complain(&format!("popfetch: {report}")));
             complain_hint(error.hint());
         })
         .ok()

@@ -69,7 +69,7 @@ fn what_is_missing_is_named_at_the_account() {
 fn a_syntax_error_is_one_line_with_its_place() {
     let error = error_of(&format!("{GOOD}port = = 1\n"));
     assert!(error.contains("config.toml:5:"), "{error}");
-    assert_eq!(error.lines().filter(|line| !line.trim_start().starts_with("hint:")).count(), 1, "{error}");
+    assert_eq!(error.lines().filter(|line| line.starts_with("popfetch: ")).count(), 1, "{error}");
 }
 
 #[test]
@@ -78,6 +78,187 @@ fn a_secret_is_not_shown_by_an_error_about_it() {
     error_of(&format!("{GOOD}password = [\"{CANARY}\"]\n"));
     error_of(&format!("{GOOD}password = \"{CANARY}\" \"\n"));
     error_of(&format!("{GOOD}password = \"{CANARY}\"\npassword_file = \"x\"\n"));
+}
+
+/// The error about a configuration, without the path before each line and with the excerpts.
+#[track_caller]
+fn told(toml: &str) -> String {
+    let sandbox = Sandbox::new();
+    let path = sandbox.config(toml);
+    sandbox.popfetch(["-q"]).exits(78).stderr.replace(&format!("popfetch: {}:", path.display()), "")
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_line_and_carets() {
+    let toml = "[defaults]\nserver = \"x\"\n\n[accounts.work]\nhost = \"pop.example.com\"\nkeep = \"14\"\n\
+                user = petar # not me\nport = = 1\n\n\
+                [accounts.home]\nurl = \"pop3s://petar@pop.example.com\"\nports = 1\n";
+    let expected = "\
+2:1: `server` belongs to an account, not to `[defaults]`
+    2 | server = \"x\"
+      | ^^^^^^
+5:1: unknown key `host` in account `work`; did you mean `server`?
+    5 | host = ****
+      | ^^^^
+6:8: `keep` cannot be \"14\"; expected `true`, `false`, or a duration such as \"14d\" or \"1d12h\" (units s, m, h, d, w), \
+not zero
+    6 | keep = \"14\"
+      |        ^^^^
+7:8: the value of `user` is text; put \"petar\" in quotes
+    7 | user = petar
+      |        ^^^^^
+8:8: not TOML: extra `=`, expected nothing
+10:11: `deliver` is missing in account `home`
+   10 | [accounts.home]
+      |           ^^^^
+12:1: unknown key `ports` in account `home`; did you mean `port`?
+   12 | ports = ****
+      | ^^^^^
+";
+    // What account `work` lacks may have been meant by `host`.
+    let told = told(toml).replace("4:11: `server` (or `url`) and `deliver` are missing in account `work`\n    4 | [accounts.work]\n      |           ^^^^\n", "");
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_line_that_is_no_toml_hides_no_other_mistake() {
+    let toml = "[accounts.work\nserver = \"x\"\n[accounts.home]\nuser \"petar\"\nserver: \"x\"\nkeep = \nprot = 1\n";
+    let error = told(toml);
+    let places: Vec<_> = error.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(
+        places,
+        [
+            "1:15: not TOML: unclosed table, expected `]`",
+            "4:6: not TOML: key with no value, expected `=`",
+            "5:7: not TOML: write `=` in place of `:`",
+            "6:8: `keep` has no value",
+            "7:1: unknown key `prot` in account `home`; did you mean `port`?",
+        ]
+    );
+    assert!(error.contains("    1 | [accounts.work\n      |               ^\n"), "{error}");
+}
+
+#[test]
+fn after_twenty_mistakes_the_others_are_counted() {
+    let lines: String = (0..53).map(|number| format!("key_{number} = 1\n")).collect();
+    let error = told(&format!("{GOOD}{lines}"));
+    assert_eq!(error.lines().filter(|line| line.contains("unknown key")).count(), 20, "{error}");
+    assert!(error.ends_with("\npopfetch: and 33 more mistakes\n"), "{error}");
+    let error = told(&"nonsense\n".repeat(53));
+    assert_eq!(error.lines().filter(|line| line.contains("not TOML")).count(), 20, "{error}");
+    assert!(error.ends_with("\npopfetch: and 33 more mistakes\n"), "{error}");
+}
+
+#[test]
+fn text_without_quotes_is_told_what_it_lacks() {
+    for (line, column, words) in [
+        ("server = 127.0.0.1", 10, "the value of `server` is text; put \"127.0.0.1\" in quotes"),
+        ("server = pop.example.com # x", 10, "put \"pop.example.com\" in quotes"),
+        ("user = petar@example.com", 8, "put \"petar@example.com\" in quotes"),
+        ("keep = 14d", 8, "put \"14d\" in quotes"),
+        ("tls = none", 7, "put \"none\" in quotes"),
+        ("deliver = maildir:~/x", 11, "put \"maildir:~/x\" in quotes"),
+        ("timeout = 90s", 11, "put \"90s\" in quotes"),
+        ("max_size = 20M", 12, "put \"20M\" in quotes"),
+        ("password = geheim", 12, "the value of `password` is text; put it in quotes"),
+        ("url = pop3s://petar@host", 7, "the value of `url` is text; put it in quotes"),
+        // What would not do in quotes either is told what to be.
+        ("keep = yes", 8, "`keep` cannot be `yes`; expected `true`, `false`, or"),
+        ("enabled = True", 11, "`enabled` cannot be `True`; expected `true` or `false`"),
+        ("port = 99x", 8, "`port` cannot be `99x`; expected an integer from 1 to 65535"),
+        ("tls = ssl", 7, "`tls` cannot be `ssl`; expected `implicit`, `starttls` or `none`"),
+        ("password_command = pass show x", 20, "`password_command` cannot be text without quotes; expected an array"),
+    ] {
+        let error = told(&format!("[accounts.work]\n{line}\n"));
+        assert!(error.contains(&format!("2:{column}: ")) && error.contains(words), "{line}: {error}");
+        assert!(!error.contains("not TOML"), "{line}: {error}");
+    }
+}
+
+#[test]
+fn names_of_other_programs_lead_to_ours() {
+    for (names, meant) in [
+        ("host hostname via", "`server`"),
+        ("username login User", "`user`"),
+        ("ssl tls_mode sslproto use_ssl", "`tls`"),
+        ("starttls tls_starttls", "`tls = \"starttls\"`"),
+        ("folder maildir mailbox path delivery mda", "`deliver`"),
+        ("passwordeval passwordcommand password_eval password-command", "`password_command`"),
+        ("pass passwd", "`password`"),
+        ("keep_on_server leave leave_on_server", "`keep`"),
+        ("delete nokeep", "`keep = false`"),
+        ("sslfingerprint tls_fingerprint fingerprint", "`tls_pin`"),
+        ("sslcertck tls_certcheck", "`tls_verify`"),
+        ("insecure", "`tls_verify = false`"),
+        ("sslcertfile tls_trust_file ca_certs ca_file", "`tls_ca_file`"),
+        ("limit skipsize max_message_size", "`max_size`"),
+        ("fetchlimit max_messages_per_session", "`max_messages`"),
+        ("fetchall read_all", "`all`"),
+        ("skip disabled", "`enabled = false`"),
+        ("plugin", "`tunnel`"),
+        ("use_apop", "`auth = \"apop\"`"),
+    ] {
+        let lines: String = names.split(' ').map(|name| format!("{name} = true\n")).collect();
+        let error = told(&format!("{GOOD}{lines}"));
+        for name in names.split(' ') {
+            assert!(error.contains(&format!("`{name}` in account `work`; did you mean {meant}?")), "{name}: {error}");
+        }
+    }
+    assert_error(&format!("{GOOD}interval = 300\n"), &["unknown key `interval`", "cron or a systemd timer"]);
+}
+
+#[test]
+fn a_configuration_of_another_program_is_recognized() {
+    for (text, program) in [
+        ("set daemon 300\npoll pop.example.com proto pop3\n  user jane there with password geheim\n", "fetchmail"),
+        ("defaults\ntls on\n\naccount isp\nhost pop.example.com\npassword geheim\n", "mpop"),
+        ("[retriever]\ntype = SimplePOP3SSLRetriever\n  indented\npassword = geheim\n", "getmail"),
+        ("$home = \"x\"\naccount \"isp\" pop3s server \"pop.example.com\" pass \"geheim\"\n", "fdm"),
+    ] {
+        let error = told(text);
+        assert!(error.contains(&format!("this looks like a configuration of {program}; ")), "{error}");
+        assert!(!error.contains("geheim") && error.lines().count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn no_excerpt_shows_a_secret() {
+    // The sandbox looks for the canary.
+    for lines in [
+        format!("pasword = \"{CANARY}\""),
+        format!("pasword = {CANARY}"),
+        format!("password = {CANARY}"),
+        format!("password = \"{CANARY}\"\nprot = 1 # {CANARY}"),
+        format!("user = petar # {CANARY}"),
+        format!("password = \"{CANARY}\"\nport = \"x\""),
+        format!("password: {CANARY}"),
+        format!("password {CANARY}"),
+        format!("password = \"{CANARY}"),
+        format!("password = '''\n{CANARY}\nuser = {CANARY} \n''' x"),
+        format!("password = \"\"\"\n{CANARY}\n[accounts.{CANARY}"),
+        format!("password_command = [\n\"echo\", {CANARY}\n]"),
+        format!("password_command = [\"echo\" \"{CANARY}\"]"),
+        format!("oauth2 = {{ provider = \"x\", client_secret = \"{CANARY}\", flow = 1 }}"),
+        format!("oauth2 = {{ client_secret = {CANARY} }}"),
+        format!("oauth2 = \"{CANARY}\""),
+        format!("proxy = \"socks4://petar:{CANARY}@h\""),
+        format!("proxy = socks5://petar:{CANARY}@h:1"),
+        format!("server = \"pop3s://petar:{CANARY}@h\""),
+        format!("server = pop3s://petar:{CANARY}@h"),
+        format!("user = \"petar:{CANARY}@h\\n\""),
+        format!("deliver = \"imaps://petar:{CANARY}@h/INBOX\""),
+        format!("tunnel = [\"ssh\", {CANARY}]"),
+        format!("work.password = \"{CANARY}\""),
+        format!("tls_client_identity_password = {CANARY}"),
+        format!("password = \"x\"\npassword = \"{CANARY}\""),
+    ] {
+        told(&format!("[accounts.work]\n{lines}\n"));
+        told(&format!("accounts.work = {{ server = 5, {} }}\n", lines.replace('\n', ", ")));
+    }
+    let secrets = format!("\"pass\": \"{CANARY}\", \"password\": [\"{CANARY}\"]");
+    for port in ["\"x\"", "x"] {
+        told(&format!("{{\"accounts\": {{\"work\": {{{secrets}, \"port\": {port}}}}}}}"));
+    }
 }
 
 #[test]
@@ -149,6 +330,169 @@ fn a_json_file_means_the_same_and_its_mistakes_have_a_place() {
     assert_eq!(sandbox.maildir().messages().len(), 2);
     let path = sandbox.file("wrong.json", "{\n  \"accounts\": {\n    \"work\": { \"usr\": \"x\" }\n  }\n}\n");
     sandbox.popfetch(["-q", "--config", path.to_str().unwrap()]).exits(78).says(&["wrong.json:3:", "`usr`", "`user`"]);
+}
+
+/// A folder of configurations: defaults, an account of alice, and one of bob.
+fn folder_of(sandbox: &Sandbox, port: u16) {
+    sandbox.file("conf/10-defaults.toml", "[defaults]\ndeliver = \"maildir:~/Mail\"\ntimeout = 9\n");
+    sandbox.file("conf/20-work.toml", Account::on(port).without("deliver").without("timeout").to_string());
+    let home = as_json(port).replace("work", "home").replace(USER, "bob").replace("~/Mail", "~/Other");
+    sandbox.file("conf/30-home.JSON", home);
+}
+
+#[test]
+fn every_configuration_of_a_folder_is_read_and_their_defaults_hold_for_all() {
+    let server = server(mails(2)).user("bob", CANARY, mails(1)).start();
+    let sandbox = Sandbox::new();
+    folder_of(&sandbox, server.port);
+    for ignored in [".hidden.toml", "work.toml~", "#work.toml#", "#work.toml", "work.toml.bak", ".#work.toml", "README"]
+    {
+        sandbox.file(&format!("conf/{ignored}"), "not = = TOML");
+    }
+    sandbox.popfetch(["-q", "--config", "conf"]).exits(0).silently();
+    assert_eq!(sandbox.maildir().messages().len(), 2);
+    assert_eq!(crate::sandbox::names(&sandbox.path("Other/new")).len(), 1);
+    // The same by the variable, and one after the other.
+    let mut command = sandbox.command(["-q", "--no-keep", "home"]);
+    command.env("POPFETCH_CONFIG", "conf");
+    sandbox.run(command).exits(0).silently();
+    assert!(server.unique_ids("bob").is_empty());
+    let files = ["--config", "conf/10-defaults.toml", "--config", "conf/20-work.toml"];
+    sandbox.popfetch(["-q", "--no-keep"].into_iter().chain(files)).exits(0).silently();
+    assert!(server.unique_ids(USER).is_empty());
+}
+
+#[test]
+fn an_option_is_stronger_than_the_variable_and_the_variable_than_the_default() {
+    let sandbox = Sandbox::new();
+    sandbox.config("[accounts.default]\n");
+    sandbox.file("one.toml", "[accounts.one]\n");
+    let run = |arguments: &[&str], variable: &str| {
+        let mut command = sandbox.command(arguments);
+        command.env("POPFETCH_CONFIG", variable);
+        sandbox.run(command).exits(78)
+    };
+    run(&["-q", "--config", "one.toml"], "nowhere.toml").says(&["account `one`"]);
+    run(&["-q"], "one.toml").says(&["account `one`"]);
+    run(&["-q"], "~/one.toml").says(&["account `one`"]);
+    run(&["-q"], "nowhere.toml").says(&["cannot read `nowhere.toml`"]);
+    run(&["-q"], "one.toml:two.toml").says(&["cannot read `one.toml:two.toml`"]);
+    run(&["-q"], "").says(&["account `default`"]);
+}
+
+#[test]
+fn standard_input_may_be_one_of_several_configurations() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::new();
+    sandbox.file("defaults.toml", "[defaults]\nmax_messages = 5\n");
+    let toml = Account::on(server.port).to_string();
+    sandbox.popfetch_reading(["-q", "--config", "defaults.toml", "--config", "-"], &toml).exits(0).silently();
+    assert_eq!(sandbox.maildir().messages().len(), 1);
+    sandbox.popfetch(["-q", "--config", "-", "--config", "-"]).exits(64).says(&["standard input"]);
+}
+
+#[test]
+fn configurations_that_contradict_each_other_are_told_with_both_places() {
+    let sandbox = Sandbox::new();
+    sandbox.file(
+        "conf/a.toml",
+        "[defaults]\nkeep = true\ntimeout = 9\ntunnel = [\"x\"]\n\n[accounts.work]\nurl = \"pop3s://a@h\"\n\
+         deliver = \"mbox:m\"\n",
+    );
+    sandbox.file(
+        "conf/b.toml",
+        "[defaults]\nkeep = false\ntimeout = 9\nsource_address = \"::1\"\n[accounts.work]\nurl = \"pop3s://b@h\"\n\
+         [accounts.copy]\nurl = \"pop3s://a@h\"\ndeliver = \"mbox:m\"\n",
+    );
+    let run = sandbox.popfetch(["-q", "--config", "conf"]).exits(78).says(&[
+        "conf/b.toml:2:1: `keep` has another value in the defaults of `conf/a.toml:2`",
+        "conf/b.toml:4:1: `tunnel` of `conf/a.toml:4` and `source_address` exclude each other in `[defaults]`",
+        "conf/b.toml:5:11: account `work` stands in `conf/a.toml:6`, too",
+        "conf/b.toml:7:11: `work` and `copy` fetch from the same maildrop",
+    ]);
+    assert!(!run.stderr.contains("timeout"), "{}", run.stderr);
+}
+
+#[test]
+fn a_default_with_a_relative_path_means_the_folder_of_its_file() {
+    let sandbox = Sandbox::new();
+    for name in ["a/c.toml", "b/c.toml"] {
+        sandbox.file(name, "[defaults]\ndeliver = \"maildir:in\"\n");
+    }
+    let other = "b/c.toml:2:1: `deliver` has another value in the defaults of `a/c.toml:2`";
+    sandbox.popfetch(["-q", "--config", "a/c.toml", "--config", "b/c.toml"]).exits(78).says(&[other]);
+    let none = "there is no account in `a/c.toml`, `a/c.toml`";
+    sandbox.popfetch(["-q", "--config", "a/c.toml", "--config", "a/c.toml"]).exits(78).says(&[none]);
+}
+
+#[test]
+fn a_folder_without_a_configuration_is_a_mistake() {
+    let sandbox = Sandbox::new();
+    sandbox.file("conf/work.toml.bak", GOOD);
+    sandbox.popfetch(["-q", "--config", "conf"]).exits(78).says(&["`conf`", "`.toml` or `.json`", "hint: "]);
+    sandbox.popfetch(["-q", "--config", "nowhere"]).exits(78).says(&["cannot read `nowhere`"]);
+}
+
+#[test]
+fn a_folder_of_configurations_and_each_of_its_files_must_be_the_users() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::new();
+    folder_of(&sandbox, server.port);
+    let run = || sandbox.popfetch(["-q", "--config", "conf", "work"]);
+    // Others could put a file into it, also where they cannot touch those of others.
+    for mode in [0o777, 0o775, 0o1777] {
+        sandbox.mode("conf", mode);
+        run().exits(78).says(&["/conf` can be changed by others", "chmod go-w"]);
+    }
+    sandbox.mode("conf", 0o755);
+    sandbox.mode("conf/10-defaults.toml", 0o622);
+    run().exits(78).says(&["10-defaults.toml` can be changed by others"]);
+    sandbox.mode("conf/10-defaults.toml", 0o644);
+    sandbox.mode("conf/20-work.toml", 0o644);
+    run().exits(78).says(&["20-work.toml` holds a password but is open to others"]);
+    sandbox.mode("conf/20-work.toml", 0o600);
+    run().exits(0);
+}
+
+#[test]
+fn what_only_a_shell_understands_is_refused_with_the_way_out() {
+    let sandbox = Sandbox::new();
+    for (target, words) in [
+        ("mda:cat | grep x", "`mda:sh -c 'cat | grep x'`, for no shell reads this command: `|`"),
+        ("mda:cat > ~/x", "`mda:sh -c 'cat > ~/x'`, for no shell reads this command: `>`"),
+        ("mda:cat; true", "`mda:sh -c 'cat; true'`"),
+        ("mda:cat &", "`mda:sh -c 'cat &'`"),
+        ("mda:cat < x", "`mda:sh -c 'cat < x'`"),
+        ("mda:maildrop -d $USER", "`mda:sh -c 'maildrop -d $USER'`, for no shell reads this command: `$USER`"),
+        ("mda:lda -d `id -un`", "mda:sh -c 'lda -d `id -un`'"),
+        (
+            "mda:procmail -d %T",
+            "expected `%F` (the sender) or `%%` (a percent sign), not `%T`; the variable `RECIPIENT`",
+        ),
+        ("maildir:$HOME/Mail", "expected a path without `$HOME`, which only a shell would replace; write `~`"),
+        ("mbox:/var/mail/${USER}", "expected a path without `${USER}`"),
+        ("maildir:`pwd`/Mail", "write `~` for the home folder"),
+    ] {
+        let url = "pop3s://petar@pop.example.com";
+        sandbox.popfetch(["-q", "--deliver", target, url]).exits(64).says(&[words]);
+        let toml = format!("[accounts.work]\nurl = \"{url}\"\ndeliver = \"{target}\"\n");
+        sandbox.config(&toml);
+        sandbox.popfetch(["-q"]).exits(78).says(&["config.toml:3:11: `deliver` cannot be ", words]);
+    }
+    assert!(!sandbox.path("$HOME").exists());
+}
+
+#[test]
+fn what_is_quoted_or_in_a_table_is_meant_as_it_stands() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::new();
+    let account = |deliver: &str| Account::on(server.port).set("deliver", deliver).to_string();
+    sandbox.config(&account("\"mda:sh -c 'cat | grep -v Received > $HOME/taken'\""));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert!(sandbox.path("taken").exists());
+    sandbox.config(&account(&format!("{{ maildir = \"{}/$HOME\" }}", sandbox.path("a").display())));
+    sandbox.popfetch(["-q", "--all"]).exits(0).silently();
+    assert_eq!(crate::sandbox::names(&sandbox.path("a/$HOME/new")).len(), 1);
 }
 
 #[test]

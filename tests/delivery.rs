@@ -348,10 +348,11 @@ fn an_mda_is_run_without_a_shell() {
     let server = server(mails(1)).start();
     let sandbox = Sandbox::new();
     sandbox.file("mda.sh", "cat >/dev/null; printf '%s\\n' \"$@\" >~/told");
-    let deliver = format!("'mda:/bin/sh {} $HOME ; * \"two words\"'", sandbox.path("mda.sh").display());
+    let words = "\"$HOME\" \\; \">\" * '%T' \"two words\"";
+    let deliver = format!("\"\"\"mda:/bin/sh {} {words}\"\"\"", sandbox.path("mda.sh").display()).replace('\\', "\\\\");
     sandbox.config(&Account::on(server.port).set("deliver", deliver).to_string());
     sandbox.popfetch(["-q"]).exits(0).silently();
-    assert_eq!(fs::read_to_string(sandbox.path("told")).unwrap(), "$HOME\n;\n*\ntwo words\n");
+    assert_eq!(fs::read_to_string(sandbox.path("told")).unwrap(), "$HOME\n;\n>\n*\n%T\ntwo words\n");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::process::Command;
 use clap_complete::Shell;
 use popfetch::account::Account;
 use popfetch::cli;
-use popfetch::config::{self, Error, Overrides, Problem, Source};
+use popfetch::config::{self, Error, Flags, Key, Source};
 use popfetch::failure::{Kind, exit_status};
 use popfetch::ledger::Ledger;
 
@@ -225,28 +225,20 @@ fn accounts(name: &str, text: &str) -> Result<Vec<Account>, Error> {
     let file = folder.path().join(name);
     fs::write(&file, text).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    config::accounts(&Source::File(file), &Overrides::default(), &[])
+    config::accounts(&[Source::Path(file)], &Flags::default(), &[])
 }
 
-/// The keys that a table may have: those that an error offers instead of an unknown one.
-fn known_keys(text: &str) -> Vec<&'static str> {
-    match accounts("config.toml", text) {
-        Err(Error::At { problem: Problem::UnknownKey { known, .. }, .. }) => known,
-        other => panic!("{text}: {other:?}"),
-    }
+fn names<'k>(keys: impl IntoIterator<Item = &'k Key>) -> Vec<&'k str> {
+    keys.into_iter().map(|key| key.name).collect()
 }
 
 fn wrong_keys(page: &str) -> Vec<String> {
-    let top = known_keys("unheard-of = 1");
-    let in_defaults = known_keys("[defaults]\nunheard-of = 1");
-    let in_account = known_keys("[accounts.a]\nunheard-of = 1");
-    let in_deliver = known_keys("[accounts.a]\ndeliver = { unheard-of = 1 }");
-    let in_oauth2 = known_keys("[accounts.a]\noauth2 = { unheard-of = 1 }");
-    let identity: Vec<_> = in_account.into_iter().filter(|key| !in_defaults.contains(key)).collect();
-    let mut complaints = wrong_keys_in(subsection(page, "Tables"), &top);
-    complaints.extend(wrong_keys_in(subsection(page, "Maildrop"), &identity));
-    complaints.extend(wrong_keys_in(subsection(page, "Policy"), &in_defaults));
-    complaints.extend(wrong_keys_in(subsection(page, "OAuth 2.0"), &in_oauth2));
+    let (identity, policy): (Vec<_>, Vec<_>) = config::account_keys().partition(|key| key.is_of_account);
+    let in_deliver = names(config::target_keys());
+    let mut complaints = wrong_keys_in(subsection(page, "Tables"), &config::TABLES);
+    complaints.extend(wrong_keys_in(subsection(page, "Maildrop"), &names(identity)));
+    complaints.extend(wrong_keys_in(subsection(page, "Policy"), &names(policy)));
+    complaints.extend(wrong_keys_in(subsection(page, "OAuth 2.0"), &names(config::oauth2_keys())));
     let deliver = items(subsection(page, "Policy")).into_iter().find(|(head, _)| head.starts_with("Ic deliver "));
     assert!(deliver.is_some(), "there is no item for `deliver`");
     let of_deliver = subsection(page, "Policy").split("\n.It Ic ").find(|item| item.starts_with("deliver "));
@@ -256,7 +248,7 @@ fn wrong_keys(page: &str) -> Vec<String> {
     complaints
 }
 
-fn wrong_keys_in(text: &str, exist: &[&'static str]) -> Vec<String> {
+fn wrong_keys_in(text: &str, exist: &[&str]) -> Vec<String> {
     let described: Vec<_> = items(text).into_iter().filter_map(|(head, _)| key_of(head)).collect();
     difference(&described, exist)
 }
@@ -271,19 +263,29 @@ fn difference(described: &[&str], exist: &[&str]) -> Vec<String> {
     missing.chain(unknown).collect()
 }
 
-/// An account to which every default of the page is written is the same account.
+/// The page has the default of each key, and an account to which it is written is the same account.
 fn wrong_defaults(page: &str) -> Vec<String> {
     let bare = "[accounts.a]\nserver = \"h\"\nuser = \"u\"\ndeliver = \"mbox:/m\"\n";
     let expected = accounts("config.toml", bare).expect("it has all that an account needs");
+    let described: Vec<_> =
+        items(page).into_iter().filter_map(|(head, _)| Some((key_of(head)?, default_of(head)))).collect();
     let mut complaints = Vec::new();
-    for (head, _) in items(page) {
-        let (Some(key), Some((_, default))) = (key_of(head), head.split_once("; default Li ")) else { continue };
-        let line = format!("{key} = {}", blocks::unescaped(default));
+    for key in config::account_keys() {
+        let default = key.default.map(|default| default.to_string());
+        if described.iter().any(|(name, described)| *name == key.name && *described != default) {
+            complaints.push(format!("the default of `{}` is {default:?}", key.name));
+        }
+        let Some(default) = default else { continue };
+        let line = format!("{} = {default}", key.name);
         if accounts("config.toml", &format!("{bare}{line}\n")).ok().as_ref() != Some(&expected) {
-            complaints.push(format!("`{line}` is not the default"));
+            complaints.push(format!("`{line}` changes an account"));
         }
     }
     complaints
+}
+
+fn default_of(head: &str) -> Option<String> {
+    head.split_once("; default Li ").map(|(_, default)| blocks::unescaped(default))
 }
 
 #[test]
@@ -297,7 +299,7 @@ fn wrong_keys_and_defaults_are_found() {
     let page = config_page().replace(".It Ic max_size ", ".It Ic maxsize ");
     assert_eq!(wrong_keys(&page), ["`max_size` is not described", "there is no key `maxsize`"]);
     let page = config_page().replace("default Li 60\n", "default Li 61\n");
-    assert_eq!(wrong_defaults(&page), ["`timeout = 61` is not the default"]);
+    assert_eq!(wrong_defaults(&page), ["the default of `timeout` is Some(\"60\")"]);
     let page = config_page().replace(".Ic mbox Pq string", ".Ic mailbox Pq string");
     assert_eq!(wrong_keys(&page), ["`mbox` is not described", "there is no key `mailbox`"]);
     let page = config_page().replace(".It Ic flow ", ".It Ic flows ");

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use popfetch::config::{self, Overrides, Source};
+use popfetch::config::{self, Flags, Source};
 use popfetch::secret;
 use popfetch::stop::Stop;
 use rustix::process::{Pid, Signal, kill_process};
@@ -295,7 +295,7 @@ fn many_who_need_a_token_at_once_refresh_it_once() {
         })
         .to_string(),
     );
-    let accounts = config::accounts(&Source::File(file), &Overrides::default(), &[]).unwrap();
+    let accounts = config::accounts(&[Source::Path(file)], &Flags::default(), &[]).unwrap();
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {

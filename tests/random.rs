@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{LazyLock, Mutex};
 
 use popfetch::account::{Auth, Password, SecretKind};
-use popfetch::config::{self, Overrides, Source};
+use popfetch::config::{self, Flags, Source};
 use popfetch::ledger::{Committed, Identity, Ledger, SameMessage, Top};
 use popfetch::maildrop::{Listed, MessageNumber};
 use popfetch::pop3::{Authorization, Credentials, Error, Incoming, Limits, Transport, Wanted, Window};
@@ -199,8 +199,10 @@ proptest! {
         let path = folder.path().join(if is_json { "c.json" } else { "c.toml" });
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        if let Err(error) = config::accounts(&Source::File(path), &Overrides::default(), &[]) {
+        if let Err(error) = config::accounts(&[Source::Path(path)], &Flags::default(), &[]) {
             prop_assert!(is_printable(&error.to_string()), "{error}");
+            let reports = error.reports();
+            prop_assert!(reports.iter().flat_map(|report| report.lines()).all(is_printable), "{reports:?}");
         }
     }
 }

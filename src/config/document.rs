@@ -1,15 +1,18 @@
 //! The text of a configuration: from where it comes, and where in it a fault is.
 
 use std::env;
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::Source;
-use super::error::{Error, Fault, Problem};
+use super::error::{Error, Fault, Mistake, Problem};
+use super::excerpt;
 use super::paths::{Environment, Paths};
-use super::value::{self, Table, Value};
+use super::value::{self, Parsed, Table, Value};
 use crate::os::exposure::{self, Contents, Exposure};
 
 /// A configuration is written by hand or by a small program: more is a mistake, such as the name of a disk.
@@ -28,20 +31,48 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Reads the source; the default file need not be there.
-    pub fn open(source: &Source, environment: &Environment) -> Result<Option<Self>, Error> {
-        match source {
-            Source::Stdin => Self::from_stdin().map(Some),
-            Source::File(path) => Self::from_file(&absolute(path, environment)?, path.display().to_string()).map(Some),
-            Source::Default => Self::from_default(&environment.config_file()),
+    /// Reads all of them: what is named, or `$POPFETCH_CONFIG`, or the default file, which need not be there.
+    pub fn all(sources: &[Source], environment: &Environment) -> Result<Vec<Self>, Error> {
+        let of_environment = environment.config.clone().map(Source::named);
+        let sources = if sources.is_empty() { of_environment.as_slice() } else { sources };
+        if sources.is_empty() {
+            let path = environment.config_file();
+            return match Self::from_file(&path, path.display().to_string()) {
+                Err(Error::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+                result => result.map(|document| vec![document]),
+            };
         }
+        let mut documents = Vec::new();
+        for source in sources {
+            match source {
+                Source::Stdin => documents.push(Self::from_stdin()?),
+                Source::Path(path) => documents.extend(Self::from_path(&absolute(path, environment)?, path)?),
+            }
+        }
+        Ok(documents)
     }
 
-    fn from_default(path: &Path) -> Result<Option<Self>, Error> {
-        match Self::from_file(path, path.display().to_string()) {
-            Err(Error::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-            result => result.map(Some),
+    /// Reads a file, or every file of a folder in the order of their names.
+    fn from_path(path: &Path, written: &Path) -> Result<Vec<Self>, Error> {
+        if !path.is_dir() {
+            return Self::from_file(path, written.display().to_string()).map(|document| vec![document]);
         }
+        let unreadable = |source| Error::Unreadable { file: written.display().to_string(), source };
+        if let Some(exposure) = exposure::of_folder_of_files(path) {
+            return Err(Error::Exposed { path: path.to_owned(), exposure, holds_password: false });
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            if is_configuration(&name) {
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
+            return Err(Error::EmptyFolder { folder: written.display().to_string() });
+        }
+        names.sort();
+        names.iter().map(|name| Self::from_file(&path.join(name), written.join(name).display().to_string())).collect()
     }
 
     fn from_file(path: &Path, name: String) -> Result<Self, Error> {
@@ -69,14 +100,17 @@ impl Document {
         let text = Zeroizing::new(String::from_utf8_lossy(octets).into_owned());
         let document = Document { name, folder, path: path.to_owned(), text, exposure: contents.exposure };
         match invalid_at {
-            Some(at) => Err(document.error(Fault { at, problem: Problem::NotUtf8 })),
+            Some(at) => {
+                let mistake = document.mistake(Fault::lost(at..at, Problem::NotUtf8));
+                Err(Error::Mistakes { first: vec![mistake], more: 0 })
+            }
             None => Ok(document),
         }
     }
 
-    /// The tree of its values. Fails, too, when others could have written it, since it names programs to run, and when
-    /// it holds a password that others can read.
-    pub fn table(&self) -> Result<Table, Error> {
+    /// The tree of its values. Fails when others could have written it, since it names programs to run, and when it
+    /// holds a password that others can read.
+    pub fn parse(&self) -> Result<Parsed, Error> {
         let exposed = |holds_password| {
             let exposure = self.exposure.clone().filter(|exposure| holds_password || exposure.lets_change());
             exposure.map(|exposure| Error::Exposed { path: self.path.clone(), exposure, holds_password })
@@ -84,9 +118,8 @@ impl Document {
         if let Some(error) = exposed(false) {
             return Err(error);
         }
-        let parse = if self.is_json() { value::from_json } else { value::from_toml };
-        let table = parse(&self.text).map_err(|fault| self.error(fault))?;
-        exposed(holds_password(&table)).map_or(Ok(table), Err)
+        let parsed = if self.is_json() { value::from_json(&self.text) } else { value::from_toml(&self.text) };
+        exposed(holds_password(&parsed.table)).map_or(Ok(parsed), Err)
     }
 
     /// By its name, or because no TOML begins with a brace.
@@ -95,18 +128,39 @@ impl Document {
         is_named_so || self.text.trim_start().starts_with('{')
     }
 
+    /// The beginning of the line that this offset is in.
+    pub fn line_start(&self, at: usize) -> usize {
+        value::line_start(&self.text, at)
+    }
+
+    /// `FILE:LINE` of an offset.
+    pub fn place(&self, at: usize) -> String {
+        format!("{}:{}", self.name, value::line_number(&self.text, at))
+    }
+
     /// Puts a fault at its line and column.
-    pub fn error(&self, fault: Fault) -> Error {
+    pub fn mistake(&self, fault: Fault) -> Mistake {
         // JSON's places are octets, which can be in the middle of a character.
-        let before = (0..=fault.at).rev().find_map(|at| self.text.get(..at)).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Error::At {
+        let before = (0..=fault.at.start).rev().find_map(|at| self.text.get(..at)).unwrap_or_default();
+        let line = value::line_number(&self.text, before.len());
+        Mistake {
             file: self.name.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line,
+            column: before[value::line_start(&self.text, before.len())..].chars().count() + 1,
+            excerpt: excerpt::of(&self.text, line, &fault),
             problem: fault.problem,
         }
     }
+}
+
+/// True for a name that ends in `.toml` or `.json`. A hidden file, and one that an editor saves what it is working on,
+/// is none.
+fn is_configuration(name: &OsStr) -> bool {
+    let extension = Path::new(name).extension();
+    let is_read = |known: &str| extension.is_some_and(|extension| extension.eq_ignore_ascii_case(known));
+    (is_read("toml") || is_read("json"))
+        && !name.as_encoded_bytes().starts_with(b".")
+        && !name.as_encoded_bytes().starts_with(b"#")
 }
 
 fn absolute(path: &Path, environment: &Environment) -> Result<PathBuf, Error> {
@@ -119,8 +173,6 @@ fn absolute(path: &Path, environment: &Environment) -> Result<PathBuf, Error> {
 fn holds_password(table: &Table) -> bool {
     table.iter().any(|entry| match &entry.value {
         Value::Table(table) => holds_password(table),
-        // A proxy may have a login.
-        Value::String(proxy) if entry.key == "proxy" => proxy.contains('@'),
-        _ => ["password", "tls_client_identity_password", "client_secret"].contains(&entry.key.as_str()),
+        value => super::all_keys().any(|key| key.name == entry.key && key.is_secret(value)),
     })
 }

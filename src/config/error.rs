@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 
+use super::excerpt::Excerpt;
 use super::forms::Expected;
 use super::url;
 use crate::os::exposure::Exposure;
@@ -19,16 +21,17 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A folder of configurations has none.
+    EmptyFolder {
+        /// Its name.
+        folder: String,
+    },
     /// Something in the configuration is wrong.
-    At {
-        /// The configuration's name.
-        file: String,
-        /// The line, from 1.
-        line: usize,
-        /// The column, in characters from 1.
-        column: usize,
-        /// What is wrong there.
-        problem: Problem,
+    Mistakes {
+        /// The first of them, in the order of the text; at least one.
+        first: Vec<Mistake>,
+        /// How many there are besides.
+        more: usize,
     },
     /// Others can write the configuration, or read the password in it.
     Exposed {
@@ -46,13 +49,15 @@ pub enum Error {
         /// How they can.
         exposure: Exposure,
     },
-    /// The path behind a flag makes no sense.
+    /// The path behind an option makes no sense.
     Flag {
-        /// The flag.
+        /// The option.
         flag: &'static str,
         /// What it takes.
         expected: Expected,
     },
+    /// The value behind an option makes no sense.
+    Option(Problem),
     /// A URL on the command line is wrong.
     Url {
         /// The URL, in a form that may be shown.
@@ -69,8 +74,8 @@ pub enum Error {
     UnknownAccount {
         /// The name as typed, in a form that may be shown.
         name: String,
-        /// The configuration's name.
-        file: String,
+        /// The configuration's names.
+        files: Vec<String>,
         /// The account that was perhaps meant.
         near: Option<String>,
         /// Every account there is.
@@ -78,14 +83,29 @@ pub enum Error {
     },
     /// There is nothing to fetch from: no configuration, or none with an account.
     NoAccounts {
-        /// The configuration's name.
-        file: String,
+        /// The configuration's names.
+        files: Vec<String>,
     },
     /// Every account is disabled, and none was named.
     AllDisabled {
-        /// The configuration's name.
-        file: String,
+        /// The configuration's names.
+        files: Vec<String>,
     },
+}
+
+/// A mistake in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The configuration's name.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, in characters from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub problem: Problem,
+    /// What may be shown of the line.
+    pub excerpt: Option<Excerpt>,
 }
 
 /// What is wrong at a place in the configuration.
@@ -93,16 +113,25 @@ pub enum Error {
 pub enum Problem {
     /// The text is not what the language allows.
     Syntax(String),
+    /// The text is the configuration of this program.
+    Foreign(&'static str),
     /// The file is not UTF-8.
     NotUtf8,
     /// A key stands twice in one table.
-    DuplicateKey(String),
+    DuplicateKey {
+        /// The key.
+        key: String,
+        /// The line of the first one, where it is known.
+        first: Option<usize>,
+    },
     /// There is no such key.
     UnknownKey {
         /// The key.
         key: String,
         /// In which table.
         place: Place,
+        /// What was perhaps meant.
+        advice: Option<String>,
         /// The keys that the table may have.
         known: Vec<&'static str>,
     },
@@ -119,12 +148,21 @@ pub enum Problem {
         /// What it may be.
         expected: Expected,
     },
+    /// A text is not in quotes.
+    Unquoted {
+        /// The key.
+        key: String,
+        /// The text, where it may be shown.
+        found: Option<String>,
+    },
     /// The value of `url` is not a URL of ours.
     Url(url::Error),
     /// Two keys of one account say the same thing in different ways.
     Alternatives {
         /// The key that stands first.
         first: String,
+        /// Its file and line, if that is another file.
+        at: Option<String>,
         /// The other one.
         second: String,
         /// In which table.
@@ -135,7 +173,21 @@ pub enum Problem {
         /// The account.
         place: Place,
         /// What it lacks.
-        keys: &'static str,
+        keys: Vec<&'static str>,
+    },
+    /// Two documents have a different default for a key.
+    OtherDefault {
+        /// The key.
+        key: String,
+        /// The file and the line of the first one.
+        at: String,
+    },
+    /// Two documents have an account of this name.
+    SameAccount {
+        /// The name.
+        name: String,
+        /// The file and the line of the first one.
+        at: String,
     },
     /// This cannot be an account's name.
     AccountName(String),
@@ -161,33 +213,78 @@ pub enum Place {
     Account(String),
     /// The table that is the value of a key.
     Key(&'static str),
+    /// The command line.
+    Options,
 }
 
-/// A problem and its offset in the text.
-#[derive(Debug, PartialEq, Eq)]
+/// A problem, where it is in the text, and what an excerpt may show.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
-    pub at: usize,
+    pub at: Range<usize>,
     pub problem: Problem,
+    pub piece: Option<Piece>,
 }
+
+/// A key and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub key_at: Range<usize>,
+    pub value_at: Range<usize>,
+    pub value: Showing,
+}
+
+/// What an excerpt shows of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Showing {
+    /// The text.
+    Text,
+    /// That there is something.
+    Outline,
+    /// That there is something which may be secret.
+    Asterisks,
+    /// Nothing.
+    Nothing,
+}
+
+impl Fault {
+    /// A problem where no key is known.
+    pub fn lost(at: Range<usize>, problem: Problem) -> Self {
+        Fault { at, problem, piece: None }
+    }
+}
+
+const NO_PASSWORD: &str = "leave the password out; see `password_command` and `password_file`, or be asked for it";
 
 impl Error {
-    /// Never: what is wrong with a configuration stays wrong until somebody mends it.
-    pub fn is_transient(&self) -> bool {
-        false
+    /// What to tell, one text for each mistake; an excerpt makes it several lines.
+    pub fn reports(&self) -> Vec<String> {
+        let Error::Mistakes { first, more } = self else { return vec![self.to_string()] };
+        let report = |mistake: &Mistake| match &mistake.excerpt {
+            Some(excerpt) => format!("{mistake}\n{excerpt}"),
+            None => mistake.to_string(),
+        };
+        let rest =
+            Some(*more).filter(|more| *more > 0).map(|more| format!("and {}", text::counted(more, "more mistake")));
+        first.iter().map(report).chain(rest).collect()
     }
 
     /// What to do about it, where that is sure.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::Url { problem: url::Error::Password, .. }
-            | Error::At { problem: Problem::Url(url::Error::Password), .. } => Some(
-                "leave the password out; see `password_command` and `password_file`, or be asked for it".to_owned(),
-            ),
+            Error::Url { problem: url::Error::Password, .. } => Some(NO_PASSWORD.to_owned()),
+            Error::Mistakes { first, .. } => {
+                let is_password = |mistake: &Mistake| mistake.problem == Problem::Url(url::Error::Password);
+                first.iter().any(is_password).then(|| NO_PASSWORD.to_owned())
+            }
             Error::Url { shown, problem: url::Error::NoUser } => {
                 url::with_user(shown).map(|url| format!("write `{url}` if that is your name there"))
             }
             Error::NoTarget { shown } => Some(format!("say where: popfetch {shown} --deliver maildir:~/Mail/inbox")),
-            Error::NoAccounts { file } => Some(first_steps(file)),
+            Error::NoAccounts { files } => files.first().map(|file| first_steps(file)),
+            Error::EmptyFolder { .. } => Some(
+                "write a file such as `work.toml` into it, or name a file; other endings and hidden files are not read"
+                    .to_owned(),
+            ),
             Error::Unreadable { file, source } if source.kind() == io::ErrorKind::NotFound => Some(first_steps(file)),
             Error::AllDisabled { .. } => Some("name an account to fetch it all the same".to_owned()),
             _ => None,
@@ -210,7 +307,14 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Unreadable { file, source } => write!(f, "cannot read `{file}`: {}", reason(source)),
-            Error::At { file, line, column, problem } => write!(f, "{file}:{line}:{column}: {problem}"),
+            Error::Mistakes { first, more } => {
+                let mistake = first.first().ok_or(fmt::Error)?;
+                mistake.fmt(f)?;
+                match first.len() - 1 + more {
+                    0 => Ok(()),
+                    more => write!(f, " (and {})", text::counted(more, "more mistake")),
+                }
+            }
             Error::Exposed { path, exposure, holds_password: true } => {
                 f.write_str(&exposure.of_secret(path, "a password"))
             }
@@ -221,18 +325,34 @@ impl fmt::Display for Error {
                 write!(f, "the state in `{}` {exposure}; {}", folder.display(), exposure.advice(folder, false))
             }
             Error::Flag { flag, expected } => write!(f, "`{flag}`: {expected}"),
+            Error::Option(problem) => problem.fmt(f),
             Error::Url { shown, problem } => write!(f, "`{shown}`: {problem}"),
             Error::NoTarget { shown } => write!(f, "`{shown}`: nothing says where its messages go"),
-            Error::UnknownAccount { name, file, near, known } => {
-                write!(f, "no account `{name}` in `{file}`")?;
+            Error::EmptyFolder { folder } => {
+                write!(f, "there is no file in `{folder}` whose name ends in `.toml` or `.json`")
+            }
+            Error::UnknownAccount { name, files, near, known } => {
+                write!(f, "no account `{name}` in {}", names(files))?;
                 match near {
                     Some(near) => write!(f, "; did you mean `{near}`?"),
                     None if known.is_empty() => Ok(()),
                     None => write!(f, "; there are {}", names(known)),
                 }
             }
-            Error::NoAccounts { file } => write!(f, "there is no account in `{file}`, and none on the command line"),
-            Error::AllDisabled { file } => write!(f, "every account in `{file}` has `enabled = false`"),
+            Error::NoAccounts { files } => {
+                write!(f, "there is no account in {}, and none on the command line", names(files))
+            }
+            Error::AllDisabled { files } => write!(f, "every account in {} has `enabled = false`", names(files)),
+        }
+    }
+}
+
+impl Problem {
+    /// The same, for whoever names the key and repeats the value.
+    pub fn expected(&self) -> String {
+        match self {
+            Problem::Value { expected, .. } => expected.to_string(),
+            other => other.to_string(),
         }
     }
 }
@@ -241,12 +361,18 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Problem::Syntax(message) => f.write_str(&text::printable(message.as_bytes())),
+            Problem::Foreign(program) => {
+                write!(f, "this looks like a configuration of {program}; popfetch reads TOML, see popfetch.toml(5)")
+            }
             Problem::NotUtf8 => f.write_str("not UTF-8"),
-            Problem::DuplicateKey(key) => write!(f, "key `{}` stands twice", shown(key)),
-            Problem::UnknownKey { key, place, known } => {
+            Problem::DuplicateKey { key, first } => {
+                write!(f, "key `{}` stands twice", shown(key))?;
+                first.map_or(Ok(()), |line| write!(f, "; first in line {line}"))
+            }
+            Problem::UnknownKey { key, place, advice, known } => {
                 write!(f, "unknown key `{}` {place}; ", shown(key))?;
-                match text::nearest(key, known.iter().copied()) {
-                    Some(near) => write!(f, "did you mean `{near}`?"),
+                match advice {
+                    Some(advice) => f.write_str(advice),
                     None => write!(f, "expected {}", names(known)),
                 }
             }
@@ -255,11 +381,25 @@ impl fmt::Display for Problem {
                 write!(f, "`{}` belongs to `[defaults]` or `[accounts.NAME]`, not to the top", shown(key))
             }
             Problem::Value { key, found, expected } => write!(f, "`{}` cannot be {found}; {expected}", shown(key)),
-            Problem::Url(problem) => problem.fmt(f),
-            Problem::Alternatives { first, second, place } => {
-                write!(f, "`{}` and `{}` exclude each other {place}", shown(first), shown(second))
+            Problem::Unquoted { key, found } => {
+                write!(f, "the value of `{}` is text; put ", shown(key))?;
+                match found {
+                    Some(text) => write!(f, "\"{}\" in quotes", shown(text)),
+                    None => f.write_str("it in quotes"),
+                }
             }
-            Problem::Missing { place, keys } => write!(f, "{keys} missing {place}"),
+            Problem::Url(problem) => problem.fmt(f),
+            Problem::Alternatives { first, at, second, place } => {
+                let at = at.as_ref().map(|at| format!(" of `{at}`")).unwrap_or_default();
+                write!(f, "`{}`{at} and `{}` exclude each other {place}", shown(first), shown(second))
+            }
+            Problem::Missing { place, keys } => {
+                let (last, others) = keys.split_last().ok_or(fmt::Error)?;
+                match others {
+                    [] => write!(f, "{last} is missing {place}"),
+                    others => write!(f, "{} and {last} are missing {place}", others.join(", ")),
+                }
+            }
             Problem::SameMaildrop { name, other, maildrop } => write!(
                 f,
                 "`{}` and `{}` fetch from the same maildrop `{}`; one maildrop, one account",
@@ -267,10 +407,20 @@ impl fmt::Display for Problem {
                 shown(name),
                 shown(maildrop)
             ),
+            Problem::OtherDefault { key, at } => {
+                write!(f, "`{}` has another value in the defaults of `{at}`; one of them has to go", shown(key))
+            }
+            Problem::SameAccount { name, at } => write!(f, "account `{}` stands in `{at}`, too", shown(name)),
             Problem::AccountName(name) => {
                 write!(f, "`{}` cannot be the name of an account; expected a word without `/`", shown(name))
             }
         }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.problem)
     }
 }
 
@@ -281,6 +431,7 @@ impl fmt::Display for Place {
             Place::Defaults => f.write_str("in `[defaults]`"),
             Place::Account(name) => write!(f, "in account `{}`", shown(name)),
             Place::Key(key) => write!(f, "in `{key}`"),
+            Place::Options => f.write_str("among the options"),
         }
     }
 }

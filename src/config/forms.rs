@@ -3,18 +3,32 @@
 //! Functions of text only. A refusal is an [`Expected`], which tells the accepted form and never repeats what was
 //! written, so that it is safe for secrets too. Paths are taken as they stand; `paths` makes them absolute.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
-use crate::account::{Auth, Pin, Target, TlsMode};
+use super::shell;
+use crate::account::{Address, Auth, Pin, Target, TlsMode};
 use crate::deliver::parse;
 
 /// What should have been written instead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected(pub &'static str);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected(Cow<'static, str>);
+
+impl Expected {
+    /// In words that never change.
+    pub const fn new(text: &'static str) -> Self {
+        Expected(Cow::Borrowed(text))
+    }
+
+    /// In words for this case.
+    pub fn with(text: String) -> Self {
+        Expected(Cow::Owned(text))
+    }
+}
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,16 +64,16 @@ const CENTURY: u64 = 100 * 365 * DAY;
 /// The longest time-out: whoever waits longer than a day waits for nothing.
 const DAY: u64 = 24 * 60 * 60;
 
-const DURATION: Expected = Expected("a duration such as `14d`, `36h` or `1d12h` (units s, m, h, d, w), not zero");
-const TIMEOUT: Expected = Expected("seconds such as `60`, or a duration such as `90s` or `5m`, from 1s to 1d");
-const SIZE: Expected = Expected("octets such as `500000`, or `20M` (k, M, G: powers of 1024), not zero");
-const TLS: Expected = Expected("`implicit`, `starttls` or `none`");
-const PIN: Expected = Expected("`sha256:` and the 32 octets of a SHA-256 in hexadecimal digits or in Base64");
-const AUTH: Expected = Expected(
+const DURATION: Expected = Expected::new("a duration such as `14d`, `36h` or `1d12h` (units s, m, h, d, w), not zero");
+const TIMEOUT: Expected = Expected::new("seconds such as `60`, or a duration such as `90s` or `5m`, from 1s to 1d");
+const SIZE: Expected = Expected::new("octets such as `500000`, or `20M` (k, M, G: powers of 1024), not zero");
+const TLS: Expected = Expected::new("`implicit`, `starttls` or `none`");
+const PIN: Expected = Expected::new("`sha256:` and the 32 octets of a SHA-256 in hexadecimal digits or in Base64");
+const AUTH: Expected = Expected::new(
     "`auto`, `user`, `plain`, `apop`, `login`, `cram-md5`, `scram-sha-1`, `scram-sha-256` (both also with `-plus`), \
      `external`, `xoauth2` or `oauthbearer`",
 );
-pub(super) const ENDPOINT: Expected = Expected("a URL that begins with `https://`");
+pub(super) const ENDPOINT: Expected = Expected::new("a URL that begins with `https://`");
 
 /// `14d`, `1d12h`: numbers with units s, m, h, d, w; more than zero.
 pub fn duration(text: &str) -> Result<Duration, Expected> {
@@ -200,7 +214,13 @@ pub fn auth(text: &str) -> Result<Auth, Expected> {
 
 /// `maildir:PATH`, `mbox:PATH`, or `mda:COMMAND`: each destination reads its own words.
 pub fn target(text: &str) -> Result<Target, Expected> {
-    parse(text).map_err(Expected)
+    let target = parse(text).map_err(Expected::new)?;
+    let (_, written) = text.split_once(':').unwrap_or_default();
+    let objection = match target.address() {
+        Address::Path(_) => shell::objection_to_path(written),
+        Address::Command(_) => shell::objection_to_command(written),
+    };
+    objection.map_or(Ok(target), Err)
 }
 
 #[cfg(test)]

@@ -1,86 +1,128 @@
-//! Files and flags become [`Account`]s.
+//! Files and options become [`Account`]s.
 //!
-//! One tree of values with their places is read from TOML and from JSON (`value`), one set of keys gives it its
-//! meaning (`settings`), and the first thing that is wrong is told with its line and column. Everything is checked
-//! here, before anybody connects, but for passwords, of which only the places are known.
-//! Knows nothing of networks, and writes nothing.
+//! One tree of values with their places is read from TOML and from JSON (`value`), and one declaration per key gives it
+//! its meaning (`keys`, `settings`). All mistakes are reported at once, each with its line, its column and an excerpt.
+//! Everything is checked here, before anybody connects, except passwords, of which only the places are known. Knows
+//! nothing of networks, and writes nothing.
 
 mod document;
 mod error;
+mod excerpt;
 pub mod forms;
+mod keys;
 mod oauth2;
 mod paths;
 mod proxy;
 mod settings;
+mod shell;
+mod target;
 mod url;
 mod value;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::account::{Account, Auth, Keep, Target, TlsMode};
+use crate::account::Account;
 use crate::os::exposure;
 use crate::text;
 use document::Document;
 use error::Fault;
-pub use error::{Error, Place, Problem};
+pub use error::{Error, Mistake, Place, Problem};
+pub use excerpt::Excerpt;
 use forms::Expected;
+pub use keys::{CONNECTION, FETCH, Flag, Key, Literal, Secrecy, Takes};
 use paths::{Environment, Paths};
-use settings::Settings;
+use settings::Draft;
 pub use url::Error as UrlError;
 use url::Url;
-use value::{Entry, Table, Value};
+use value::{Entry, Parsed, Table, Value};
 
-/// Where the configuration is.
+/// Where a part of the configuration is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// In this file.
-    File(PathBuf),
+    /// In this file, or in the files of this folder.
+    Path(PathBuf),
     /// On standard input.
     Stdin,
-    /// In `$XDG_CONFIG_HOME/popfetch/config.toml`, which may be absent when only URLs are wanted.
-    Default,
 }
 
-/// What flags say about every account of the run.
+impl Source {
+    /// As options and variables name it.
+    pub fn named(name: PathBuf) -> Self {
+        if name.as_os_str() == "-" { Source::Stdin } else { Source::Path(name) }
+    }
+}
+
+/// What the options of the command line say about every account of the run: a table of the same keys, read last.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Overrides {
-    /// `--deliver`
-    pub deliver: Option<Target>,
-    /// `--keep`, `--no-keep`
-    pub keep: Option<Keep>,
-    /// `--all`
-    pub all: bool,
-    /// `--max-messages`
-    pub max_messages: Option<u64>,
-    /// `--max-size`
-    pub max_size: Option<u64>,
-    /// `--tls`
-    pub tls: Option<TlsMode>,
-    /// `--ca-file`
-    pub ca_file: Option<PathBuf>,
-    /// `--timeout`
-    pub timeout: Option<Duration>,
-    /// `--auth`
-    pub auth: Option<Auth>,
+pub struct Flags(Table);
+
+impl Flags {
+    /// What stands behind the option of this key.
+    pub fn word(&mut self, key: &str, text: impl Into<OsString>) {
+        self.0.push(Entry::of_option(key, Value::Word(text.into())));
+    }
+
+    /// An option with nothing behind it.
+    pub fn boolean(&mut self, key: &str, value: bool) {
+        self.0.push(Entry::of_option(key, Value::Boolean(value)));
+    }
+
+    /// Checks the text behind an option of an account's key.
+    pub fn check(key: &str, text: OsString) -> Result<OsString, Problem> {
+        let mut flags = Flags::default();
+        flags.word(key, text.clone());
+        match flags.say(&mut Draft::new(), &Environment::of_process()) {
+            None => Ok(text),
+            Some(problem) => Err(problem),
+        }
+    }
+
+    /// Reads them over the draft, and returns the first problem. Their paths are relative to the current folder.
+    fn say(&self, draft: &mut Draft, environment: &Environment) -> Option<Problem> {
+        let here = env::current_dir().unwrap_or_default();
+        let paths = Paths { environment, folder: &here };
+        let faults = keys::read(&settings::KEYS, &self.0, &Place::Options, paths, draft);
+        faults.into_iter().next().map(|fault| fault.problem)
+    }
+}
+
+/// The keys of an account, in the order of the manual.
+pub fn account_keys() -> impl Iterator<Item = &'static Key> {
+    settings::KEYS.iter().map(|row| &row.key)
+}
+
+/// Every key of every table.
+fn all_keys() -> impl Iterator<Item = &'static Key> {
+    account_keys().chain(oauth2_keys()).chain(target_keys())
+}
+
+/// The keys of the table `oauth2`.
+pub fn oauth2_keys() -> impl Iterator<Item = &'static Key> {
+    oauth2::KEYS.iter().map(|row| &row.key)
+}
+
+/// The keys of `deliver` as a table.
+pub fn target_keys() -> impl Iterator<Item = &'static Key> {
+    target::KEYS.iter().map(|row| &row.key)
 }
 
 /// The accounts to fetch, in the order of `wanted`, or every enabled one in the order of the file.
 ///
-/// `wanted` are names and URLs; what is named twice is there once. The whole configuration is checked, whatever is
-/// wanted. Passwords are not asked for yet.
-pub fn accounts(source: &Source, overrides: &Overrides, wanted: &[String]) -> Result<Vec<Account>, Error> {
+/// Without sources the configuration is in `$POPFETCH_CONFIG`, or in `$XDG_CONFIG_HOME/popfetch/config.toml`, which may
+/// be absent when only URLs are wanted. `wanted` are names and URLs; a repeated one counts once. The whole configuration
+/// is checked, whatever is wanted. Passwords are not asked for yet.
+pub fn accounts(sources: &[Source], flags: &Flags, wanted: &[String]) -> Result<Vec<Account>, Error> {
     let environment = Environment::of_process();
-    let overrides = overrides.resolved(&environment)?;
-    Configuration::read(source, &environment, &overrides)?.pick(&overrides, wanted)
+    Configuration::read(sources, &environment, flags)?.pick(wanted)
 }
 
-/// The folder of the ledgers: the flag's, or `$XDG_STATE_HOME/popfetch`, or `~/.local/state/popfetch`. Others who can
-/// exchange what is in it would decide what counts as delivered.
+/// The folder of the ledgers: that of the option, or `$XDG_STATE_HOME/popfetch`, or `~/.local/state/popfetch`. Others who
+/// can exchange what is in it would decide what counts as delivered.
 pub fn state_dir(flag: Option<PathBuf>) -> Result<PathBuf, Error> {
     let environment = Environment::of_process();
     let here = env::current_dir().unwrap_or_default();
@@ -93,101 +135,57 @@ pub fn state_dir(flag: Option<PathBuf>) -> Result<PathBuf, Error> {
     }
 }
 
-impl Overrides {
-    /// With paths that are absolute: those of flags are relative to the current folder.
-    fn resolved(&self, environment: &Environment) -> Result<Self, Error> {
-        let here = env::current_dir().unwrap_or_default();
-        let paths = Paths { environment, folder: &here };
-        let wrong = |flag| move |expected| Error::Flag { flag, expected };
-        Ok(Overrides {
-            deliver: self
-                .deliver
-                .clone()
-                .map(|target| paths.resolve_target(target))
-                .transpose()
-                .map_err(wrong("--deliver"))?,
-            ca_file: self.ca_file.as_deref().map(|path| paths.resolve(path)).transpose().map_err(wrong("--ca-file"))?,
-            ..self.clone()
-        })
-    }
-}
+/// The keys of the file itself.
+pub const TABLES: [&str; 2] = ["defaults", "accounts"];
 
-const ACCOUNTS: Expected = Expected("tables such as `[accounts.work]`");
-const TABLE: Expected = Expected("a table");
+const ACCOUNTS: Expected = Expected::new("tables such as `[accounts.work]`");
+const TABLE: Expected = Expected::new("a table");
+const NAMED: Expected =
+    Expected::new("a table; the keys of an account stand below its name, such as `[accounts.work]`");
 
-/// What a configuration says, under the flags.
+/// The most mistakes that are reported one by one.
+const REPORTED: usize = 20;
+
+/// What a configuration says, below the options.
 #[derive(Debug)]
-struct Configuration {
-    /// What it is called in errors.
-    file: String,
+struct Configuration<'a> {
+    /// Its names in errors.
+    files: Vec<String>,
     is_absent: bool,
-    defaults: Settings,
+    environment: &'a Environment,
+    flags: &'a Flags,
+    defaults: Draft,
     accounts: Vec<Account>,
 }
 
-impl Configuration {
-    fn read(source: &Source, environment: &Environment, overrides: &Overrides) -> Result<Self, Error> {
-        match Document::open(source, environment)? {
-            Some(document) => Self::understand(&document, environment, overrides),
-            None => Ok(Self::absent(environment.config_file().display().to_string())),
-        }
+impl<'a> Configuration<'a> {
+    fn read(sources: &[Source], environment: &'a Environment, flags: &'a Flags) -> Result<Self, Error> {
+        let documents = Document::all(sources, environment)?;
+        let mut reader = Reader {
+            documents: &documents,
+            environment,
+            flags,
+            defaults: Draft::new(),
+            accounts: Vec::new(),
+            faults: Vec::new(),
+        };
+        let parsed = documents.iter().map(Document::parse).collect::<Result<Vec<_>, _>>()?;
+        reader.read(parsed);
+        let (defaults, accounts) = reader.finish()?;
+        let files = match documents.is_empty() {
+            true => vec![environment.config_file().display().to_string()],
+            false => documents.iter().map(|document| document.name.clone()).collect(),
+        };
+        Ok(Configuration { files, is_absent: documents.is_empty(), environment, flags, defaults, accounts })
     }
 
-    fn absent(file: String) -> Self {
-        Configuration { file, is_absent: true, defaults: Settings::default(), accounts: Vec::new() }
-    }
-
-    fn understand(document: &Document, environment: &Environment, overrides: &Overrides) -> Result<Self, Error> {
-        let paths = Paths { environment, folder: &document.folder };
-        let mut configuration = Self { is_absent: false, ..Self::absent(document.name.clone()) };
-        let table = document.table()?;
-        configuration.fill(&table, paths, overrides).map_err(|fault| document.error(fault))?;
-        Ok(configuration)
-    }
-
-    fn fill(&mut self, table: &Table, paths: Paths<'_>, overrides: &Overrides) -> Result<(), Fault> {
-        if let Some(entry) = table.iter().find(|entry| !["defaults", "accounts"].contains(&entry.key.as_str())) {
-            return Err(not_at_top(entry));
-        }
-        if let Some(entry) = table.get("defaults") {
-            self.defaults.read(table_of(entry, TABLE)?, &Place::Defaults, paths)?;
-        }
-        let Some(entry) = table.get("accounts") else { return Ok(()) };
-        let mut maildrops = HashMap::new();
-        for entry in table_of(entry, ACCOUNTS)?.iter() {
-            let account = self.account(entry, paths, overrides)?;
-            // A maildrop has one ledger. Two accounts would take turns with it, and each would miss what the other fetched.
-            let lowercase = Account { host: account.host.to_ascii_lowercase(), ..account.clone() };
-            if let Some(other) = maildrops.insert(lowercase.maildrop(), account.name.clone()) {
-                let (name, maildrop) = (account.name.clone(), account.address());
-                return Err(Fault { at: entry.key_at, problem: Problem::SameMaildrop { name, other, maildrop } });
-            }
-            self.accounts.push(account);
-        }
-        Ok(())
-    }
-
-    fn account(&self, entry: &Entry, paths: Paths<'_>, overrides: &Overrides) -> Result<Account, Fault> {
-        let name = entry.key.clone();
-        // A name is also that of a file among the service manager's credentials, and it is not a URL.
-        if name.is_empty() || name.contains(['/', '\0']) || name.contains(char::is_control) {
-            return Err(Fault { at: entry.key_at, problem: Problem::AccountName(name) });
-        }
-        let place = Place::Account(name.clone());
-        let mut settings = self.defaults.clone();
-        settings.read(table_of(entry, TABLE)?, &place, paths)?;
-        settings
-            .account(name, false, overrides)
-            .map_err(|missing| Fault { at: entry.key_at, problem: Problem::Missing { place, keys: missing.keys() } })
-    }
-
-    fn pick(self, overrides: &Overrides, wanted: &[String]) -> Result<Vec<Account>, Error> {
+    fn pick(self, wanted: &[String]) -> Result<Vec<Account>, Error> {
         if wanted.is_empty() {
             return self.enabled();
         }
         let mut picked: Vec<Account> = Vec::new();
         for typed in wanted {
-            let account = if url::is_url(typed) { self.one_off(overrides, typed)? } else { self.named(typed)? };
+            let account = if url::is_url(typed) { self.one_off(typed)? } else { self.named(typed)? };
             if !picked.iter().any(|other| other.name == account.name && other.one_off == account.one_off) {
                 picked.push(account);
             }
@@ -197,15 +195,15 @@ impl Configuration {
 
     fn enabled(self) -> Result<Vec<Account>, Error> {
         if self.accounts.is_empty() {
-            return Err(Error::NoAccounts { file: self.file });
+            return Err(Error::NoAccounts { files: self.files });
         }
         let enabled: Vec<_> = self.accounts.into_iter().filter(|account| account.enabled).collect();
-        if enabled.is_empty() { Err(Error::AllDisabled { file: self.file }) } else { Ok(enabled) }
+        if enabled.is_empty() { Err(Error::AllDisabled { files: self.files }) } else { Ok(enabled) }
     }
 
     fn named(&self, name: &str) -> Result<Account, Error> {
         if self.is_absent {
-            return Err(Error::Unreadable { file: self.file.clone(), source: Errno::NOENT.into() });
+            return Err(Error::Unreadable { file: self.files.concat(), source: Errno::NOENT.into() });
         }
         let found = self.accounts.iter().find(|account| account.name == name).cloned();
         found.ok_or_else(|| self.unknown(name))
@@ -215,37 +213,211 @@ impl Configuration {
         let known: Vec<_> = self.accounts.iter().map(|account| account.name.clone()).collect();
         Error::UnknownAccount {
             name: url::redacted(name),
-            file: self.file.clone(),
+            files: self.files.clone(),
             near: text::nearest(name, known.iter().map(String::as_str)).map(str::to_owned),
             known,
         }
     }
 
-    fn one_off(&self, overrides: &Overrides, typed: &str) -> Result<Account, Error> {
+    fn one_off(&self, typed: &str) -> Result<Account, Error> {
         let shown = || url::redacted(typed);
         let url = Url::parse(typed).map_err(|problem| Error::Url { shown: shown(), problem })?;
-        let mut settings = self.defaults.clone();
-        settings.set_url(url);
-        let account =
-            settings.account(String::new(), true, overrides).map_err(|_| Error::NoTarget { shown: shown() })?;
+        let mut draft = self.defaults.clone();
+        draft.set_url(url);
+        self.flags.say(&mut draft, self.environment).map_or(Ok(()), |problem| Err(Error::Option(problem)))?;
+        let account = draft.account(String::new(), true).map_err(|_| Error::NoTarget { shown: shown() })?;
         Ok(Account { name: account.address(), enabled: true, ..account })
     }
 }
 
-fn table_of(entry: &Entry, expected: Expected) -> Result<&Table, Fault> {
-    match &entry.value {
-        Value::Table(table) => Ok(table),
-        _ => Err(entry.fault(expected)),
+/// Reads documents as one configuration, and collects what is wrong with them.
+struct Reader<'a> {
+    documents: &'a [Document],
+    environment: &'a Environment,
+    flags: &'a Flags,
+    defaults: Draft,
+    accounts: Vec<Account>,
+    /// Each with the number of its document.
+    faults: Vec<(usize, Fault)>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, mut parsed: Vec<Parsed>) {
+        for number in 0..parsed.len() {
+            let not_at_top: Vec<_> = parsed[number].table.iter().filter_map(not_at_top).collect();
+            self.report(number, not_at_top);
+        }
+        self.read_defaults(&parsed);
+        self.read_accounts(&parsed);
+        // What a line means that cannot be read is a guess, and what seems to be missing may stand in it.
+        let documents = self.documents;
+        let line = |number: usize, fault: &Fault| (number, documents[number].line_start(fault.at.start));
+        let unread =
+            parsed.iter().enumerate().flat_map(|(number, parsed)| parsed.faults.iter().map(move |f| (number, f)));
+        let unread: HashSet<_> = unread.map(|(number, fault)| line(number, fault)).collect();
+        self.faults.retain(|(number, fault)| {
+            let may_be_written = !parsed[*number].is_whole && matches!(fault.problem, Problem::Missing { .. });
+            !may_be_written && !unread.contains(&line(*number, fault))
+        });
+        for (number, parsed) in parsed.iter_mut().enumerate() {
+            self.report(number, parsed.faults.drain(..));
+        }
+    }
+
+    fn report(&mut self, number: usize, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.extend(faults.into_iter().map(|fault| (number, fault)));
+    }
+
+    fn paths(&self, number: usize) -> Paths<'_> {
+        Paths { environment: self.environment, folder: &self.documents[number].folder }
+    }
+
+    /// Those of any document hold for the accounts of all; two that differ are a mistake.
+    fn read_defaults(&mut self, parsed: &[Parsed]) {
+        let mut earlier: Vec<(usize, &Entry)> = Vec::new();
+        for (number, parsed) in parsed.iter().enumerate() {
+            let Some(table) = self.table_of(number, parsed.table.get("defaults"), TABLE) else { continue };
+            let mut draft = self.defaults.clone();
+            let faults = keys::read(&settings::KEYS, table, &Place::Defaults, self.paths(number), &mut draft);
+            self.report(number, faults);
+            for entry in table.iter() {
+                let clash = earlier.iter().find_map(|(other, first)| self.clash((*other, first), (number, entry)));
+                self.report(number, clash);
+            }
+            self.defaults = draft;
+            earlier.extend(table.iter().map(|entry| (number, entry)));
+        }
+    }
+
+    /// What two defaults of two documents say against each other.
+    fn clash(&self, (other, first): (usize, &Entry), (number, second): (usize, &Entry)) -> Option<Fault> {
+        let at = self.documents[other].place(first.key_at.start);
+        let is_public = keys::is_public(&settings::KEYS, second);
+        if first.key == second.key {
+            let mut draft = self.defaults.clone();
+            let table = Table::from(second.clone());
+            let faults = keys::read(&settings::KEYS, &table, &Place::Defaults, self.paths(number), &mut draft);
+            let is_other = faults.is_empty() && draft != self.defaults;
+            return is_other.then(|| second.at_key(Problem::OtherDefault { key: second.key.clone(), at }, is_public));
+        }
+        keys::are_alternatives(&settings::KEYS, first, second)
+            .then(|| keys::alternatives(&settings::KEYS, first, Some(at), second, &Place::Defaults))
+    }
+
+    fn read_accounts(&mut self, parsed: &[Parsed]) {
+        let mut names = HashMap::new();
+        let mut maildrops = HashMap::new();
+        for (number, parsed) in parsed.iter().enumerate() {
+            let Some(table) = self.table_of(number, parsed.table.get("accounts"), ACCOUNTS) else { continue };
+            for entry in table.iter() {
+                if let Some((other, at)) = names.insert(&entry.key, (number, entry.key_at.start)) {
+                    let (name, at) = (entry.key.clone(), self.documents[other].place(at));
+                    self.report(number, [entry.at_key(Problem::SameAccount { name, at }, false)]);
+                    continue;
+                }
+                let Some(account) = self.account(number, entry) else { continue };
+                // A maildrop has one ledger. Two accounts would take turns with it, and each would miss what the other
+                // fetched.
+                if let Some(other) = maildrops.insert(account.maildrop(), account.name.clone()) {
+                    let (name, maildrop) = (account.name.clone(), account.address());
+                    self.report(number, [entry.at_key(Problem::SameMaildrop { name, other, maildrop }, false)]);
+                }
+                self.accounts.push(account);
+            }
+        }
+    }
+
+    /// The account, unless something is wrong with it.
+    fn account(&mut self, number: usize, entry: &Entry) -> Option<Account> {
+        let name = entry.key.clone();
+        // A name is also that of a file among the service manager's credentials, and it is not a URL.
+        if name.is_empty() || name.contains(['/', '\0']) || name.contains(char::is_control) {
+            self.report(number, [entry.at_key(Problem::AccountName(name.clone()), false)]);
+        }
+        let is_key = account_keys().any(|key| key.name == name);
+        let table = self.table_of(number, Some(entry), if is_key { NAMED } else { TABLE })?;
+        let place = Place::Account(name.clone());
+        let mut draft = self.defaults.clone();
+        let faults = keys::read(&settings::KEYS, table, &place, self.paths(number), &mut draft);
+        let is_sound = faults.is_empty();
+        self.report(number, faults);
+        // An option that makes no sense has been refused before.
+        self.flags.say(&mut draft, self.environment);
+        match draft.account(name, false) {
+            Ok(account) => Some(account).filter(|_| is_sound),
+            Err(mut keys) => {
+                keys.retain(|key| !is_said(key, table));
+                let keys: Vec<_> = keys.into_iter().map(in_words).collect();
+                let missing = Some(keys).filter(|keys| !keys.is_empty());
+                let fault = missing.map(|keys| entry.at_key(Problem::Missing { place, keys }, false));
+                self.report(number, fault);
+                None
+            }
+        }
+    }
+
+    fn table_of<'t>(&mut self, number: usize, entry: Option<&'t Entry>, expected: Expected) -> Option<&'t Table> {
+        let entry = entry?;
+        match &entry.value {
+            Value::Table(table) => return Some(table),
+            Value::Broken => {}
+            value => {
+                let is_public = account_keys().any(|key| key.name == entry.key && key.secrecy == Secrecy::Public);
+                let found = if is_public { value.shown() } else { value.kind().to_owned() };
+                let problem = Problem::Value { key: entry.key.clone(), found, expected };
+                self.report(number, [entry.at_value(problem, is_public)]);
+            }
+        }
+        None
+    }
+
+    fn finish(mut self) -> Result<(Draft, Vec<Account>), Error> {
+        if self.faults.is_empty() {
+            return Ok((self.defaults, self.accounts));
+        }
+        self.faults.sort_by_key(|(number, fault)| (*number, fault.at.start));
+        let more = self.faults.len().saturating_sub(REPORTED);
+        let first = self.faults.into_iter().take(REPORTED);
+        Err(Error::Mistakes {
+            first: first.map(|(number, fault)| self.documents[number].mistake(fault)).collect(),
+            more,
+        })
     }
 }
 
-fn not_at_top(entry: &Entry) -> Fault {
+/// True when the key stands in the table, even if its value is wrong.
+fn is_said(key: &str, table: &Table) -> bool {
+    table.get(key).is_some() || (key != "deliver" && table.get("url").is_some())
+}
+
+fn in_words(missing: &'static str) -> &'static str {
+    match missing {
+        "server" => "`server` (or `url`)",
+        "user" => "`user`",
+        _ => "`deliver`",
+    }
+}
+
+fn not_at_top(entry: &Entry) -> Option<Fault> {
     let key = entry.key.clone();
-    let problem = match settings::is_key(&key) {
+    if TABLES.contains(&key.as_str()) {
+        return None;
+    }
+    let problem = match account_keys().any(|known| known.name == key) {
         true => Problem::NotAtTop(key),
-        false => Problem::UnknownKey { key, place: Place::Top, known: vec!["defaults", "accounts"] },
+        false => Problem::UnknownKey { advice: table_meant(entry), key, place: Place::Top, known: TABLES.to_vec() },
     };
-    Fault { at: entry.key_at, problem }
+    Some(entry.at_key(problem, false))
+}
+
+/// A table that was meant: one with a slip in its name, or an account without `accounts`.
+fn table_meant(entry: &Entry) -> Option<String> {
+    if let Some(near) = text::nearest(&entry.key, TABLES) {
+        return Some(format!("did you mean `{near}`?"));
+    }
+    let Value::Table(table) = &entry.value else { return None };
+    let is_account = table.iter().any(|entry| account_keys().any(|key| key.name == entry.key));
+    is_account.then(|| format!("did you mean `[accounts.{}]`?", text::printable_within(entry.key.as_bytes(), 60)))
 }
 
 #[cfg(test)]
@@ -255,7 +427,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::account::{Password, Proxy, ProxyKind, Route, Secret, Tls};
+    use std::time::Duration;
+
+    use crate::account::{Auth, Keep, Password, Proxy, ProxyKind, Route, Secret, Target, Tls, TlsMode};
 
     /// A home folder with a configuration in it.
     struct Home {
@@ -288,14 +462,13 @@ mod tests {
             self.folder.path().join(name)
         }
 
-        fn accounts(&self, source: &Source, overrides: &Overrides, wanted: &[&str]) -> Result<Vec<Account>, Error> {
+        fn accounts(&self, sources: &[Source], flags: &Flags, wanted: &[&str]) -> Result<Vec<Account>, Error> {
             let wanted: Vec<_> = wanted.iter().map(|name| (*name).to_owned()).collect();
-            let overrides = overrides.resolved(&self.environment)?;
-            Configuration::read(source, &self.environment, &overrides)?.pick(&overrides, &wanted)
+            Configuration::read(sources, &self.environment, flags)?.pick(&wanted)
         }
 
         fn wanted(&self, wanted: &[&str]) -> Result<Vec<Account>, Error> {
-            self.accounts(&Source::Default, &Overrides::default(), wanted)
+            self.accounts(&[], &Flags::default(), wanted)
         }
 
         fn account(&self, wanted: &str) -> Account {
@@ -318,14 +491,36 @@ mod tests {
         message.strip_prefix("~/.config/popfetch/config.toml:").unwrap_or(&message).to_owned()
     }
 
+    /// Every mistake of a configuration, without the path before the line.
+    fn mistakes(text: &str) -> Vec<String> {
+        let home = Home::with(text);
+        let Err(Error::Mistakes { first, more }) = home.wanted(&[]) else { panic!("no mistakes in {text}") };
+        assert_eq!(more, 0);
+        let told = |mistake: Mistake| format!("{}:{}: {}", mistake.line, mistake.column, mistake.problem);
+        first.into_iter().map(told).collect()
+    }
+
+    /// The second of two mistakes.
+    fn second(text: &str) -> String {
+        let mistakes = mistakes(text);
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+        mistakes[1].clone()
+    }
+
     const WORK: &str = "[accounts.work]\nserver = \"pop.example.com\"\nuser = \"petar\"\ndeliver = \"maildir:in\"\n";
 
     fn work(line: &str) -> String {
         format!("{WORK}{line}\n")
     }
 
-    fn urls_to(target: &str) -> Overrides {
-        Overrides { deliver: Some(forms::target(target).unwrap()), ..Overrides::default() }
+    fn flags<const N: usize>(said: [(&str, &str); N]) -> Flags {
+        let mut flags = Flags::default();
+        said.into_iter().for_each(|(key, text)| flags.word(key, text));
+        flags
+    }
+
+    fn urls_to(target: &str) -> Flags {
+        flags([("deliver", target)])
     }
 
     #[test]
@@ -383,12 +578,12 @@ mod tests {
             "z": { "url": "pop3://a@h", "deliver": { "mda": ["lda", "-d"] } },
             "a": { "url": "pop3s://b@h:99", "deliver": "mbox:/m", "password": "p", "max_size": 5 } } }"#;
         let home = Home::with(toml);
-        let by_name = Source::File(home.write("accounts.json", json));
-        let by_brace = Source::File(home.write("accounts", json));
+        let by_name = [Source::Path(home.write("accounts.json", json))];
+        let by_brace = [Source::Path(home.write("accounts", json))];
         let accounts = home.wanted(&[]).unwrap();
         assert_eq!(accounts.iter().map(|account| account.name.as_str()).collect::<Vec<_>>(), ["z", "a"]);
-        assert_eq!(home.accounts(&by_name, &Overrides::default(), &[]).unwrap(), accounts);
-        assert_eq!(home.accounts(&by_brace, &Overrides::default(), &[]).unwrap(), accounts);
+        assert_eq!(home.accounts(&by_name, &Flags::default(), &[]).unwrap(), accounts);
+        assert_eq!(home.accounts(&by_brace, &Flags::default(), &[]).unwrap(), accounts);
     }
 
     #[test]
@@ -397,8 +592,9 @@ mod tests {
             Home::with(format!("[defaults]\ntimeout = 5\nkeep = false\nauth = \"plain\"\n{}", work("keep = true")));
         let account = home.account("work");
         assert_eq!((account.timeout.as_secs(), account.keep, account.auth), (5, Keep::Forever, Auth::Plain));
-        let flags = Overrides { keep: Some(Keep::Never), timeout: Some(Duration::from_secs(7)), ..urls_to("mbox:/m") };
-        let account = home.accounts(&Source::Default, &flags, &[]).unwrap().remove(0);
+        let mut flags = flags([("deliver", "mbox:/m"), ("timeout", "7")]);
+        flags.boolean("keep", false);
+        let account = home.accounts(&[], &flags, &[]).unwrap().remove(0);
         assert_eq!((account.timeout.as_secs(), account.keep), (7, Keep::Never));
         assert_eq!(account.deliver, Target::mbox("/m"));
     }
@@ -427,9 +623,9 @@ mod tests {
     #[test]
     fn a_flag_for_tls_moves_the_port_unless_it_is_written() {
         let home = Home::with(work(""));
-        let flags = Overrides { tls: Some(TlsMode::None), ..urls_to("mbox:/m") };
+        let flags = flags([("deliver", "mbox:/m"), ("tls", "none")]);
         let wanted = ["work", "pop3s://a@h", "pop3s://a@h:995", "pop3s://b@h:1995"];
-        let accounts = home.accounts(&Source::Default, &flags, &wanted).unwrap();
+        let accounts = home.accounts(&[], &flags, &wanted).unwrap();
         let ports: Vec<_> = accounts.iter().map(|account| (account.tls.mode, account.port)).collect();
         // The second URL is the same maildrop as the first.
         assert_eq!(ports, [(TlsMode::None, 110), (TlsMode::None, 110), (TlsMode::None, 1995)]);
@@ -490,7 +686,7 @@ mod tests {
             ("all = \"yes\"", "7: `all` cannot be \"yes\"; expected `true` or `false`".into()),
             ("max_messages = 0", "16: `max_messages` cannot be 0; expected an integer from 1".into()),
             ("max_messages = 1.5", "16: `max_messages` cannot be a float; expected an integer from 1".into()),
-            ("timeout = []", "11: `timeout` cannot be an array; expected seconds such as `60`, or a duration such as `90s` or `5m`, from 1s to 1d".into()),
+            ("timeout = []", "11: `timeout` cannot be an empty array; expected seconds such as `60`, or a duration such as `90s` or `5m`, from 1s to 1d".into()),
             ("max_size = -1", "12: `max_size` cannot be -1; expected octets such as `500000`, or `20M` (k, M, G: powers of 1024), not zero".into()),
             ("tls_ca_file = \"~no such user/x\"", "15: `tls_ca_file` cannot be \"~no such user/x\"; expected a path whose `~user` stands in `/etc/passwd`".into()),
         ] {
@@ -517,14 +713,14 @@ mod tests {
             ),
             (
                 "deliver = { mda = [] }",
-                "2:19: `mda` cannot be an array; expected an array of strings: the program and its arguments",
+                "2:19: `mda` cannot be an empty array; expected an array of strings: the program and its arguments, such as [\"pass\", \"show\", \"mail\"]",
             ),
             (
                 "deliver = { mbox = \"a\", maildir = \"b\" }",
                 "2:11: `deliver` cannot be a table; expected a table with one of `maildir`, `mbox` and `mda`",
             ),
         ] {
-            assert_eq!(refused(&format!("[accounts.a]\n{line}\n")), expected);
+            assert_eq!(second(&format!("[accounts.a]\n{line}\n")), expected);
         }
     }
 
@@ -532,17 +728,20 @@ mod tests {
     fn what_is_missing_is_told_at_the_account() {
         assert_eq!(
             refused("\n[accounts.work]\nuser = \"x\"\n"),
-            "2:11: `server` (or `url`) is missing in account `work`"
+            "2:11: `server` (or `url`) and `deliver` are missing in account `work`"
         );
-        assert_eq!(refused("[accounts.work]\nserver = \"x\"\n"), "1:11: `user` is missing in account `work`");
+        assert_eq!(
+            refused("[accounts.work]\nserver = \"x\"\n"),
+            "1:11: `user` and `deliver` are missing in account `work`"
+        );
         assert_eq!(refused("[accounts.work]\nurl = \"pop3s://p@h\"\n"), "1:11: `deliver` is missing in account `work`");
         assert_eq!(
             refused("accounts = 3\n"),
-            "1:12: `accounts` cannot be 3; expected tables such as `[accounts.work]`"
+            "1:12: `accounts` cannot be an integer; expected tables such as `[accounts.work]`"
         );
-        assert_eq!(refused("[accounts]\nwork = \"x\"\n"), "2:8: `work` cannot be \"x\"; expected a table");
+        assert_eq!(refused("[accounts]\nwork = \"x\"\n"), "2:8: `work` cannot be that string; expected a table");
         assert_eq!(
-            refused("[accounts.'a/b']\n"),
+            mistakes("[accounts.'a/b']\n")[0],
             "1:11: `a/b` cannot be the name of an account; expected a word without `/`"
         );
     }
@@ -555,7 +754,7 @@ mod tests {
             refused(&work("url = \"pop3s://p@h\"")),
             "5:1: `server` and `url` exclude each other in account `work`"
         );
-        let later = refused("[accounts.a]\nurl = \"pop3s://p@h\"\ntls = \"none\"\n");
+        let later = second("[accounts.a]\nurl = \"pop3s://p@h\"\ntls = \"none\"\n");
         assert_eq!(later, "3:1: `url` and `tls` exclude each other in account `a`");
     }
 
@@ -601,14 +800,14 @@ mod tests {
     #[test]
     fn mistakes_of_syntax_and_repetitions_are_told_in_one_line() {
         assert_eq!(refused("[accounts.work\n"), "1:15: not TOML: unclosed table, expected `]`");
-        assert_eq!(refused(&work("user = \"x\"")), "5:1: key `user` stands twice");
+        assert_eq!(refused(&work("user = \"x\"")), "5:1: key `user` stands twice; first in line 3");
         assert_eq!(refused("{\n \"accounts\": {,} }"), "2:15: not JSON: key must be a string");
         assert_eq!(
-            refused("{\"accounts\": {\"é\": {\"user\": 1}}}"),
+            second("{\"accounts\": {\"é\": {\"user\": 1}}}"),
             "1:29: `user` cannot be 1; expected a user name of 1 to 255 octets, without control characters"
         );
         assert_eq!(
-            refused("{\"accounts\": {\"a\": {\n  \"usr\": 1}}}"),
+            second("{\"accounts\": {\"a\": {\n  \"usr\": 1}}}"),
             "2:3: unknown key `usr` in account `a`; did you mean `user`?"
         );
     }
@@ -616,7 +815,7 @@ mod tests {
     #[test]
     fn a_column_counts_characters_and_a_mark_at_the_beginning_none() {
         assert_eq!(
-            refused("accounts.'ä'.user = 1"),
+            second("accounts.'ä'.user = 1"),
             "1:21: `user` cannot be 1; expected a user name of 1 to 255 octets, without control characters"
         );
         assert_eq!(
@@ -642,13 +841,8 @@ mod tests {
     fn what_cannot_be_read_says_why() {
         let home = Home::with(b"# ok\n# \xff\n");
         assert_eq!(home.refused(home.wanted(&[])), "~/.config/popfetch/config.toml:2:3: not UTF-8");
-        let folder = Source::File(home.path(""));
-        assert_eq!(
-            home.refused(home.accounts(&folder, &Overrides::default(), &[])),
-            "cannot read `~/`: is a directory"
-        );
-        let absent = Source::File(home.path("absent.toml"));
-        let message = home.refused(home.accounts(&absent, &Overrides::default(), &["pop3s://p@h"]));
+        let absent = [Source::Path(home.path("absent.toml"))];
+        let message = home.refused(home.accounts(&absent, &Flags::default(), &["pop3s://p@h"]));
         assert_eq!(message, "cannot read `~/absent.toml`: no such file or directory");
     }
 
@@ -702,8 +896,7 @@ mod tests {
     #[test]
     fn a_url_needs_no_file_but_a_target() {
         let home = Home::empty();
-        let account =
-            home.accounts(&Source::Default, &urls_to("maildir:~/in"), &["pop3://petar%40x@h"]).unwrap().remove(0);
+        let account = home.accounts(&[], &urls_to("maildir:~/in"), &["pop3://petar%40x@h"]).unwrap().remove(0);
         assert_eq!((account.name.as_str(), account.user.as_str()), ("petar@x@h", "petar@x"));
         assert_eq!(account.deliver, Target::maildir(home.path("in")));
         assert!(account.one_off);
@@ -780,7 +973,7 @@ mod tests {
     fn paths_in_flags_are_relative_to_the_current_folder() {
         let here = env::current_dir().unwrap();
         let home = Home::empty();
-        let account = home.accounts(&Source::Default, &urls_to("maildir:in"), &["pop3s://p@h"]).unwrap().remove(0);
+        let account = home.accounts(&[], &urls_to("maildir:in"), &["pop3s://p@h"]).unwrap().remove(0);
         assert_eq!(account.deliver, Target::maildir(here.join("in")));
         assert_eq!(state_dir(Some(Path::new("state").into())).unwrap(), here.join("state"));
         assert!(state_dir(None).unwrap().is_absolute());

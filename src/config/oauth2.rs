@@ -5,25 +5,38 @@
 
 use super::error::{Fault, Place, Problem};
 use super::forms::{self, Expected};
-use super::value::{Entry, Table, Value};
+use super::keys::{self, Row, Said, Secrecy};
+use super::value::Value;
 use crate::account::{Flow, OAuth2, Password};
 
-const KEYS: [&str; 8] = [
-    "provider",
-    "client_id",
-    "client_secret",
-    "scope",
-    "flow",
-    "device_endpoint",
-    "authorization_endpoint",
-    "token_endpoint",
+/// Every key of the table.
+pub(super) static KEYS: [Row<Draft>; 8] = [
+    Row::<Draft>::new("provider", |draft, said| said.some(&mut draft.provider, provider)),
+    Row::<Draft>::new("client_id", |draft, said| said.some(&mut draft.client_id, word)).elsewhere(&["client", "id"]),
+    Row::<Draft>::new("client_secret", |draft, said| {
+        said.some(&mut draft.client_secret, |value| word(value).map(Password::new))
+    })
+    .is(Secrecy::Secret)
+    .elsewhere(&["secret"]),
+    Row::<Draft>::new("scope", |draft, said| said.some(&mut draft.scope, word)).elsewhere(&["scopes"]),
+    Row::<Draft>::new("flow", |draft, said| said.some(&mut draft.flow, flow)),
+    Row::<Draft>::new("device_endpoint", |draft, said| said.some(&mut draft.device_endpoint, endpoint)).elsewhere(&[
+        "device_authorization_endpoint",
+        "device_uri",
+        "device_url",
+    ]),
+    Row::<Draft>::new("authorization_endpoint", |draft, said| said.some(&mut draft.authorization_endpoint, endpoint))
+        .elsewhere(&["auth_uri", "auth_url", "authorize_endpoint", "authorization_url"]),
+    Row::<Draft>::new("token_endpoint", |draft, said| said.some(&mut draft.token_endpoint, endpoint))
+        .elsewhere(&["token_uri", "token_url"]),
 ];
 
-const TABLE: Expected = Expected("a table such as `{ provider = \"google\", client_id = \"…\" }`");
-const PROVIDER: Expected = Expected("\"google\" or \"microsoft\"; for another one, write its endpoints");
-const FLOW: Expected = Expected("\"device\" or \"redirect\"");
-const NO_DEVICE_FLOW: Expected = Expected("\"redirect\": Google does not give access to mail through its device flow");
-const WORD: Expected = Expected("a string that is not empty");
+const TABLE: Expected = Expected::new("a table such as `{ provider = \"google\", client_id = \"…\" }`");
+const PROVIDER: Expected = Expected::new("\"google\" or \"microsoft\"; for another one, write its endpoints");
+const FLOW: Expected = Expected::new("\"device\" or \"redirect\"");
+const NO_DEVICE_FLOW: Expected =
+    Expected::new("\"redirect\": Google does not give access to mail through its device flow");
+const WORD: Expected = Expected::new("a string that is not empty");
 
 /// What is known of a provider.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +45,7 @@ struct Provider {
     authorization_endpoint: &'static str,
     token_endpoint: &'static str,
     scope: &'static str,
-    flow: &'static str,
+    flow: Kind,
 }
 
 /// <https://developers.google.com/identity/protocols/oauth2/native-app>. The device flow has a short list of scopes,
@@ -42,7 +55,7 @@ const GOOGLE: Provider = Provider {
     authorization_endpoint: "https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&prompt=consent",
     token_endpoint: "https://oauth2.googleapis.com/token",
     scope: "https://mail.google.com/",
-    flow: "redirect",
+    flow: Kind::Redirect,
 };
 
 /// <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code>, `common` for accounts of any tenant.
@@ -51,86 +64,113 @@ const MICROSOFT: Provider = Provider {
     authorization_endpoint: "https://login.microsoftonline.com/common/oauth2/v2.0/authorize",
     token_endpoint: "https://login.microsoftonline.com/common/oauth2/v2.0/token",
     scope: "https://outlook.office.com/POP.AccessAsUser.All offline_access",
-    flow: "device",
+    flow: Kind::Device,
 };
 
+/// What has been written; a provider gives the rest.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    provider: Option<Provider>,
+    client_id: Option<String>,
+    client_secret: Option<Password>,
+    scope: Option<String>,
+    flow: Option<Kind>,
+    device_endpoint: Option<String>,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Device,
+    Redirect,
+}
+
 /// Understands the table.
-pub(super) fn read(entry: &Entry) -> Result<OAuth2, Fault> {
-    let Value::Table(table) = &entry.value else { return Err(entry.fault(TABLE)) };
-    if let Some(unknown) = table.iter().find(|entry| !KEYS.contains(&entry.key.as_str())) {
-        let (key, place) = (unknown.key.clone(), Place::Key("oauth2"));
-        return Err(Fault { at: unknown.key_at, problem: Problem::UnknownKey { key, place, known: KEYS.to_vec() } });
+pub(super) fn read(said: &Said<'_>) -> Result<OAuth2, Vec<Fault>> {
+    let table = said.table(TABLE)?;
+    let place = Place::Key("oauth2");
+    let mut draft = Draft::default();
+    let faults = keys::read(&KEYS, table, &place, said.paths, &mut draft);
+    if !faults.is_empty() {
+        return Err(faults);
     }
-    let missing = |keys| Fault { at: entry.key_at, problem: Problem::Missing { place: Place::Key("oauth2"), keys } };
-    let provider = provider(table)?;
-    let known = |endpoint: fn(&Provider) -> Option<&'static str>| provider.as_ref().and_then(endpoint);
-    let token_endpoint = endpoint(table, "token_endpoint", known(|provider| Some(provider.token_endpoint)))?;
-    Ok(OAuth2 {
-        token_endpoint: token_endpoint.ok_or_else(|| missing("`token_endpoint` (or `provider`) is"))?,
-        flow: flow(table, provider)?.map_err(missing)?,
-        client_id: word(table, "client_id")?.ok_or_else(|| missing("`client_id` is"))?,
-        client_secret: word(table, "client_secret")?.map(Password::new),
-        scope: word(table, "scope")?.or_else(|| known(|provider| Some(provider.scope)).map(str::to_owned)),
-    })
+    let provider = draft.provider.take();
+    let device = draft.device_endpoint.take().or_else(|| Some(provider?.device_endpoint?.to_owned()));
+    if draft.flow == Some(Kind::Device) && device.is_none() && provider.is_some() {
+        let flow = table.get("flow").map(|entry| Said::of(entry, said.paths));
+        return Err(flow.map(|flow| flow.wrong(NO_DEVICE_FLOW)).unwrap_or_default());
+    }
+    draft
+        .with_provider(provider, device)
+        .map_err(|keys| vec![said.entry.at_key(Problem::Missing { place, keys }, true)])
 }
 
-fn provider(table: &Table) -> Result<Option<Provider>, Fault> {
-    let Some(entry) = table.get("provider") else { return Ok(None) };
-    match &entry.value {
-        Value::String(name) if name == "google" => Ok(Some(GOOGLE)),
-        Value::String(name) if name == "microsoft" => Ok(Some(MICROSOFT)),
-        _ => Err(entry.fault(PROVIDER)),
-    }
-}
-
-/// The flow that is written, or the provider's, or the one that has an endpoint; else what is missing for it.
-fn flow(table: &Table, provider: Option<Provider>) -> Result<Result<Flow, &'static str>, Fault> {
-    let device = endpoint(table, "device_endpoint", provider.and_then(|provider| provider.device_endpoint))?;
-    let known = provider.map(|provider| provider.authorization_endpoint);
-    let authorization = endpoint(table, "authorization_endpoint", known)?;
-    let usual = provider.map_or(if device.is_some() { "device" } else { "redirect" }, |provider| provider.flow);
-    let name = match table.get("flow") {
-        None => usual,
-        Some(entry) => match &entry.value {
-            Value::String(name) if name == "device" && device.is_none() && provider.is_some() => {
-                return Err(entry.fault(NO_DEVICE_FLOW));
+impl Draft {
+    /// The whole of it, or the keys that are missing.
+    fn with_provider(self, provider: Option<Provider>, device: Option<String>) -> Result<OAuth2, Vec<&'static str>> {
+        let known = |of: fn(Provider) -> &'static str| provider.map(|provider| of(provider).to_owned());
+        let usual = if device.is_some() { Kind::Device } else { Kind::Redirect };
+        let flow = match self.flow.unwrap_or(provider.map_or(usual, |provider| provider.flow)) {
+            Kind::Device => device
+                .map(|device_endpoint| Flow::Device { device_endpoint })
+                .ok_or("`device_endpoint` (or `flow = \"redirect\"`)"),
+            Kind::Redirect => self
+                .authorization_endpoint
+                .or_else(|| known(|provider| provider.authorization_endpoint))
+                .map(|authorization_endpoint| Flow::Redirect { authorization_endpoint })
+                .ok_or("`authorization_endpoint` (or `device_endpoint`, or `provider`)"),
+        };
+        let token_endpoint = self.token_endpoint.or_else(|| known(|provider| provider.token_endpoint));
+        let token_endpoint = token_endpoint.ok_or("`token_endpoint` (or `provider`)");
+        let client_id = self.client_id.ok_or("`client_id`");
+        let scope = self.scope.or_else(|| known(|provider| provider.scope));
+        match (token_endpoint, flow, client_id) {
+            (Ok(token_endpoint), Ok(flow), Ok(client_id)) => {
+                Ok(OAuth2 { token_endpoint, flow, client_id, client_secret: self.client_secret, scope })
             }
-            Value::String(name) if ["device", "redirect"].contains(&name.as_str()) => name,
-            _ => return Err(entry.fault(FLOW)),
-        },
-    };
-    Ok(match name {
-        "device" => device
-            .map(|device_endpoint| Flow::Device { device_endpoint })
-            .ok_or("`device_endpoint` (or `flow = \"redirect\"`) is"),
-        _ => authorization
-            .map(|authorization_endpoint| Flow::Redirect { authorization_endpoint })
-            .ok_or("`authorization_endpoint` (or `device_endpoint`, or `provider`) is"),
-    })
-}
-
-fn endpoint(table: &Table, key: &str, known: Option<&str>) -> Result<Option<String>, Fault> {
-    let Some(entry) = table.get(key) else { return Ok(known.map(str::to_owned)) };
-    let Value::String(text) = &entry.value else { return Err(entry.fault(forms::ENDPOINT)) };
-    forms::endpoint(text).map(Some).map_err(|expected| entry.fault(expected))
-}
-
-fn word(table: &Table, key: &str) -> Result<Option<String>, Fault> {
-    let Some(entry) = table.get(key) else { return Ok(None) };
-    match &entry.value {
-        Value::String(text) if !text.is_empty() => Ok(Some(text.clone())),
-        _ => Err(entry.fault(WORD)),
+            (token_endpoint, flow, client_id) => {
+                Err([token_endpoint.err(), flow.err(), client_id.err()].into_iter().flatten().collect())
+            }
+        }
     }
+}
+
+fn provider(value: &Value) -> Result<Provider, Expected> {
+    match value.text() {
+        "google" => Ok(GOOGLE),
+        "microsoft" => Ok(MICROSOFT),
+        _ => Err(PROVIDER),
+    }
+}
+
+fn flow(value: &Value) -> Result<Kind, Expected> {
+    match value.text() {
+        "device" => Ok(Kind::Device),
+        "redirect" => Ok(Kind::Redirect),
+        _ => Err(FLOW),
+    }
+}
+
+fn endpoint(value: &Value) -> Result<String, Expected> {
+    forms::endpoint(value.text())
+}
+
+fn word(value: &Value) -> Result<String, Expected> {
+    Some(value.text()).filter(|text| !text.is_empty()).map(str::to_owned).ok_or(WORD)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::paths::{Environment, Paths};
     use crate::config::value;
 
     fn read_table(text: &str) -> Result<OAuth2, String> {
-        let table = value::from_toml(&format!("oauth2 = {{ {text} }}")).unwrap();
-        read(table.get("oauth2").unwrap()).map_err(|fault| fault.problem.to_string())
+        let table = value::from_toml(&format!("oauth2 = {{ {text} }}")).table;
+        let environment = Environment::default();
+        let said = Said::of(table.get("oauth2").unwrap(), Paths { environment: &environment, folder: "/".as_ref() });
+        read(&said).map_err(|faults| faults[0].problem.to_string())
     }
 
     #[test]
@@ -168,7 +208,7 @@ mod tests {
         for (text, expected) in [
             ("provider = \"gogle\", client_id = \"c\"", "`provider` cannot be \"gogle\"; expected \"google\" or"),
             ("provider = \"google\"", "`client_id` is missing in `oauth2`"),
-            ("client_id = \"c\"", "`token_endpoint` (or `provider`) is missing in `oauth2`"),
+            ("client_id = \"c\"", "`token_endpoint` (or `provider`) and `authorization_endpoint` (or"),
             ("client_id = \"c\", token_endpoint = \"https://a/t\"", "`authorization_endpoint` (or `device_endpoint`"),
             ("clientid = \"c\"", "unknown key `clientid` in `oauth2`; did you mean `client_id`?"),
             ("provider = \"google\", client_id = \"c\", flow = \"device\"", "expected \"redirect\": Google does not"),

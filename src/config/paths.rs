@@ -15,6 +15,8 @@ use crate::os::user::User;
 pub(super) struct Environment {
     /// The home folder; `/` for a user who has none.
     pub home: PathBuf,
+    /// The configuration, where no option names one.
+    pub config: Option<PathBuf>,
     pub config_home: Option<PathBuf>,
     pub state_home: Option<PathBuf>,
     pub credentials: Credentials,
@@ -26,6 +28,7 @@ impl Environment {
         let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         Environment {
             home: env::home_dir().filter(|home| home.is_absolute()).unwrap_or_else(|| "/".into()),
+            config: env::var_os("POPFETCH_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from),
             config_home: absolute("XDG_CONFIG_HOME"),
             state_home: absolute("XDG_STATE_HOME"),
             credentials: Credentials::of_process(),
@@ -51,8 +54,8 @@ pub(super) struct Paths<'e> {
     pub folder: &'e Path,
 }
 
-const PATH: Expected = Expected("a path");
-const USER: Expected = Expected("a path whose `~user` stands in `/etc/passwd`");
+const PATH: Expected = Expected::new("a path");
+const USER: Expected = Expected::new("a path whose `~user` stands in `/etc/passwd`");
 
 impl Paths<'_> {
     /// Expands `~` and `~user`, and puts a relative path into the folder.

@@ -4,7 +4,7 @@ use super::forms::Expected;
 use super::url;
 use crate::account::{Password, Proxy, ProxyKind};
 
-const PROXY: Expected = Expected("`socks5://[USER:PASSWORD@]HOST:PORT` or `http://[USER:PASSWORD@]HOST:PORT`");
+const PROXY: Expected = Expected::new("`socks5://[USER:PASSWORD@]HOST:PORT` or `http://[USER:PASSWORD@]HOST:PORT`");
 
 /// A proxy; user and password are percent-encoded (RFC 3986 §2.1), and take 255 octets (RFC 1929 §2).
 pub(super) fn parse(text: &str) -> Result<Proxy, Expected> {

@@ -57,8 +57,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-const HOST: Expected = Expected("a host name in ASCII or an address, without port, blanks and slashes");
-const USER: Expected = Expected("a user name of 1 to 255 octets, without control characters");
+const HOST: Expected = Expected::new("a host name in ASCII or an address, without port, blanks and slashes");
+const USER: Expected = Expected::new("a user name of 1 to 255 octets, without control characters");
 
 impl Url {
     pub fn parse(text: &str) -> Result<Self, Error> {

@@ -172,6 +172,16 @@ pub fn of_state(folder: &Path) -> Option<Exposure> {
     }
 }
 
+/// Why others can put files into a folder of which every file is read, if so. That a sticky folder keeps its files from
+/// others is no help.
+pub fn of_folder_of_files(folder: &Path) -> Option<Exposure> {
+    let metadata = fs::metadata(folder).ok()?;
+    let mode = metadata.mode() & 0o7777;
+    let is_open = mode & WRITE != 0 && !is_read_only(folder);
+    let of_owner = is_foreign(metadata.uid()).then(|| Exposure::Owner(metadata.uid()));
+    of_owner.or_else(|| is_open.then_some(Exposure::Mode(mode)))
+}
+
 fn of_folder(folder: &Path, metadata: &Metadata, is_trusted: impl Fn(u32) -> bool) -> Option<Exposure> {
     let (mode, group) = (metadata.mode(), metadata.gid());
     let writers = if is_trusted(group) { OTHERS_WRITE } else { WRITE };
