@@ -1,4 +1,4 @@
-//! popfetch at work, without the internet: `cargo run --release --example demo`
+//! popfetch at work, without the internet: `cargo run --profile demo --example demo`
 //!
 //! Starts a small POP3 server on loopback with a handful of messages, and lets the real program fetch them under
 //! TLS, twice: the second run finds nothing new. What arrived is compared with what the server has, octet by octet.

@@ -4,8 +4,8 @@
 //! holds nothing. It gets its content when the first ledger beside it is durable, and never again: content without a
 //! ledger tells of one that vanished, and never of a first run that was killed.
 
-use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
@@ -25,7 +25,7 @@ pub fn hold(path: &Path) -> Result<Lock, Error> {
     let file = os::file::create(path)?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Error::Held { path: path.into(), process: holder(&file) }),
+        Err(TryLockError::WouldBlock) => return Err(Error::Held { path: path.into(), process: os::holder::of(&file) }),
         Err(TryLockError::Error(source)) => return Err(Error::io("lock", path)(source)),
     }
     let was_known = file.metadata().map_err(Error::io("read", path))?.len() > 0;
@@ -44,42 +44,5 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Closing it follows, should this fail.
         let _ = self.file.unlock();
-    }
-}
-
-/// Who holds the lock, where the kernel has a list (proc_locks(5)). Written into the file, the number would be one more
-/// write to the disk in each run that finds nothing.
-fn holder(file: &File) -> Option<u32> {
-    let metadata = file.metadata().ok()?;
-    let (device, inode) = (metadata.dev(), metadata.ino());
-    let id = format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
-    named(&fs::read_to_string("/proc/locks").ok()?, &id)
-}
-
-/// The process in the line of the flock(2) on the file `major:minor:inode`.
-fn named(locks: &str, id: &str) -> Option<u32> {
-    locks.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        match fields[..] {
-            [_, "FLOCK", _, "WRITE", process, file, ..] if file == id => process.parse().ok(),
-            _ => None,
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_holder_is_in_the_kernels_list() {
-        let locks = "1: POSIX  ADVISORY  WRITE 11 fd:01:7 0 EOF\n\
-                     2: FLOCK  ADVISORY  READ 12 fd:01:7 0 EOF\n\
-                     2: -> FLOCK  ADVISORY  WRITE 13 fd:01:7 0 EOF\n\
-                     3: FLOCK  ADVISORY  WRITE 14 fd:01:77 0 EOF\n\
-                     4: FLOCK  ADVISORY  WRITE 15 fd:01:7 0 EOF\n";
-        assert_eq!(named(locks, "fd:01:7"), Some(15));
-        assert_eq!(named(locks, "fd:01:8"), None);
-        assert_eq!(named("strange\n", "fd:01:7"), None);
     }
 }

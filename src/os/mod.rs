@@ -8,6 +8,7 @@ pub(crate) mod credentials;
 pub mod exposure;
 pub(crate) mod file;
 pub(crate) mod folder;
+pub(crate) mod holder;
 pub(crate) mod limits;
 pub(crate) mod poll;
 pub(crate) mod random;
