@@ -4,11 +4,11 @@
 //! an account is done (a summary, an error) is said by the caller: a bar leaves no trace.
 
 use crate::text;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, WeakProgressBar};
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Drawings a second: enough to look alive, and nothing beside the fetching.
 const HERTZ: u8 = 20;
@@ -22,41 +22,78 @@ const SIZED: &str = "{prefix:<16} [{wide_bar}] {binary_bytes}/{binary_total_byte
 const UNSIZED: &str = "{prefix:<16} {binary_bytes}, {messages}, {binary_bytes_per_sec}";
 
 /// The bars of a run; account threads share it.
-#[derive(Debug)]
 pub struct Progress {
     bars: Option<MultiProgress>,
+    drawn: Arc<Mutex<Vec<WeakProgressBar>>>,
+    /// What somebody is asked at this moment.
+    question: Mutex<Option<String>>,
 }
 
 impl Progress {
     /// Bars on standard error when `on`, which draws only if that is a terminal.
     pub fn new(on: bool) -> Self {
-        let bars = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(HERTZ));
-        Progress { bars: on.then(bars) }
+        Progress::on(on.then(|| MultiProgress::with_draw_target(target())))
+    }
+
+    fn on(bars: Option<MultiProgress>) -> Self {
+        Progress { bars, drawn: Arc::default(), question: Mutex::default() }
     }
 
     /// A bar for the account called `name`. It is drawn from its first phase on, below those that are there: what
     /// comes before, a password may have to be asked for.
     pub fn account(&self, name: &str) -> Bar {
-        Bar { bars: self.bars.clone(), name: name.to_owned(), drawn: OnceLock::new() }
+        Bar { bars: self.bars.clone(), all: self.drawn.clone(), name: name.to_owned(), drawn: OnceLock::new() }
     }
 
-    /// Writes a line to standard error, above the bars, in one piece.
+    /// Writes a line to standard error, above the bars, in one piece. A question that is open is repeated below it.
     pub fn println(&self, line: &str) {
-        let write = || {
+        let write = |text: &str| {
             // There is nowhere left to complain to when standard error is gone.
-            let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+            let _ = io::stderr().write_all(text.as_bytes());
         };
-        match &self.bars {
-            Some(bars) => bars.suspend(write),
-            None => write(),
+        let question = self.question();
+        match (&*question, &self.bars) {
+            (Some(question), _) => write(&format!("\n{line}\n{question}")),
+            (None, Some(bars)) => bars.suspend(|| write(&format!("{line}\n"))),
+            (None, None) => write(&format!("{line}\n")),
         }
+    }
+
+    /// Calls `ask`, which asks a question on the terminal. No bar is drawn meanwhile, and no account waits to draw one.
+    pub fn aside(&self, question: &str, ask: &mut dyn FnMut()) {
+        *self.question() = Some(question.to_owned());
+        if let Some(bars) = &self.bars {
+            let _ = bars.clear();
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        ask();
+        *self.question() = None;
+        if let Some(bars) = &self.bars {
+            bars.set_draw_target(target());
+            // One that nothing happens to would be missing until something does.
+            self.drawn
+                .lock()
+                .expect("no panic holds it")
+                .iter()
+                .filter_map(WeakProgressBar::upgrade)
+                .for_each(|bar| bar.tick());
+        }
+    }
+
+    fn question(&self) -> MutexGuard<'_, Option<String>> {
+        self.question.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn target() -> ProgressDrawTarget {
+    ProgressDrawTarget::stderr_with_hz(HERTZ)
+}
+
 /// One account's bar; dropping it clears it.
-#[derive(Debug)]
 pub struct Bar {
     bars: Option<MultiProgress>,
+    /// The bars of all accounts.
+    all: Arc<Mutex<Vec<WeakProgressBar>>>,
     name: String,
     drawn: OnceLock<Drawn>,
 }
@@ -95,7 +132,15 @@ impl Bar {
     pub fn finish(self) {}
 
     fn drawn(&self) -> Option<&Drawn> {
-        self.bars.as_ref().map(|bars| self.drawn.get_or_init(|| Drawn::new(bars, &self.name)))
+        self.bars.as_ref().map(|bars| {
+            self.drawn.get_or_init(|| {
+                let drawn = Drawn::new(bars, &self.name);
+                let mut all = self.all.lock().expect("no panic holds it");
+                all.retain(|bar| bar.upgrade().is_some());
+                all.push(drawn.bar.downgrade());
+                drawn
+            })
+        })
     }
 }
 
@@ -161,7 +206,6 @@ fn style(template: &str) -> ProgressStyle {
 mod tests {
     use super::*;
     use indicatif::TermLike;
-    use std::sync::Mutex;
 
     /// A terminal that remembers what was drawn, without the cursor's movements.
     #[derive(Debug, Clone)]
@@ -175,7 +219,7 @@ mod tests {
             let screen = Screen { width, drawn: Arc::default() };
             // Every drawing counts here, so none is left out for coming too soon.
             let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-            (screen, Progress { bars: Some(MultiProgress::with_draw_target(target)) })
+            (screen, Progress::on(Some(MultiProgress::with_draw_target(target))))
         }
 
         fn take(&self) -> String {

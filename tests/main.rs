@@ -74,6 +74,9 @@ mod random;
 /// Where a password may come from, and where it may not be seen.
 mod secrets;
 
+/// Questions on the terminal, and bars beside them.
+mod prompts;
+
 /// OAuth 2.0: signing in, refreshing, and a real authorization server.
 mod oauth;
 

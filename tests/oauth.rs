@@ -300,7 +300,8 @@ fn many_who_need_a_token_at_once_refresh_it_once() {
         for _ in 0..8 {
             scope.spawn(|| {
                 let stop = Stop::new().unwrap();
-                let token = secret::find(&secret::Login::from(&accounts[0]), &sandbox.state(), &stop).unwrap();
+                let token =
+                    secret::find(&secret::Login::from(&accounts[0]), &sandbox.state(), &stop, &|_, ask| ask()).unwrap();
                 assert_eq!(token.reveal(), FRESH);
             });
         }

@@ -117,6 +117,10 @@ impl session::Observer for Watch<'_> {
         self.bar.phase(what);
     }
 
+    fn aside(&self, question: &str, ask: &mut dyn FnMut()) {
+        self.run.progress.aside(question, ask);
+    }
+
     fn wire(&self, line: &str) {
         self.run.progress.println(line);
     }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::Error;
+pub use prompt::Aside;
 
 use crate::account::{Account, ClientIdentity, Identity, Password, Secret, SecretKind};
 use crate::os::credentials::Credentials;
@@ -65,12 +66,12 @@ impl<'l> From<&'l Account> for Login<'l> {
 
 /// Gets the secret for a login. May run a program, ask on the terminal or refresh a token, and wait for each until
 /// `stop`. `folder` is that of the state.
-pub fn find(login: &Login<'_>, folder: &Path, stop: &Stop) -> Result<Password, Error> {
+pub fn find(login: &Login<'_>, folder: &Path, stop: &Stop, aside: Aside<'_>) -> Result<Password, Error> {
     match login.secret {
         Secret::OAuth2(oauth2) => {
             oauth::access_token(login, oauth2, folder, stop).map_err(|error| refused(login, error))
         }
-        _ => find_password(login, &Environment::of_process(), stop),
+        _ => find_password(login, &Environment::of_process(), stop, aside),
     }
 }
 
@@ -122,7 +123,12 @@ impl Environment {
     }
 }
 
-fn find_password(login: &Login<'_>, environment: &Environment, stop: &Stop) -> Result<Password, Error> {
+fn find_password(
+    login: &Login<'_>,
+    environment: &Environment,
+    stop: &Stop,
+    aside: Aside<'_>,
+) -> Result<Password, Error> {
     match login.secret {
         Secret::Literal(password) => Ok(password.clone()),
         Secret::Command(words) | Secret::TokenCommand(words) => {
@@ -131,7 +137,7 @@ fn find_password(login: &Login<'_>, environment: &Environment, stop: &Stop) -> R
         }
         Secret::File(path) => from_file(path, environment),
         Secret::OAuth2(_) => unreachable!("the state has its tokens"),
-        Secret::Ambient => ambient(login, environment, stop),
+        Secret::Ambient => ambient(login, environment, stop, aside),
     }
 }
 
@@ -158,14 +164,14 @@ fn from_file(path: &Path, environment: &Environment) -> Result<Password, Error> 
     first_line(&contents.octets).map_err(|why| Error::Unusable { origin: format!("`{}`", path.display()), why })
 }
 
-fn ambient(login: &Login<'_>, environment: &Environment, stop: &Stop) -> Result<Password, Error> {
+fn ambient(login: &Login<'_>, environment: &Environment, stop: &Stop, aside: Aside<'_>) -> Result<Password, Error> {
     if let Some(path) = environment.credentials.find(login.name) {
         return from_file(&path, environment);
     }
     if let Some(password) = from_netrc(login, &environment.netrc)? {
         return Ok(password);
     }
-    ask(login, stop)
+    ask(login, stop, aside)
 }
 
 fn from_netrc(login: &Login<'_>, path: &Path) -> Result<Option<Password>, Error> {
@@ -184,12 +190,12 @@ fn from_netrc(login: &Login<'_>, path: &Path) -> Result<Option<Password>, Error>
     }
 }
 
-fn ask(login: &Login<'_>, stop: &Stop) -> Result<Password, Error> {
+fn ask(login: &Login<'_>, stop: &Stop, aside: Aside<'_>) -> Result<Password, Error> {
     let Some(terminal) = prompt::terminal() else {
         return Err(Error::Nowhere { name: login.name.to_owned() });
     };
     let question = format!("popfetch: {}: password of `{}` at `{}`: ", login.name, login.user, login.host);
-    let line = prompt::ask(terminal, &text::printable(question.as_bytes()), stop)?;
+    let line = prompt::ask(&terminal, &text::printable(question.as_bytes()), stop, aside)?;
     first_line(&line).map_err(|why| Error::Unusable { origin: "the terminal".to_owned(), why })
 }
 
@@ -247,7 +253,7 @@ mod tests {
 
     /// Gets the password with nothing in the environment but a home folder.
     fn within(folder: &Path, secret: Secret) -> Result<Password, Error> {
-        find_password(&login(&secret), &home(folder), &Stop::new().unwrap())
+        find_password(&login(&secret), &home(folder), &Stop::new().unwrap(), &|_, ask| ask())
     }
 
     fn revealed(result: Result<Password, Error>) -> String {
@@ -312,7 +318,7 @@ mod tests {
         file(home.path(), ".netrc", "machine pop.example.com login petar password netrc", 0o600);
         let environment =
             Environment { netrc: home.path().join(".netrc"), credentials: Credentials(Some(home.path().into())) };
-        let found = find_password(&login(&Secret::Ambient), &environment, &Stop::new().unwrap());
+        let found = find_password(&login(&Secret::Ambient), &environment, &Stop::new().unwrap(), &|_, ask| ask());
         assert_eq!(revealed(found), "credential");
     }
 

@@ -24,19 +24,24 @@ pub(super) fn terminal() -> Option<File> {
     File::options().read(true).write(true).open("/dev/tty").ok()
 }
 
+/// Keeps everything else off the terminal while it calls the second, which asks the first, a question.
+pub type Aside<'a> = &'a dyn Fn(&str, &mut dyn FnMut());
+
 /// The line that is typed.
-pub(super) fn ask(terminal: File, question: &str, stop: &Stop) -> Result<Zeroizing<Vec<u8>>, Error> {
-    match ask_on(terminal, question, stop).map_err(Error::Terminal)? {
-        Ok(line) => Ok(line),
-        Err(stopped) => Err(Error::Stopped(stopped)),
-    }
+pub(super) fn ask(terminal: &File, question: &str, stop: &Stop, aside: Aside<'_>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let _turn = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+    // Whoever waited for a turn is not asked after a stop.
+    stop.check().map_err(Error::Stopped)?;
+    let mut answer = None;
+    aside(question, &mut || answer = Some(ask_on(terminal, question, stop)));
+    let answer = answer.expect("the question was asked");
+    answer.map_err(Error::Terminal)?.map_err(Error::Stopped)
 }
 
-fn ask_on(mut terminal: File, question: &str, stop: &Stop) -> io::Result<Result<Zeroizing<Vec<u8>>, Stopped>> {
-    let _turn = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let silence = Silence::begin(&terminal)?;
-    (&terminal).write_all(question.as_bytes())?;
-    let answer = read_line(&terminal, stop);
+fn ask_on(mut terminal: &File, question: &str, stop: &Stop) -> io::Result<Result<Zeroizing<Vec<u8>>, Stopped>> {
+    let silence = Silence::begin(terminal)?;
+    terminal.write_all(question.as_bytes())?;
+    let answer = read_line(terminal, stop);
     drop(silence);
     // The line feed that was typed has not been shown.
     terminal.write_all(b"\n")?;
@@ -126,7 +131,7 @@ mod tests {
         let stop = Stop::new().unwrap();
         let asked = terminal.try_clone().unwrap();
         thread::scope(|scope| {
-            let answer = scope.spawn(|| ask(asked, "password: ", &stop));
+            let answer = scope.spawn(|| ask(&asked, "password: ", &stop, &|_, ask| ask()));
             let question = screen_until(&screen, ": ");
             screen.write_all(b"canary\n").unwrap();
             assert_eq!(*answer.join().unwrap().unwrap(), b"canary\n".to_vec());
@@ -141,7 +146,7 @@ mod tests {
         let stop = Stop::new().unwrap();
         let asked = terminal.try_clone().unwrap();
         thread::scope(|scope| {
-            let answer = scope.spawn(|| ask(asked, "password: ", &stop));
+            let answer = scope.spawn(|| ask(&asked, "password: ", &stop, &|_, ask| ask()));
             screen_until(&screen, ": ");
             assert!(!shows_what_is_typed(&terminal));
             thread::sleep(Duration::from_millis(20));

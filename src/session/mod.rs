@@ -30,6 +30,9 @@ pub trait Observer {
     /// The session is busy with this: `connecting`, `logging in`.
     fn phase(&self, what: &str);
 
+    /// Calls `ask`, which asks a question on the terminal, and keeps everything else off it meanwhile.
+    fn aside(&self, question: &str, ask: &mut dyn FnMut());
+
     /// A line of the dialogue with the server, without secrets.
     fn wire(&self, line: &str);
 
@@ -55,7 +58,9 @@ impl<'o> Opener<'o> {
     pub fn credentials(&self) -> Result<Credentials, Error> {
         let Account { user, secret, auth, .. } = self.account;
         let password = match auth.needs_secret() {
-            true => secret::find(&Login::from(self.account), self.state_dir, self.stop)?,
+            true => secret::find(&Login::from(self.account), self.state_dir, self.stop, &|question, ask| {
+                self.observer.aside(question, ask);
+            })?,
             false => Password::new(""),
         };
         Ok(Credentials { user: user.clone(), password, kind: secret.kind(), auth: *auth })

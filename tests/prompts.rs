@@ -1,0 +1,153 @@
+//! Questions on the terminal: one at a time, about one account, and nothing drawn over them.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::sandbox::{Account, CANARY, Sandbox, USER, all_at_home, left_out, mails, server, wait_until};
+use crate::server::{Fault, Misdeed, Moment};
+
+/// Nothing takes longer to come on the screen.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A run on a terminal of its own, its screen and its keyboard.
+struct OnTerminal {
+    child: Child,
+    keyboard: File,
+    screen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl OnTerminal {
+    /// `None`, and said so, where no program can give a run a terminal.
+    fn start(sandbox: &Sandbox, arguments: &[&str]) -> Option<Self> {
+        if !Command::new("setsid").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+        {
+            left_out("questions on the terminal", "there is no setsid(1)");
+            return None;
+        }
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let name = ptsname(&master, vec![]).unwrap();
+        let slave =
+            rustix::fs::openat(CWD, name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let mut command = Command::new("setsid");
+        sandbox.adopt(&mut command);
+        command.env("TERM", "xterm").args(["--ctty", "env", "--default-signal=INT", env!("CARGO_BIN_EXE_popfetch")]);
+        let stdio = |slave: &OwnedFd| Stdio::from(slave.try_clone().unwrap());
+        let child =
+            command.args(arguments).stdin(stdio(&slave)).stdout(stdio(&slave)).stderr(stdio(&slave)).spawn().unwrap();
+        let keyboard = File::from(master);
+        let screen = Arc::new(Mutex::new(vec![]));
+        let (mut shown, seen) = (keyboard.try_clone().unwrap(), screen.clone());
+        thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            // The end of the last process on a terminal is an error.
+            while let Ok(count @ 1..) = shown.read(&mut chunk) {
+                seen.lock().unwrap().extend(&chunk[..count]);
+            }
+        });
+        Some(OnTerminal { child, keyboard, screen })
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, what: impl Fn(&str) -> bool) {
+        let began = Instant::now();
+        while !what(&self.shown()) {
+            assert!(began.elapsed() < LIMIT, "it never came on the screen: {:?}", self.shown());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn type_in(&mut self, line: &str) {
+        self.keyboard.write_all(line.as_bytes()).unwrap();
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    fn exits(mut self, code: i32) -> String {
+        let child = Mutex::new(&mut self.child);
+        wait_until(|| child.lock().unwrap().try_wait().unwrap().is_some());
+        let status = self.child.wait().unwrap();
+        let shown = self.shown();
+        assert_eq!(status.code().or(status.signal().map(|signal| 128 + signal)), Some(code), "{shown:?}");
+        assert!(!shown.contains(CANARY), "the password is on the screen");
+        shown
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How often the account is asked about.
+fn questions(shown: &str, account: &str) -> usize {
+    shown.matches(&format!("popfetch: {account}: password of `{USER}` at `127.0.0.1`: ")).count()
+}
+
+#[test]
+fn questions_come_one_by_one_and_no_bar_is_drawn_over_them() {
+    let servers: Vec<_> = (0..3).map(|_| server(mails(2)).start()).collect();
+    let sandbox = Sandbox::new();
+    let account = |name: &str, nth: usize| {
+        let deliver = format!("\"maildir:~/{name}\"");
+        Account::on(servers[nth].port).named(name).set("deliver", deliver)
+    };
+    let asked = |name, nth| account(name, nth).without("password").to_string();
+    sandbox.config(&format!("{}{}{}", account("known", 0), asked("one", 1), asked("two", 2)));
+    let Some(mut terminal) = OnTerminal::start(&sandbox, &["--progress", "always"]) else { return };
+    // One account comes home while another is asked for; its line stands above the question, which is repeated.
+    terminal.wait_for(|shown| shown.contains("known: 2 messages") && shown.ends_with("`127.0.0.1`: "));
+    let shown = terminal.shown();
+    let (one, two) = (questions(&shown, "one"), questions(&shown, "two"));
+    assert!((one, two) == (2, 0) || (one, two) == (0, 2) || one + two == 1, "{shown:?}");
+    let since = &shown[shown.find("popfetch: ").unwrap()..];
+    assert!(!since.contains("\x1b[") && !since.contains("known  "), "a bar was drawn: {shown:?}");
+    let (first, second) = if one > 0 { ("one", "two") } else { ("two", "one") };
+    terminal.type_in(&format!("{CANARY}\n"));
+    terminal.wait_for(|shown| questions(shown, second) > 0 && shown.contains(&format!("{first}: 2 messages")));
+    terminal.type_in(&format!("{CANARY}\n"));
+    let shown = terminal.exits(0);
+    assert!(shown.contains(&format!("{second}: 2 messages")), "{shown:?}");
+    for name in ["known", "one", "two"] {
+        let maildir = crate::sandbox::Maildir { path: sandbox.path(name) };
+        assert!(maildir.messages() == all_at_home(&mails(2)), "{name}");
+    }
+}
+
+#[test]
+fn bars_come_back_when_a_question_is_answered() {
+    let stall = Fault { moment: Moment::BeforeCommand(3), misdeed: Misdeed::Stall };
+    let (slow, other) = (server(mails(1)).faults([stall]).start(), server(mails(1)).start());
+    let sandbox = Sandbox::new();
+    let asked = Account::on(other.port).named("asked").without("password").set("deliver", "\"maildir:~/asked\"");
+    sandbox.config(&format!("{}{asked}", Account::on(slow.port).named("slow").set("timeout", 600)));
+    let Some(mut terminal) = OnTerminal::start(&sandbox, &["--progress", "always"]) else { return };
+    terminal.wait_for(|shown| questions(shown, "asked") > 0);
+    wait_until(|| slow.count("AUTH") > 0);
+    terminal.type_in(&format!("{CANARY}\n"));
+    let answered = |shown: &str| shown.rsplit("`127.0.0.1`: ").next().unwrap().to_owned();
+    terminal.wait_for(|shown| answered(shown).contains("asked: 1 message ") && answered(shown).contains("slow   "));
+    // A stop ends all of it.
+    let pid = rustix::process::Pid::from_child(&terminal.child);
+    rustix::process::kill_process(pid, Signal::INT).unwrap();
+    terminal.exits(130);
+}
