@@ -210,9 +210,9 @@ fn a_message_for_an_mda_makes_one_file_and_waits_for_one_flush() {
     assert!((100..=110).contains(&flushes), "{flushes} flushes");
 }
 
-/// How often a run for five messages asks for quick acknowledgements. The server lets it wait for each of them.
-fn quick_acknowledgements(server: Builder) -> Option<usize> {
-    let server = server.pace(Duration::from_millis(200)).start();
+/// How often a run for five messages asks for quick acknowledgements. The server lets it wait for each of them so long.
+fn quick_acknowledgements(server: Builder, pace: u64) -> Option<usize> {
+    let server = server.pace(Duration::from_millis(pace)).start();
     let calls = traced(&Sandbox::with(Account::on(server.port)))?;
     Some(calls.iter().filter(|call| call.name == "setsockopt" && call.text.contains("TCP_QUICKACK, [1]")).count())
 }
@@ -220,10 +220,18 @@ fn quick_acknowledgements(server: Builder) -> Option<usize> {
 #[test]
 #[cfg(target_os = "linux")]
 fn lock_step_acknowledges_before_each_wait_and_a_pipelined_session_never_does() {
-    let Some(in_lock_step) = quick_acknowledgements(server(mails(5)).without_pipelining()) else { return };
-    // The greeting, CAPA and the login come before it is known; a wait that does not come to pass needs none.
+    // On a busy machine a reply may be there before it is waited for; then nothing is asked for, and the server is slower
+    // the next time. The greeting, CAPA and the login come before it is known that the session is in lock-step.
+    let mut in_lock_step = 0;
+    for pace in [200, 500, 1500] {
+        let Some(times) = quick_acknowledgements(server(mails(5)).without_pipelining(), pace) else { return };
+        in_lock_step = times;
+        if times > 0 {
+            break;
+        }
+    }
     assert!((1..=30).contains(&in_lock_step), "{in_lock_step} times");
-    assert_eq!(quick_acknowledgements(server(mails(5))), Some(0));
+    assert_eq!(quick_acknowledgements(server(mails(5)), 200), Some(0));
 }
 
 #[test]

@@ -256,8 +256,7 @@ fn an_mbox_that_is_replaced_in_spite_of_its_lock_loses_nothing() {
         scenario.assert_no_litter(&sandbox, &format!("behind {call}"));
     }
     println!("{tried} tried, {noticed} noticed");
-    // There are two such moments; a busy machine may miss one of them.
-    assert!(noticed >= 1, "none of {tried} was noticed");
+    assert!(noticed >= 2, "{noticed} of {tried} were noticed");
 }
 
 /// Somebody removes the lock behind one call of the run after the other, and another program takes it.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::faults::{Call, Scenario, calls_of, can_trace, fail_at, return_zero_at};
-use crate::sandbox::{Account, Destination, Run, Sandbox, USER, all_at_home, mails, names, server};
+use crate::sandbox::{Account, Destination, Run, Sandbox, USER, all_at_home, copy_program, mails, names, server};
 use crate::server::{Mail, Maildrop};
 
 #[track_caller]
@@ -250,10 +250,8 @@ const NOBODY: u32 = 65534;
 fn run_unprivileged(sandbox: &Sandbox) -> Run {
     let program = sandbox.path("popfetch");
     if !program.exists() {
-        // The build folder may be out of reach. Were it us who write the copy, a test that starts a process meanwhile
-        // would hold it open, and it could not be run.
-        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_popfetch")).arg(&program).status().unwrap();
-        assert!(copied.success());
+        // The build folder may be out of reach.
+        copy_program(Path::new(env!("CARGO_BIN_EXE_popfetch")), &program);
     }
     let mut command = Command::new(&program);
     sandbox.adopt(&mut command);

@@ -521,6 +521,13 @@ fn unquoted(line: &[u8]) -> &[u8] {
     if quotes > 0 && line[quotes..].starts_with(b"From ") { &line[1..] } else { line }
 }
 
+/// Copies a program that is to be run. Were it us who write the copy, a test that starts a process meanwhile would hold it
+/// open, and it could not be run (ETXTBSY).
+pub fn copy_program(program: &Path, copy: &Path) {
+    let copied = Command::new("cp").arg(program).arg(copy).status().expect("cp(1) can be started");
+    assert!(copied.success(), "`{}` can be copied", program.display());
+}
+
 /// The names in a folder, sorted; none when it is not there.
 pub fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
