@@ -33,8 +33,8 @@ pub struct Account {
     pub secret: Secret,
     /// How to log in.
     pub auth: Auth,
-    /// Where messages go.
-    pub deliver: Target,
+    /// Where messages go: each message to each target.
+    pub targets: Vec<Target>,
     /// Whose the messages are, where popfetch runs as another user: root.
     pub owner: Option<Arc<User>>,
     /// What happens on the server to a message that is safe at home.

@@ -37,6 +37,13 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// Another target of several takes no more messages in this run.
+    LeftOut {
+        /// Which one, and why.
+        failure: String,
+        /// The exit status that it deserves.
+        kind: Kind,
+    },
     /// Nothing tells the server from an impostor.
     Unverified,
     /// The server does not answer what is sent ahead, though it announces PIPELINING.
@@ -111,6 +118,7 @@ impl Notice {
     pub fn kind(&self) -> Option<Kind> {
         match self {
             Notice::LedgerDamaged { .. } => Some(Kind::BadState),
+            Notice::LeftOut { kind, .. } => Some(*kind),
             Notice::Nameless { had_ids: true, .. } => Some(Kind::Temporary),
             _ => None,
         }
@@ -150,6 +158,7 @@ impl fmt::Display for Notice {
                  what is still on the server is fetched again, and may come twice",
                 counted(*messages, "message")
             ),
+            Notice::LeftOut { failure, .. } => f.write_str(failure),
             Notice::Unverified => f.write_str(
                 "the certificate of the server is not verified (`tls_verify = false`): whoever is in between can read the password and the mail; a `tls_pin` would tell",
             ),

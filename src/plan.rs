@@ -32,6 +32,8 @@ pub struct Policy {
     pub max_size: Option<u64>,
     /// No more messages than this in one run.
     pub max_messages: Option<u64>,
+    /// The lanes that take messages now. What only others lack waits, and is not deleted.
+    pub open: Lanes,
 }
 
 /// What to do in one session.
@@ -288,7 +290,8 @@ impl Planner<'_> {
             // It may well be at home: what is too large to be looked at is no news.
             Some(Identity::Compare(_)) if self.is_too_large(position) => self.known(position, fact, identity),
             Some(Identity::Another | Identity::Compare(_)) => self.wanted(position, identity),
-            _ if !self.view.lacks(fact).is_empty() => self.wanted(position, None),
+            _ if !self.view.lacks(fact).and(self.view.policy.open).is_empty() => self.wanted(position, None),
+            _ if !self.view.lacks(fact).is_empty() => self.plan.skipped.known += 1,
             Some(Identity::Same(_) | Identity::Unproved) | None => self.known(position, fact, identity),
         }
     }
@@ -372,7 +375,8 @@ mod tests {
     const DAY: u64 = 86400;
     const NOW: u64 = 1_795_423_680;
 
-    const KEEP: Policy = Policy { keep: Keep::Forever, all: false, max_size: None, max_messages: None };
+    const KEEP: Policy =
+        Policy { keep: Keep::Forever, all: false, max_size: None, max_messages: None, open: Lanes::ALL };
     const DELETE: Policy = Policy { keep: Keep::Never, ..KEEP };
     const FORTNIGHT: Policy = Policy { keep: Keep::For(Duration::from_secs(14 * DAY)), ..KEEP };
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use abridged::abridged;
 
-use crate::account::{Account, Password};
+use crate::account::{Account, Password, Target};
 use crate::failure::{self, Failure, Kind};
 use crate::ledger::Key;
 use crate::maildrop::MessageNumber;
@@ -23,6 +23,8 @@ pub struct Refused {
     number: MessageNumber,
     unique_id: Vec<u8>,
     kind: Kind,
+    /// The target that refused it, where the account has several.
+    lane: Option<String>,
     reason: String,
 }
 
@@ -30,7 +32,7 @@ impl Refused {
     /// The server answered RETR with `-ERR`.
     pub fn by_server(key: &Key, text: &[u8]) -> Self {
         let reason = format!("the server refused RETR: `{}`", printable(text));
-        Refused { number: key.number, unique_id: key.unique_id.clone(), kind: Kind::Temporary, reason }
+        Refused { number: key.number, unique_id: key.unique_id.clone(), kind: Kind::Temporary, lane: None, reason }
     }
 
     /// Behind it the session got out of step.
@@ -47,7 +49,7 @@ impl Refused {
 
     fn distrusted_because(key: &Key, reason: &str) -> Self {
         let (number, unique_id) = (key.number, key.unique_id.clone());
-        Refused { number, unique_id, kind: Kind::Protocol, reason: reason.into() }
+        Refused { number, unique_id, kind: Kind::Protocol, lane: None, reason: reason.into() }
     }
 
     /// The unique-id, or nothing where the server has none.
@@ -60,16 +62,24 @@ impl Refused {
         self.kind
     }
 
-    /// The target did not take it.
-    pub fn by_target(number: MessageNumber, unique_id: &[u8], refusal: &deliver::Refusal) -> Self {
-        Refused { number, unique_id: unique_id.to_vec(), kind: refusal.kind(), reason: refusal.to_string() }
+    /// The target did not take it; `lane` names it where there are others.
+    pub fn by_target(
+        number: MessageNumber,
+        unique_id: &[u8],
+        lane: Option<&Target>,
+        refusal: &deliver::Refusal,
+    ) -> Self {
+        let lane = lane.map(|target| printable(target.to_string().as_bytes()));
+        Refused { number, unique_id: unique_id.to_vec(), kind: refusal.kind(), lane, reason: refusal.to_string() }
     }
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refused { number, unique_id, reason, .. } = self;
-        write!(f, "message {number} (`{}`) stays on the server: {reason}", printable(unique_id))
+        let Refused { number, unique_id, lane, reason, .. } = self;
+        write!(f, "message {number} (`{}`) stays on the server", printable(unique_id))?;
+        lane.as_ref().map_or(Ok(()), |lane| write!(f, " for `{lane}`"))?;
+        write!(f, ": {reason}")
     }
 }
 
@@ -149,7 +159,12 @@ impl Summary {
         Summary {
             account: printable(account.name.as_bytes()),
             secret: None,
-            target: printable(account.deliver.to_string().as_bytes()),
+            target: account
+                .targets
+                .iter()
+                .map(|target| printable(target.to_string().as_bytes()))
+                .collect::<Vec<_>>()
+                .join(", "),
             listed: 0,
             known: 0,
             delivered: 0,
@@ -281,6 +296,7 @@ impl Summary {
                 "number": refused.number.0,
                 "unique_id": printable(&refused.unique_id),
                 "status": refused.kind.code(),
+                "lane": refused.lane.as_ref().map(|lane| self.without_secret(lane.clone())),
                 "reason": self.without_secret(refused.reason.clone()),
             })).collect::<Vec<_>>(),
             "undeleted": self.undeleted.iter().map(|refusal| json!({

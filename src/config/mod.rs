@@ -535,7 +535,7 @@ mod tests {
             user: "petar".to_owned(),
             secret: Secret::Ambient,
             auth: Auth::Auto,
-            deliver: Target::maildir(home.path(".config/popfetch/in")),
+            targets: vec![Target::maildir(home.path(".config/popfetch/in"))],
             keep: Keep::Forever,
             all: false,
             max_size: None,
@@ -596,7 +596,7 @@ mod tests {
         flags.boolean("keep", false);
         let account = home.accounts(&[], &flags, &[]).unwrap().remove(0);
         assert_eq!((account.timeout.as_secs(), account.keep), (7, Keep::Never));
-        assert_eq!(account.deliver, Target::mbox("/m"));
+        assert_eq!(account.targets, [Target::mbox("/m")]);
     }
 
     #[test]
@@ -642,7 +642,7 @@ mod tests {
         ] {
             let home = Home::with(format!("[accounts.a]\nurl = \"pop3s://p@h\"\ndeliver = {written}\n"));
             let home_folder = home.folder.path().display().to_string();
-            assert_eq!(home.account("a").deliver.to_string().replace(&home_folder, "~"), expected, "{written}");
+            assert_eq!(home.account("a").targets[0].to_string().replace(&home_folder, "~"), expected, "{written}");
         }
     }
 
@@ -898,7 +898,7 @@ mod tests {
         let home = Home::empty();
         let account = home.accounts(&[], &urls_to("maildir:~/in"), &["pop3://petar%40x@h"]).unwrap().remove(0);
         assert_eq!((account.name.as_str(), account.user.as_str()), ("petar@x@h", "petar@x"));
-        assert_eq!(account.deliver, Target::maildir(home.path("in")));
+        assert_eq!(account.targets, [Target::maildir(home.path("in"))]);
         assert!(account.one_off);
         assert_eq!(home.refused(home.wanted(&["pop3s://p@h"])), "`pop3s://p@h`: nothing says where its messages go");
         let message = home.refused(home.wanted(&["pop3s://p:x@h"]));
@@ -909,7 +909,7 @@ mod tests {
     fn the_defaults_are_for_urls_too() {
         let home = Home::with("[defaults]\ndeliver = \"mbox:/m\"\nenabled = false\nmax_messages = 3\n");
         let account = home.account("pop3s://p@h");
-        assert_eq!((account.deliver, account.max_messages, account.enabled), (Target::mbox("/m"), Some(3), true));
+        assert_eq!((account.targets, account.max_messages, account.enabled), (vec![Target::mbox("/m")], Some(3), true));
     }
 
     #[test]
@@ -974,7 +974,7 @@ mod tests {
         let here = env::current_dir().unwrap();
         let home = Home::empty();
         let account = home.accounts(&[], &urls_to("maildir:in"), &["pop3s://p@h"]).unwrap().remove(0);
-        assert_eq!(account.deliver, Target::maildir(here.join("in")));
+        assert_eq!(account.targets, [Target::maildir(here.join("in"))]);
         assert_eq!(state_dir(Some(Path::new("state").into())).unwrap(), here.join("state"));
         assert!(state_dir(None).unwrap().is_absolute());
     }

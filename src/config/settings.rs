@@ -19,7 +19,7 @@ use super::proxy;
 use super::target;
 use super::url::{self, Url};
 use super::value::Value;
-use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Route, Secret, Target, Tls, TlsMode};
+use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Route, Secret, Tls, TlsMode};
 use crate::os::user::User;
 
 /// Every key of an account, in the order of the manual.
@@ -321,7 +321,7 @@ impl Draft {
             user: String::new(),
             secret: Secret::Ambient,
             auth: Auth::Auto,
-            deliver: Target::maildir(PathBuf::new()),
+            targets: vec![],
             owner: None,
             keep: Keep::Forever,
             all: false,
@@ -361,7 +361,7 @@ impl Draft {
         account.tls.mode = tls.unwrap_or_else(|| usual_mode(port));
         account.tls.client_identity = identity.map(|path| ClientIdentity { path, password: identity_password });
         account.port = port.unwrap_or_else(|| usual_port(account.tls.mode));
-        account.deliver = deliver.for_owner(account.owner.as_deref());
+        account.targets = vec![deliver.for_owner(account.owner.as_deref())];
         Ok(Account { name, one_off, ..account })
     }
 }

@@ -197,17 +197,21 @@ fn ask<T>(
     Ok(all)
 }
 
-/// Removes what runs of this account left when they were killed; nothing that is not marked as theirs. Only
+/// Removes what runs of this account left at a target when they were killed; nothing that is not marked as theirs. Only
 /// after [`recover`], which may need it, and only under the account's lock. Returns how many files it were.
+pub fn sweep(target: &Target, context: &Context) -> Result<usize, Error> {
+    of(target).sweep(context)
+}
+
+/// Removes, in the same way, what they left in the folder of the state.
 ///
 /// A spool file may be all that proves what is in an mbox, until the record of that is on the disk. The run that wrote
 /// the record may have been killed before it was, so `make_durable` is called before the first one goes.
-pub fn sweep<E: From<Error>>(
-    target: &Target,
+pub fn sweep_spool<E: From<Error>>(
     context: &Context,
     make_durable: impl FnOnce() -> Result<(), E>,
 ) -> Result<usize, E> {
-    Ok(spool::sweep(context, make_durable)? + of(target).sweep(context)?)
+    spool::sweep(context, make_durable)
 }
 
 #[cfg(test)]

@@ -113,11 +113,6 @@ impl Error {
         Error::CannotCreate { path: path.into(), source: source.into() }
     }
 
-    /// Gives back the room's own error from one that came through [`io::Write`] for a [`super::Stage`].
-    pub fn from_stage(error: io::Error) -> Result<Self, io::Error> {
-        error.downcast()
-    }
-
     /// True when the file system, or the user's share of it, is full.
     pub fn is_disk_full(&self) -> bool {
         match self {
@@ -272,12 +267,5 @@ mod tests {
         let error = Error::Locked { path: "/m/mbox".into(), holder: "process 17".into() };
         assert_eq!(error.to_string(), "mbox `/m/mbox` is locked by process 17");
         assert_eq!(error.kind(), Kind::Temporary);
-    }
-
-    #[test]
-    fn an_error_survives_the_way_through_write() {
-        let error = io::Error::new(io::ErrorKind::StorageFull, Error::io("write", "/m/tmp/1", Errno::NOSPC));
-        assert!(Error::from_stage(error).unwrap().is_disk_full());
-        assert!(Error::from_stage(io::Error::from(Errno::PIPE)).is_err());
     }
 }

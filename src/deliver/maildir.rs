@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::barrier::{self, Barrier};
 use super::destination::{BatchLimit, Destination, Ends, Found, GROUP, Guarantee, Kind, read_path};
 use super::owner::{self, Owner};
-use super::{Context, Error, Intents, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced, write_some};
+use super::{Context, Error, Intents, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced};
 use crate::account::Target;
 use crate::os::{
     self,
@@ -252,14 +252,14 @@ struct Stage {
 }
 
 impl super::Stage for Stage {
-    fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
-        let written = write_some(&self.file, octets).map_err(|error| self.unseen.failed("write", error))?;
+    fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
+        self.file.write_all(octets).map_err(|error| self.unseen.failed("write", error))?;
         let before = self.octets;
-        self.octets += written as u64;
+        self.octets += octets.len() as u64;
         if before / WRITE_BACK != self.octets / WRITE_BACK {
             begin_write_back(&self.file, before / WRITE_BACK * WRITE_BACK);
         }
-        Ok(written)
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<Staged, Error> {

@@ -181,7 +181,7 @@ struct Stage {
 }
 
 impl super::Stage for Stage {
-    fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
+    fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
         self.octets += octets.len() as u64;
         match self.head.take() {
             None => self.put(octets)?,
@@ -195,7 +195,7 @@ impl super::Stage for Stage {
                 }
             }
         }
-        Ok(octets.len())
+        Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> Result<Staged, Error> {
@@ -672,7 +672,6 @@ mod tests {
     use crate::deliver;
     use crate::deliver::tests::{context, deliver, die, names, places, promised, stage};
     use std::fs;
-    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     use tempfile::TempDir;
 
@@ -772,7 +771,7 @@ mod tests {
         let (mut stager, mut publisher) = home.open();
         let first = stage(&mut stager, b"1\n");
         let mut dropped = stager.stage(b"").unwrap();
-        dropped.write_all(&vec![b'x'; 3 * HEAD]).unwrap();
+        dropped.write(&vec![b'x'; 3 * HEAD]).unwrap();
         let beside = stage(&mut stager, b"2\n");
         drop(dropped);
         let synced = publisher.sync(vec![first, beside]).unwrap();
@@ -970,8 +969,8 @@ mod tests {
             let home = Home::new();
             let (mut stager, mut publisher) = home.open();
             let mut stage = stager.stage(b"").unwrap();
-            stage.write_all(&message[..cut]).unwrap();
-            stage.write_all(&message[cut..]).unwrap();
+            stage.write(&message[..cut]).unwrap();
+            stage.write(&message[cut..]).unwrap();
             let synced = publisher.sync(vec![stage.finish().unwrap()]).unwrap();
             publisher.publish(promised(synced)).unwrap();
             assert_eq!(home.content(), "From a@x TIME\nX: y\nReturn-Path: <a@x>\n\nbody\n\n", "cut at {cut}");

@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read, Seek};
+use std::io::{self, PipeReader, PipeWriter, Read, Seek, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
@@ -24,7 +24,7 @@ use super::destination::{BatchLimit, Destination, Ends, FORMS, GROUP, Guarantee,
 use super::mboxrd::NOBODY;
 use super::owner;
 use super::spool::Spools;
-use super::{Context, Error, Intents, Outcome, Place, Receipt, Staged, Synced, write_some};
+use super::{Context, Error, Intents, Outcome, Place, Receipt, Staged, Synced};
 use crate::account::{Address, Target};
 use crate::failure;
 use crate::os::poll::{self, PollFd, PollFlags};
@@ -162,11 +162,11 @@ struct Stage {
 }
 
 impl super::Stage for Stage {
-    fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
-        let written =
-            write_some(&self.file, octets).map_err(|error| Error::io("write a spool file in", &self.folder, error))?;
-        self.octets += written as u64;
-        Ok(written)
+    fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
+        let written = self.file.write_all(octets);
+        written.map_err(|error| Error::io("write a spool file in", &self.folder, error))?;
+        self.octets += octets.len() as u64;
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<Staged, Error> {

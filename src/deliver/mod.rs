@@ -27,8 +27,6 @@ mod spool;
 
 use std::any::Any;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,7 +36,7 @@ use crate::stop::Stop;
 
 pub use destination::{
     BatchLimit, Destination, Found, Guarantee, Kind, batch_limit, check_owner, check_present, guarantee, look, open,
-    parse, recover, sweep, tidy,
+    parse, recover, sweep, sweep_spool, tidy,
 };
 pub use error::Error;
 pub use mda::{Reason, Refusal};
@@ -139,35 +137,11 @@ pub trait Stager: fmt::Debug + Send {
 /// A message that is being written, header first, with LF line ends. Dropped before [`Stage::finish`], it
 /// leaves nothing behind.
 pub trait Stage: fmt::Debug + Send {
-    /// Takes some of the octets, at least one.
-    fn write(&mut self, octets: &[u8]) -> Result<usize, Error>;
+    /// Takes the octets, all of them.
+    fn write(&mut self, octets: &[u8]) -> Result<(), Error>;
 
     /// Ends the message.
     fn finish(self: Box<Self>) -> Result<Staged, Error>;
-}
-
-/// The [`io::Error`] holds an [`Error`] (see [`Error::from_stage`]).
-impl Write for dyn Stage {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        Stage::write(self, octets).map_err(|error| match error {
-            Error::Io { ref source, .. } => io::Error::new(source.kind(), error),
-            error => io::Error::other(error),
-        })
-    }
-
-    /// Does nothing: only [`Publisher::sync`] promises anything.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Writes some of the octets, at least one. A write that takes none (FUSE file systems do that) is an error here, where
-/// the file is known, and not one of [`Write::write_all`] that knows nothing.
-fn write_some(mut file: &File, octets: &[u8]) -> io::Result<usize> {
-    match file.write(octets)? {
-        0 if !octets.is_empty() => Err(io::ErrorKind::WriteZero.into()),
-        written => Ok(written),
-    }
 }
 
 /// What a message that is not published yet holds on to; dropping it discards the message. Only its own target knows
@@ -343,7 +317,7 @@ mod tests {
 
     pub(super) fn stage(stager: &mut Box<dyn Stager>, message: &[u8]) -> Staged {
         let mut stage = stager.stage(b"id\n1").unwrap();
-        stage.write_all(message).unwrap();
+        stage.write(message).unwrap();
         stage.finish().unwrap()
     }
 
@@ -358,7 +332,7 @@ mod tests {
     }
 
     pub(super) fn sweep(target: &Target, context: &Context) -> usize {
-        super::sweep(target, context, || Ok::<(), Error>(())).unwrap()
+        super::sweep_spool(context, || Ok::<(), Error>(())).unwrap() + super::sweep(target, context).unwrap()
     }
 
     pub(super) fn places(synced: &[Synced]) -> Vec<Place> {

@@ -30,6 +30,13 @@ pub enum Failure {
     },
     /// The target failed.
     Deliver(deliver::Error),
+    /// One target of several takes no more messages in this run.
+    Lane {
+        /// The target.
+        target: String,
+        /// Why.
+        failure: Box<Failure>,
+    },
     /// The MDA has refused message after message in the same way, and taken none.
     MdaTakesNone {
         /// How many were not given to it.
@@ -59,6 +66,11 @@ impl Failure {
     /// True when there is no room at home. What came before that is safe there.
     pub fn is_full(&self) -> bool {
         matches!(self, Failure::Deliver(error) if error.is_disk_full())
+    }
+
+    /// True when it ends one lane, and the others can go on.
+    pub fn is_of_a_lane(&self) -> bool {
+        matches!(self, Failure::Deliver(_) | Failure::MdaTakesNone { .. } | Failure::NoThread(_))
     }
 
     /// True when the connection failed, and not what went over it.
@@ -116,6 +128,7 @@ impl failure::Failure for Failure {
             Failure::Session(error) | Failure::Update { error, .. } => error.kind(),
             Failure::Endless { .. } => Kind::Protocol,
             Failure::Deliver(error) => error.kind(),
+            Failure::Lane { failure, .. } => failure.kind(),
             Failure::MdaTakesNone { kind, .. } => *kind,
             Failure::Ledger(error) => error.kind(),
             Failure::NoThread(_) => Kind::Temporary,
@@ -130,6 +143,7 @@ impl failure::Failure for Failure {
             Failure::Update { .. } => Some("the next run deletes what is still there; nothing is fetched twice".into()),
             Failure::Endless { .. } => Some("raise `max_size`, or leave it out, to have the message".into()),
             Failure::Deliver(error) => error.hint(),
+            Failure::Lane { failure, .. } => failure.hint(),
             Failure::MdaTakesNone { .. } => {
                 Some("try the command of `deliver` by hand, with a message as its input".into())
             }
@@ -154,6 +168,9 @@ impl fmt::Display for Failure {
                 octets(*came)
             ),
             Failure::Deliver(error) => error.fmt(f),
+            Failure::Lane { target, failure } => {
+                write!(f, "`{}` gets no more messages in this run: {failure}", printable(target.as_bytes()))
+            }
             Failure::MdaTakesNone { left, .. } => write!(
                 f,
                 "the MDA refuses message after message in the same way, so {} not given to it",

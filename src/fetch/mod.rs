@@ -15,12 +15,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use failure::Failure;
+use transfer::{Lane, Transfer};
 
 use crate::account::{Account, Keep, Secret, Target};
 use crate::deliver::{self, Guarantee, Place, Recovered};
 use crate::failure::{Failure as _, Kind};
 use crate::header;
-use crate::ledger::{self, Committed, Kin, Ledger, Recorded, Standings, Wanted};
+use crate::ledger::{self, Committed, Kin, Lanes, Ledger, Recorded, Standings, Wanted};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing};
 use crate::notice::Notice;
@@ -69,8 +70,11 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let mut summary = Summary::new(account);
     let bar = run.progress.account(&account.name);
     let watch = Watch { run, bar: &bar };
-    let mut fetch = Fetch { account, run, bar: &bar, watch: &watch, summary: &mut summary };
-    if let Err(failure) = caught(|| fetch.run()).unwrap_or_else(Err) {
+    let mut fetch = Fetch { account, run, bar: &bar, watch: &watch, summary: &mut summary, closed: vec![] };
+    let ended = caught(|| fetch.run()).unwrap_or_else(Err);
+    let closed = fetch.closed_lane().map(left_out);
+    summary.notices.extend(closed);
+    if let Err(failure) = ended {
         summary.is_update_unknown = matches!(failure, Failure::Update { .. });
         summary.failure = Some(Box::new(failure));
     }
@@ -104,6 +108,8 @@ struct Fetch<'f> {
     bar: &'f Bar,
     watch: &'f Watch<'f>,
     summary: &'f mut Summary,
+    /// Targets that take no more messages in this run, by their position, and why.
+    closed: Vec<(usize, Failure)>,
 }
 
 /// Shows a session on the bar of its account.
@@ -238,8 +244,10 @@ impl<'f> Fetch<'f> {
             transaction.keep_in_step();
         }
         self.bar.phase("listing");
-        let Surveyed { survey, standings, plan } = self.survey(&mut transaction, ledger, manner.without_top)?;
+        let mut surveyed = self.survey(&mut transaction, ledger, manner.without_top)?;
         share.settle();
+        let lanes = self.open_lanes(ledger, &mut surveyed)?;
+        let Surveyed { survey, standings, plan, .. } = surveyed;
         self.note_clock(ledger);
         self.note_skipped(&plan);
         self.note_too_large(ledger, &survey.listing)?;
@@ -263,15 +271,72 @@ impl<'f> Fetch<'f> {
             // They may end the session before anything is deleted.
             self.summary.refused.extend(plan.distrusted.iter().map(Refused::distrusted));
         }
-        let mut failure = None;
-        if !wanted.is_empty() {
-            let (more, full) = self.transfer(&mut transaction, ledger, wanted, deletes_nothing)?;
-            due.extend(more);
-            failure = full;
+        let closed = self.closed.len();
+        if !lanes.is_empty() {
+            due.extend(self.transfer(&mut transaction, ledger, lanes, wanted, deletes_nothing)?);
         }
         let updated = self.update(transaction, ledger, due);
-        failure.map_or(updated, Err)?;
-        self.settle(ledger, &survey, &standings)
+        // What a lane that failed on its way has left between intent and record must stay in the ledger.
+        if updated.is_ok() && closed == self.closed.len() {
+            self.settle(ledger, &survey, &standings)?;
+        }
+        self.closed_lane().map_or(updated, Err)
+    }
+
+    /// Opens the lanes that some message is to go to. What only lacks one that cannot be opened is not wanted any more.
+    fn open_lanes(&mut self, ledger: &mut Ledger, surveyed: &mut Surveyed) -> Result<Vec<Lane<'f>>, Failure> {
+        let wanted = surveyed.plan.retrieve.iter().chain(&surveyed.plan.distrusted);
+        let wanted: Vec<Lanes> = wanted.map(|key| key.lanes).collect();
+        if self.run.dry_run || wanted.is_empty() {
+            return Ok(vec![]);
+        }
+        let (context, open, closed) = (self.context(), self.open(), self.closed.len());
+        let mut lanes = vec![];
+        for (number, target) in self.account.targets.iter().enumerate().filter(|(number, _)| open.has(*number)) {
+            if !wanted.iter().any(|lanes| lanes.has(number)) {
+                continue;
+            }
+            match deliver::open(target, &context) {
+                Ok((stager, publisher)) => lanes.push(Lane { number, target, stager, publisher }),
+                Err(error) => self.closed.push((number, error.into())),
+            }
+        }
+        for lane in lanes.iter().filter(|lane| deliver::guarantee(lane.target) == Guarantee::ExactlyOnce) {
+            ledger.note_target(lane.target, now())?;
+        }
+        // What is safe is deleted also when the only target is full.
+        if lanes.is_empty() && !self.closed.iter().all(|(_, failure)| failure.is_full()) {
+            return Err(self.closed_lane().expect("a lane that is not open is closed"));
+        }
+        if self.closed.len() > closed {
+            surveyed.decide(ledger, &self.policy(), now())?;
+        }
+        Ok(lanes)
+    }
+
+    /// The lanes that take messages.
+    fn open(&self) -> Lanes {
+        let own = Lanes::first(self.account.targets.len());
+        self.closed.iter().fold(own, |lanes, (number, _)| lanes.without(*number))
+    }
+
+    /// Goes on without a target, where there are others.
+    fn leave_out(&mut self, number: usize, failure: Failure) -> Result<(), Failure> {
+        self.closed.push((number, failure));
+        if self.open().is_empty() { Err(self.closed_lane().expect("it was just closed")) } else { Ok(()) }
+    }
+
+    /// Why the first lane is closed, if one is. The others become notices.
+    fn closed_lane(&mut self) -> Option<Failure> {
+        let targets = &self.account.targets;
+        let named = |(number, failure): (usize, Failure)| match &targets[..] {
+            [_] => failure,
+            _ => Failure::Lane { target: targets[number].to_string(), failure: Box::new(failure) },
+        };
+        let mut failures = std::mem::take(&mut self.closed).into_iter().map(named);
+        let first = failures.next();
+        self.summary.notices.extend(failures.map(left_out));
+        first
     }
 
     /// Locks and reads the ledger, and finishes what an interrupted run left between intent and record.
@@ -285,34 +350,57 @@ impl<'f> Fetch<'f> {
             let path = ledger.path().into();
             self.summary.notices.push(Notice::LedgerDamaged { path, lines: notices.damaged, kept: notices.kept });
         }
-        ledger.serve(self.targets(), self.wanted());
-        self.check_target(&ledger)?;
+        ledger.serve(&self.account.targets, self.wanted());
+        for (number, target) in self.account.targets.iter().enumerate() {
+            self.check_target(target, &ledger).or_else(|failure| self.leave_out(number, failure))?;
+        }
         let pending = ledger.pending();
         if !pending.is_empty() {
             // A run may have been killed before they were durable, and what recovery makes of them is.
             ledger.sync()?;
         }
+        let mut is_in_doubt = false;
         for (batch, places) in pending {
-            let found = self.recover(&places)?;
-            ledger.resolve(batch, &found)?;
+            let is_of = |(_, target): &(usize, &Target)| places.iter().any(|place| place.is_in(target));
+            let lane = self.account.targets.iter().enumerate().find(is_of).map(|(number, _)| number);
+            if lane.is_some_and(|number| !self.open().has(number)) {
+                is_in_doubt = true;
+                continue;
+            }
+            match (self.recover(&places, lane.is_none()), lane) {
+                (Ok(found), _) => ledger.resolve(batch, &found)?,
+                (Err(failure), Some(number)) => {
+                    self.leave_out(number, failure)?;
+                    is_in_doubt = true;
+                }
+                (Err(failure), None) => return Err(failure),
+            }
         }
-        // Also when there will be nothing to fetch: a dead run's lock on an mbox keeps other programs out.
-        deliver::sweep(&self.account.deliver, &self.context(), || ledger.sync().map_err(Failure::from))?;
+        // What has not been asked for needs what it left. Also when there will be nothing to fetch: a dead run's lock on an
+        // mbox keeps other programs out.
+        if !is_in_doubt {
+            self.sweep(&mut ledger)?;
+        }
         Ok(ledger)
     }
 
+    fn sweep(&mut self, ledger: &mut Ledger) -> Result<(), Failure> {
+        let (context, open) = (self.context(), self.open());
+        deliver::sweep_spool(&context, || ledger.sync().map_err(Failure::from))?;
+        for (number, target) in self.account.targets.iter().enumerate().filter(|(number, _)| open.has(*number)) {
+            deliver::sweep(target, &context).map(drop).or_else(|error| self.leave_out(number, error.into()))?;
+        }
+        Ok(())
+    }
+
     /// A Maildir that is gone may be on a disk that is not mounted: with a history, it is not made anew in silence.
-    fn check_target(&self, ledger: &Ledger) -> Result<(), Failure> {
+    fn check_target(&self, target: &Target, ledger: &Ledger) -> Result<(), Failure> {
         let context = self.context();
-        deliver::check_owner(&self.account.deliver, &context)?;
-        match deliver::check_present(&self.account.deliver, &context) {
+        deliver::check_owner(target, &context)?;
+        match deliver::check_present(target, &context) {
             Err(deliver::Error::Gone { .. }) if self.run.create && self.run.dry_run => Ok(()),
-            Err(deliver::Error::Gone { .. }) if self.run.create => {
-                Ok(deliver::open(&self.account.deliver, &context).map(drop)?)
-            }
-            Err(error @ deliver::Error::Gone { .. }) if ledger.has_delivered_to(&self.account.deliver) => {
-                Err(error.into())
-            }
+            Err(deliver::Error::Gone { .. }) if self.run.create => Ok(deliver::open(target, &context).map(drop)?),
+            Err(error @ deliver::Error::Gone { .. }) if ledger.has_delivered_to(target) => Err(error.into()),
             // Others are for those to tell who need the target.
             _ => Ok(()),
         }
@@ -320,9 +408,8 @@ impl<'f> Fetch<'f> {
 
     /// What became of the messages of a batch. A place to which the account no longer delivers, and which cannot be used
     /// any more, holds nothing up.
-    fn recover(&mut self, places: &[Place]) -> Result<Vec<Recovered>, Failure> {
+    fn recover(&mut self, places: &[Place], is_former: bool) -> Result<Vec<Recovered>, Failure> {
         let path = places.iter().find_map(Place::path).map(PathBuf::from).unwrap_or_default();
-        let is_former = !places.iter().any(|place| place.is_in(&self.account.deliver));
         let found = deliver::recover(places, &self.context());
         if is_former {
             deliver::tidy(places, &self.context());
@@ -345,16 +432,12 @@ impl<'f> Fetch<'f> {
         Ok(found)
     }
 
-    fn targets(&self) -> &[Target] {
-        std::slice::from_ref(&self.account.deliver)
-    }
-
     fn wanted(&self) -> Wanted {
         if self.account.one_off { Wanted::ByUrl } else { Wanted::Unsettled }
     }
 
     fn ledger_name(&self) -> String {
-        let destination = self.account.one_off.then(|| self.account.deliver.to_string());
+        let destination = self.account.one_off.then(|| self.account.targets[0].to_string());
         ledger::file_name(&self.account.maildrop(), destination.as_deref())
     }
 
@@ -397,7 +480,7 @@ impl<'f> Fetch<'f> {
             |path: &&PathBuf| path.as_os_str().as_encoded_bytes().starts_with(user.as_os_str().as_encoded_bytes());
         let from = ledgers.partition_point(|path| path.as_os_str() < user.as_os_str());
         let of_user = ledgers[from..].iter().take_while(of_user).filter(|path| *path != own);
-        of_user.filter_map(|path| Kin::read(path, &self.account.maildrop(), self.targets())).collect()
+        of_user.filter_map(|path| Kin::read(path, &self.account.maildrop(), &self.account.targets)).collect()
     }
 
     /// Lists the maildrop, compares it with the ledger, and decides.
@@ -418,7 +501,7 @@ impl<'f> Fetch<'f> {
 
     fn policy(&self) -> Policy {
         let Account { keep, all, max_size, max_messages, .. } = *self.account;
-        Policy { keep, all, max_size, max_messages }
+        Policy { keep, all, max_size, max_messages, open: self.open() }
     }
 
     /// While the clock is wrong, nothing becomes old: that could go on for long without anybody noticing.
@@ -470,32 +553,19 @@ impl<'f> Fetch<'f> {
         Ok(())
     }
 
-    /// Brings the messages home. Returns what may be deleted now, also when the target is full.
+    /// Brings the messages to their targets. Returns what may be deleted now, also when a lane has ended meanwhile.
     fn transfer(
         &mut self,
         transaction: &mut Transaction<Line<'_>>,
         ledger: &mut Ledger,
+        lanes: Vec<Lane<'f>>,
         wanted: Vec<ledger::Key>,
         deletes_nothing: bool,
-    ) -> Result<(Vec<Recorded>, Option<Failure>), Failure> {
-        let context = self.context();
-        let (stager, publisher) = match deliver::open(&self.account.deliver, &context) {
-            Err(error) if error.is_disk_full() => return Ok((vec![], Some(error.into()))),
-            opened => opened?,
-        };
-        if deliver::guarantee(&self.account.deliver) == Guarantee::ExactlyOnce {
-            ledger.note_target(&self.account.deliver, now())?;
-        }
-        let transfer = transfer::Transfer {
-            run: self.run,
-            account: self.account,
-            bar: self.bar,
-            transaction,
-            stager,
-            wanted,
-            deletes_nothing,
-        };
-        let moved = transfer.run(publisher, ledger);
+    ) -> Result<Vec<Recorded>, Failure> {
+        let opened = lanes.len();
+        let transfer =
+            Transfer { run: self.run, account: self.account, bar: self.bar, transaction, wanted, deletes_nothing };
+        let moved = transfer.run(lanes, ledger);
         self.summary.delivered += moved.delivered;
         self.summary.octets += moved.octets;
         self.summary.refused.extend(moved.refused);
@@ -506,7 +576,8 @@ impl<'f> Fetch<'f> {
             let is_news = is_news(self.run, ledger, &key.unique_id)?;
             self.summary.too_large.push(TooLarge { number: key.number, octets, is_news });
         }
-        if self.summary.later > 0 || matches!(moved.failure, Some(Failure::MdaTakesNone { .. })) {
+        let takes_none = |(_, failure): &(usize, Failure)| matches!(failure, Failure::MdaTakesNone { .. });
+        if self.summary.later > 0 || moved.ended.iter().any(takes_none) {
             self.note_refused(ledger)?;
         }
         // It may be why the session ended: the next run begins with others.
@@ -520,13 +591,18 @@ impl<'f> Fetch<'f> {
         }
         let mut due = ledger.compared(&moved.known)?;
         self.summary.known += moved.known.len();
-        match moved.failure {
-            Some(failure) if !(failure.is_full() && moved.is_in_order) => Err(failure),
-            full => {
-                due.extend(moved.recorded.into_iter().filter(|_| self.account.keep == Keep::Never));
-                Ok((due, full))
-            }
+        let are_all_ended = moved.ended.len() == opened;
+        let are_full = moved.ended.iter().all(|(_, failure)| failure.is_full());
+        self.closed.extend(moved.ended);
+        if are_all_ended && !(are_full && moved.is_in_order) {
+            // Why no lane goes on is why the session does not, and not the other way round.
+            return Err(self.closed_lane().expect("a lane has ended"));
         }
+        if let Some(failure) = moved.failure {
+            return Err(failure);
+        }
+        due.extend(moved.recorded.into_iter().filter(|_| self.account.keep == Keep::Never));
+        Ok(due)
     }
 
     /// Lets the next run begin with other messages, in case that the MDA is right about these.
@@ -566,6 +642,10 @@ impl<'f> Fetch<'f> {
         }
         Ok(ledger.settle(&survey.listing, standings, now())?)
     }
+}
+
+fn left_out(failure: Failure) -> Notice {
+    Notice::LeftOut { kind: failure.kind(), failure: failure.to_string() }
 }
 
 /// True the first time that a message is found too large, and every time when too many are to be remembered.

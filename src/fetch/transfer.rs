@@ -1,17 +1,23 @@
-//! Messages from the line to their places: one thread reads and stages, another one commits batch after batch, so
-//! that neither the network nor the disk waits for the other.
+//! Messages from the line to their targets: one thread reads and stages, and another one for each lane commits batch
+//! after batch, so that neither the network nor a disk waits for the other. The reader waits for a slow lane.
+//!
+//! A lane that fails ends alone; the others go on.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Failure, Run, caught, now};
-use crate::account::Account;
+use crate::account::{Account, Target};
 use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
 use crate::failure;
 use crate::header::Identity;
-use crate::ledger::{Key, Ledger, Recorded};
+use crate::ledger::{Key, Lanes, Ledger, Recorded};
+use crate::maildrop::MessageNumber;
 use crate::notice::Short;
 use crate::pop3::{Body, CopyError, Incoming, Retrieval, Transaction, Wanted, Window};
 use crate::progress::Bar;
@@ -29,13 +35,21 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// and a log line.
 const REFUSALS: usize = 5;
 
-/// One account's messages on their way home.
+/// An open target.
+pub struct Lane<'t> {
+    /// Its position among the targets of the account.
+    pub number: usize,
+    pub target: &'t Target,
+    pub stager: Box<dyn Stager>,
+    pub publisher: Box<dyn Publisher>,
+}
+
+/// One account's messages on their way to its targets.
 pub struct Transfer<'t, 'l> {
     pub run: &'t Run<'t>,
     pub account: &'t Account,
     pub bar: &'t Bar,
     pub transaction: &'t mut Transaction<Line<'l>>,
-    pub stager: Box<dyn Stager>,
     pub wanted: Vec<Key>,
     /// Nothing will be deleted in this session, so QUIT may ride with the last RETR.
     pub deletes_nothing: bool,
@@ -44,6 +58,7 @@ pub struct Transfer<'t, 'l> {
 /// What came of it.
 #[derive(Default)]
 pub struct Moved {
+    /// Messages that one lane has at least.
     pub delivered: usize,
     pub octets: u64,
     pub recorded: Vec<Recorded>,
@@ -58,114 +73,127 @@ pub struct Moved {
     pub short: Vec<Short>,
     /// Messages that turned out larger than wanted, and what came of them.
     pub too_large: Vec<(Key, u64)>,
+    /// Lanes that ended before the others.
+    pub ended: Vec<(usize, Failure)>,
+    /// Why the session cannot go on.
     pub failure: Option<Failure>,
     /// Nothing is on its way any more: the session can go on, whatever failed at home.
     pub is_in_order: bool,
 }
 
-impl Moved {
-    fn failed(failure: Failure) -> Self {
-        Moved { failure: Some(failure), ..Moved::default() }
-    }
-}
-
 type Batch = Vec<(Key, Staged)>;
 
-impl Transfer<'_, '_> {
-    /// Runs until everything is home or something fails; what is complete by then is committed either way.
-    pub fn run(mut self, publisher: Box<dyn Publisher>, ledger: &mut Ledger) -> Moved {
-        let limit = deliver::batch_limit(&self.account.deliver);
-        let (sender, receiver) = sync_channel(limit.ahead);
+impl<'t> Transfer<'t, '_> {
+    /// Runs until every lane has everything, or none can go on; what is complete by then is committed either way.
+    pub fn run(mut self, lanes: Vec<Lane<'t>>, ledger: &mut Ledger) -> Moved {
         // Announced sizes may be absurd.
-        let messages = self.wanted.len();
         let total = self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?));
         self.bar.begin(self.wanted.len() as u64, total);
-        let mut committer =
-            Committer { run: self.run, account: self.account, limit, publisher, ledger, alike: Alike::default() };
+        let wanted: Vec<Lanes> = self.wanted.iter().map(|key| key.lanes).collect();
+        let (run, account) = (self.run, self.account);
+        let shared = Shared { ledger: Mutex::new(ledger), is_over: AtomicBool::new(false) };
         let (at_work, done) = channel();
         thread::scope(|scope| {
-            let commit = move || {
-                let _at_work: Sender<()> = at_work;
-                let moved = committer.run(receiver);
-                committer.finish(moved)
-            };
-            let committing = match thread::Builder::new().spawn_scoped(scope, || caught(commit)) {
-                Ok(committing) => committing,
-                Err(error) => return Moved::failed(Failure::NoThread(error)),
-            };
-            let batches = Batches { sender, limit, batch: vec![], octets: 0, began: Instant::now() };
-            let mut arrivals = Arrivals { batches, held: None, moved: Moved::default() };
-            let received = self.receive(&mut arrivals);
-            // The last batch goes out whatever ended the session.
-            arrivals.batches.close();
-            let kept_alive = if arrivals.moved.is_in_order { self.keep_alive(&done) } else { Ok(()) };
-            let is_in_order = arrivals.moved.is_in_order && kept_alive.is_ok();
-            let received = received.and(kept_alive);
-            let committed = committing.join().expect("panics are caught");
-            let mut moved = committed.unwrap_or_else(Moved::failed);
-            moved.refused.extend(arrivals.moved.refused);
-            moved.out_of_step = arrivals.moved.out_of_step;
-            moved.broken = arrivals.moved.broken;
-            moved.short = arrivals.moved.short;
-            moved.known = arrivals.moved.known;
-            moved.too_large = arrivals.moved.too_large;
-            moved.is_in_order = is_in_order;
-            let spoken_of = moved.delivered + moved.refused.len() + moved.known.len() + moved.too_large.len();
-            let left_over = messages.saturating_sub(spoken_of);
-            match &mut moved.failure {
-                Some(Failure::MdaTakesNone { .. }) if left_over == 0 => moved.failure = None,
-                Some(Failure::MdaTakesNone { left, .. }) => *left = left_over,
-                _ => {}
+            let mut arrivals = Arrivals::default();
+            let mut committing = vec![];
+            for Lane { number, target, stager, publisher } in lanes {
+                let limit = deliver::batch_limit(target);
+                let (sender, receiver) = sync_channel(limit.ahead);
+                let (shared, alike) = (&shared, Alike::default());
+                let committer = Committer { run, account, shared, number, target, limit, publisher, alike };
+                let at_work: Sender<()> = at_work.clone();
+                let commit = move || {
+                    let _at_work = at_work;
+                    let done = caught(|| committer.run(receiver)).unwrap_or_else(Done::failed);
+                    // Without a sound ledger no lane can go on.
+                    let is_over = done.failure.as_ref().is_some_and(|failure| !failure.is_of_a_lane());
+                    shared.is_over.fetch_or(is_over, Ordering::Relaxed);
+                    done
+                };
+                match thread::Builder::new().spawn_scoped(scope, commit) {
+                    Ok(thread) => {
+                        committing.push((number, thread));
+                        arrivals.lanes.push(Staging { number, stager, batches: Batches::new(sender, limit) });
+                    }
+                    Err(error) => arrivals.moved.ended.push((number, Failure::NoThread(error))),
+                }
             }
-            // A committer that failed is why the reader could not go on, not the other way round.
-            moved.failure = moved.failure.or(received.err());
+            drop(at_work);
+            let received = self.receive(&mut arrivals, &shared.is_over);
+            // The last batches go out whatever ended the session.
+            let mut moved = arrivals.close();
+            let kept_alive = if moved.is_in_order { self.keep_alive(&done) } else { Ok(()) };
+            moved.is_in_order &= kept_alive.is_ok();
+            let done =
+                committing.into_iter().map(|(number, thread)| (number, thread.join().expect("panics are caught")));
+            moved.add(done.collect(), &wanted);
+            moved.failure = moved.failure.take().or(received.and(kept_alive).err());
             moved
         })
     }
 
     /// Stages what arrives and hands it on in batches: each message as soon as the reply behind it is in step.
     ///
-    /// Where the target takes no more, and something may be deleted, what is on its way is thrown away, so that the
-    /// session can go on.
-    fn receive(&mut self, arrivals: &mut Arrivals) -> Result<(), Failure> {
+    /// Where no lane goes on, and something may be deleted, what is on its way is thrown away, so that the session can go
+    /// on.
+    fn receive(&mut self, arrivals: &mut Arrivals, is_over: &AtomicBool) -> Result<(), Failure> {
         let wanted: Vec<Wanted> =
             self.wanted.iter().map(|key| Wanted { number: key.number, octets: key.octets.unwrap_or(0) }).collect();
         let mut retrieval = self.transaction.retrieve(&wanted, Window::default());
         if self.deletes_nothing {
             retrieval = retrieval.then_quit();
         }
+        let mut keys = std::mem::take(&mut self.wanted).into_iter();
+        let mut lanes = arrivals.lanes.len();
         let mut thrown_away = ThrownAway { octets: 0, may_begin: !self.deletes_nothing };
-        for key in std::mem::take(&mut self.wanted) {
-            let incoming = match retrieval.receive() {
-                Ok(incoming) => incoming.expect("there is a reply for each message that is wanted"),
-                Err(error) => {
-                    let is_out_of_step = retrieval.is_out_of_step();
-                    arrivals.end(is_out_of_step);
-                    arrivals.moved.broken = Some(key).filter(|_| !is_out_of_step);
-                    return Err(error.into());
+        loop {
+            if lanes > arrivals.lanes.len() {
+                lanes = arrivals.lanes.len();
+                // What only an ended lane lacks waits for the next run.
+                if !keys.as_slice().iter().any(|key| arrivals.wants(key)) {
+                    retrieval.ask_no_more();
                 }
-            };
-            if !arrivals.confirm() {
-                // The committer is gone, and says why.
-                arrivals.moved.is_in_order = thrown_away.takes(incoming) && thrown_away.takes_all(retrieval);
+            }
+            if arrivals.lanes.is_empty() || is_over.load(Ordering::Relaxed) {
+                // A committer says why.
+                arrivals.moved.is_in_order = !arrivals.is_cut_off && thrown_away.takes_all(retrieval);
                 return Ok(());
             }
+            let is_last = retrieval.is_answered();
+            let incoming = match retrieval.receive() {
+                Ok(incoming) => incoming,
+                Err(error) => {
+                    let is_out_of_step = retrieval.is_out_of_step();
+                    let is_whole = arrivals.end(is_out_of_step);
+                    if !is_last {
+                        arrivals.moved.broken = keys.next().filter(|_| !is_out_of_step);
+                    }
+                    return match Failure::from(error) {
+                        // Nothing depends on the server's farewell.
+                        Failure::Session(_) if is_last && self.deletes_nothing && is_whole && !is_out_of_step => Ok(()),
+                        failure => Err(failure),
+                    };
+                }
+            };
+            arrivals.confirm();
+            let Some(incoming) = incoming else {
+                arrivals.moved.is_in_order = true;
+                return Ok(());
+            };
+            let mut key = keys.next().expect("there is a reply for each message that is wanted");
             match incoming {
                 Incoming::Refused(refusal) => {
                     self.bar.message();
                     arrivals.moved.refused.push(Refused::by_server(&key, &refusal.text));
                 }
                 Incoming::Message(body) => {
-                    let mut key = key;
-                    match stage(&mut *self.stager, self.bar, self.account.max_size, &mut thrown_away, &mut key, body) {
+                    let measures = (self.bar, self.account.max_size);
+                    match arrivals.stage(measures, &mut thrown_away, &mut key, body) {
                         Ok((staged, octets)) => arrivals.held = Some(Held { key, staged, octets }),
                         Err(failure) => {
                             match failure {
                                 Failure::Endless { .. } => arrivals.moved.out_of_step = Some(key),
                                 Failure::Session(_) => arrivals.moved.broken = Some(key),
-                                _ if failure.is_full() => {
-                                    arrivals.moved.is_in_order = thrown_away.takes_all(retrieval);
-                                }
                                 _ => {}
                             }
                             return Err(failure);
@@ -174,21 +202,9 @@ impl Transfer<'_, '_> {
                 }
             }
         }
-        let Err(error) = retrieval.receive() else {
-            arrivals.confirm();
-            arrivals.moved.is_in_order = true;
-            return Ok(());
-        };
-        let is_out_of_step = retrieval.is_out_of_step();
-        let is_whole = arrivals.end(is_out_of_step);
-        match Failure::from(error) {
-            // Nothing depends on the server's farewell.
-            Failure::Session(_) if self.deletes_nothing && is_whole && !is_out_of_step => Ok(()),
-            failure => Err(failure),
-        }
     }
 
-    /// While the committer still works, the server hears from us now and then.
+    /// While a committer still works, the server hears from us now and then.
     fn keep_alive(&mut self, done: &Receiver<()>) -> Result<(), Failure> {
         while done.recv_timeout(KEEP_ALIVE) == Err(RecvTimeoutError::Timeout) {
             self.transaction.keep_alive()?;
@@ -197,50 +213,64 @@ impl Transfer<'_, '_> {
     }
 }
 
-/// Copies one message into staging, notes its identity, and tells how many octets it had on the line. Of one larger than
-/// wanted nothing is staged.
-fn stage(
-    stager: &mut dyn Stager,
-    bar: &Bar,
-    max_size: Option<u64>,
-    thrown_away: &mut ThrownAway,
-    key: &mut Key,
-    body: Body<'_, Line<'_>>,
-) -> Result<(Option<Staged>, u64), Failure> {
-    let (stage, full) = match stager.stage(&key.unique_id) {
-        Err(error) if error.is_disk_full() => (None, Some(error)),
-        stage => (Some(stage?), None),
-    };
-    let mut sink = Sink { stage, bar, identity: Identity::default(), octets: 0, max_size, full, thrown_away };
-    let copied = body.copy_to(&mut sink);
-    let Sink { stage, identity, octets: came, full, .. } = sink;
-    if let Some(error) = full {
-        return Err(error.into());
-    }
-    let octets = copied.map_err(|error| match error {
-        CopyError::Session(error) => Failure::from(error),
-        CopyError::Sink(_) if stage.is_none() => Failure::Endless { number: key.number, octets: came },
-        CopyError::Sink(error) => {
-            Failure::from(deliver::Error::from_stage(error).expect("a stage fails with delivery's own error"))
+impl Moved {
+    /// Adds what became of each lane; `wanted` are the lanes of every message that was wanted.
+    fn add(&mut self, mut lanes: Vec<(usize, Done)>, wanted: &[Lanes]) {
+        let spoken_of = self.refused.len() + self.known.len() + self.too_large.len();
+        for (number, done) in &mut lanes {
+            let of_lane = wanted.iter().filter(|lanes| lanes.has(*number)).count();
+            let left_over = of_lane.saturating_sub(spoken_of + done.delivered.len() + done.refused.len());
+            match &mut done.failure {
+                Some(Failure::MdaTakesNone { .. }) if left_over == 0 => done.failure = None,
+                Some(Failure::MdaTakesNone { left, .. }) => *left = left_over,
+                _ => {}
+            }
         }
-    })?;
-    bar.message();
-    key.head = Some(identity.fingerprint());
-    Ok((stage.map(|stage| stage.finish()).transpose()?, octets))
+        let count = lanes.len();
+        let mut messages = HashMap::new();
+        for (number, done) in lanes {
+            match &done.delivered[..] {
+                delivered if count == 1 => {
+                    self.delivered += delivered.len();
+                    self.octets += delivered.iter().map(|(_, octets)| octets).sum::<u64>();
+                }
+                delivered => messages.extend(delivered.iter().copied()),
+            }
+            self.recorded.extend(done.recorded);
+            self.refused.extend(done.refused);
+            match done.failure {
+                Some(failure) if failure.is_of_a_lane() => self.ended.push((number, failure)),
+                failure => self.failure = self.failure.take().or(failure),
+            }
+        }
+        self.delivered += messages.len();
+        self.octets += messages.values().sum::<u64>();
+    }
 }
 
-/// What has come, on its way to the committer.
+/// What has come, on its way to the committers.
+#[derive(Default)]
 struct Arrivals {
-    batches: Batches,
+    /// Those that go on.
+    lanes: Vec<Staging>,
     held: Option<Held>,
+    /// A message was not read to its end, because no lane goes on.
+    is_cut_off: bool,
     moved: Moved,
+}
+
+/// The reader's end of a lane.
+struct Staging {
+    number: usize,
+    stager: Box<dyn Stager>,
+    batches: Batches,
 }
 
 /// A message that has come, before the reply behind it proves that this was all of it.
 struct Held {
     key: Key,
-    /// `None` for one that is larger than wanted.
-    staged: Option<Staged>,
+    /// With the lane of each. `None` for a message that is larger than wanted.
+    staged: Option<Vec<(usize, Staged)>>,
     octets: u64,
 }
 
@@ -257,24 +287,96 @@ fn is_short(announced: u64, octets: u64) -> bool {
 }
 
 impl Arrivals {
-    /// Hands on the message that was held; false when the committer is gone.
-    fn confirm(&mut self) -> bool {
-        let Some(Held { mut key, staged, octets }) = self.held.take() else { return true };
+    /// True when a lane that goes on lacks the message.
+    fn wants(&self, key: &Key) -> bool {
+        self.lanes.iter().any(|lane| key.lanes.has(lane.number))
+    }
+
+    /// Copies one message into staging, notes its identity, and tells how many octets it had on the line. Of one larger
+    /// than wanted nothing is staged. A lane that cannot stage it ends; without any lane the rest of it is not read.
+    fn stage(
+        &mut self,
+        (bar, max_size): (&Bar, Option<u64>),
+        thrown_away: &mut ThrownAway,
+        key: &mut Key,
+        body: Body<'_, Line<'_>>,
+    ) -> Result<(Option<Vec<(usize, Staged)>>, u64), Failure> {
+        let mut stages = Vec::with_capacity(self.lanes.len());
+        let mut failed = vec![];
+        for lane in self.lanes.iter_mut().filter(|lane| key.lanes.has(lane.number)) {
+            match lane.stager.stage(&key.unique_id) {
+                Ok(stage) => stages.push((lane.number, stage)),
+                Err(error) => failed.push((lane.number, error)),
+            }
+        }
+        let others = self.lanes.len() - stages.len() - failed.len();
+        let (is_over, identity) = (false, Identity::default());
+        let mut sink = Sink { stages, failed, others, is_over, bar, identity, octets: 0, max_size, thrown_away };
+        let copied = body.copy_to(&mut sink);
+        let has_lanes = sink.has_lanes();
+        let Sink { stages, failed, is_over, identity, octets: came, .. } = sink;
+        failed.into_iter().for_each(|(lane, error)| self.end_lane(lane, error));
+        let octets = match copied {
+            Ok(octets) => octets,
+            Err(CopyError::Session(error)) => return Err(error.into()),
+            Err(CopyError::Sink(_)) if has_lanes => return Err(Failure::Endless { number: key.number, octets: came }),
+            Err(CopyError::Sink(_)) => {
+                self.is_cut_off = true;
+                return Ok((Some(vec![]), came));
+            }
+        };
+        bar.message();
+        key.head = Some(identity.fingerprint());
+        if is_over {
+            return Ok((None, octets));
+        }
+        let mut staged = Vec::with_capacity(stages.len());
+        for (lane, stage) in stages {
+            match stage.finish() {
+                Ok(message) => staged.push((lane, message)),
+                Err(error) => self.end_lane(lane, error),
+            }
+        }
+        Ok((Some(staged), octets))
+    }
+
+    /// A lane takes no more messages. What it has is committed.
+    fn end_lane(&mut self, number: usize, error: deliver::Error) {
+        self.moved.ended.push((number, error.into()));
+        let Some(at) = self.lanes.iter().position(|lane| lane.number == number) else { return };
+        self.lanes.swap_remove(at).batches.close();
+    }
+
+    /// Hands on the message that was held. A lane whose committer is gone ends.
+    fn confirm(&mut self) {
+        let Some(Held { mut key, staged, octets }) = self.held.take() else { return };
         if key.known_head.is_some() && key.known_head == key.head {
             if key.known_lanes.is_empty() {
                 self.moved.known.push(key);
-                return true;
+                return;
             }
             (key.lanes, key.reused) = (key.known_lanes, false);
         }
         if let Some(announced) = key.octets.filter(|announced| is_short(*announced, octets)) {
             self.moved.short.push(Short { number: key.number, announced, octets });
         }
-        let Some(staged) = staged else {
+        let Some(mut staged) = staged else {
             self.moved.too_large.push((key, octets));
-            return true;
+            return;
         };
-        self.batches.add(key, staged)
+        staged.retain(|(lane, _)| key.lanes.has(*lane));
+        let last = staged.pop();
+        staged.into_iter().for_each(|(lane, staged)| self.add(lane, key.clone(), staged));
+        if let Some((lane, staged)) = last {
+            self.add(lane, key, staged);
+        }
+    }
+
+    fn add(&mut self, lane: usize, key: Key, staged: Staged) {
+        let Some(at) = self.lanes.iter().position(|known| known.number == lane) else { return };
+        if !self.lanes[at].batches.add(key, staged) {
+            self.lanes.swap_remove(at);
+        }
     }
 
     /// The session is over, and the reply behind the held message has not come. Where nothing came in its place, the
@@ -289,22 +391,32 @@ impl Arrivals {
             Some(held) if held.is_short() => false,
             held => {
                 self.held = held;
-                self.confirm()
+                self.confirm();
+                !self.lanes.is_empty()
             }
         }
     }
+
+    /// What is complete is committed, whatever ended the session.
+    fn close(self) -> Moved {
+        self.lanes.into_iter().for_each(|lane| lane.batches.close());
+        self.moved
+    }
 }
 
-/// A stage that counts what it takes.
+/// The stages of one message. Counts what they take.
 struct Sink<'s> {
-    /// `None` once the message is larger than wanted: the rest is thrown away.
-    stage: Option<Box<dyn Stage>>,
+    /// None once the message is larger than wanted, or no lane wants it: the rest is thrown away.
+    stages: Vec<(usize, Box<dyn Stage>)>,
+    failed: Vec<(usize, deliver::Error)>,
+    /// Lanes that go on, and do not want this message.
+    others: usize,
+    /// The message is larger than wanted.
+    is_over: bool,
     bar: &'s Bar,
     identity: Identity,
     octets: u64,
     max_size: Option<u64>,
-    /// The disk is full: the rest is thrown away.
-    full: Option<deliver::Error>,
     thrown_away: &'s mut ThrownAway,
 }
 
@@ -316,23 +428,18 @@ struct ThrownAway {
 }
 
 impl ThrownAway {
-    /// True when the message is out of the way.
-    fn takes(&mut self, incoming: Incoming<'_, Line<'_>>) -> bool {
-        match incoming {
-            Incoming::Message(body) => body.copy_to(self).is_ok(),
-            Incoming::Refused(_) => true,
-        }
-    }
-
     /// True when all that was asked for is out of the way.
     fn takes_all(&mut self, mut retrieval: Retrieval<'_, Line<'_>>) -> bool {
         retrieval.ask_no_more();
-        let mut is_in_step = self.may_go_on();
-        while is_in_step {
-            is_in_step = match retrieval.receive() {
-                Ok(Some(incoming)) => self.takes(incoming),
+        while self.may_go_on() {
+            let is_in_step = match retrieval.receive() {
+                Ok(Some(Incoming::Message(body))) => body.copy_to(self).is_ok(),
+                Ok(Some(Incoming::Refused(_))) => true,
                 Ok(None) => return true,
                 Err(_) => false,
+            };
+            if !is_in_step {
+                return false;
             }
         }
         false
@@ -359,37 +466,39 @@ impl Write for ThrownAway {
 const THROWN_AWAY: u64 = 16 << 20;
 
 impl Sink<'_> {
-    fn is_over(&self, slack: u64) -> bool {
+    /// True when some lane goes on behind this message.
+    fn has_lanes(&self) -> bool {
+        self.is_over || self.others > 0 || !self.stages.is_empty()
+    }
+
+    fn is_beyond(&self, slack: u64) -> bool {
         self.max_size.is_some_and(|limit| self.octets > limit.saturating_add(slack))
     }
 }
 
 impl Write for Sink<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let written = match &mut self.stage {
-            Some(stage) => match Write::write(&mut **stage, octets).map_err(deliver::Error::from_stage) {
-                Ok(written) => written,
-                Err(Ok(error)) if error.is_disk_full() => {
-                    (self.stage, self.full) = (None, Some(error));
-                    0
-                }
-                Err(error) => return Err(error.map_or_else(|error| error, io::Error::other)),
-            },
-            None => octets.len(),
-        };
-        if self.full.is_some() {
-            return self.thrown_away.write(octets);
+        for (lane, mut stage) in std::mem::take(&mut self.stages) {
+            match stage.write(octets) {
+                Ok(()) => self.stages.push((lane, stage)),
+                Err(error) => self.failed.push((lane, error)),
+            }
         }
-        self.identity.push(&octets[..written]);
-        self.octets += written as u64;
-        self.bar.octets(written as u64);
-        if self.is_over(0) {
-            self.stage = None;
+        if !self.has_lanes() {
+            let is_full = self.failed.iter().all(|(_, error)| error.is_disk_full());
+            return if is_full { self.thrown_away.write(octets) } else { Err(io::Error::other("no lane goes on")) };
         }
-        if self.is_over(self.max_size.unwrap_or(0).max(THROWN_AWAY)) {
+        self.identity.push(octets);
+        self.octets += octets.len() as u64;
+        self.bar.octets(octets.len() as u64);
+        if self.is_beyond(0) {
+            self.is_over = true;
+            self.stages.clear();
+        }
+        if self.is_beyond(self.max_size.unwrap_or(0).max(THROWN_AWAY)) {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        Ok(written)
+        Ok(octets.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -407,6 +516,10 @@ struct Batches {
 }
 
 impl Batches {
+    fn new(sender: SyncSender<Batch>, limit: BatchLimit) -> Self {
+        Batches { sender, limit, batch: vec![], octets: 0, began: Instant::now() }
+    }
+
     /// False when the committer is gone.
     fn add(&mut self, key: Key, staged: Staged) -> bool {
         if self.batch.is_empty() {
@@ -462,73 +575,100 @@ impl Alike {
     }
 }
 
-/// Takes each batch through sync, intend, publish and record.
-struct Committer<'c> {
-    run: &'c Run<'c>,
-    account: &'c Account,
+/// What the committers of all lanes share.
+struct Shared<'c> {
+    ledger: Mutex<&'c mut Ledger>,
+    /// No lane can go on.
+    is_over: AtomicBool,
+}
+
+impl<'c> Shared<'c> {
+    fn ledger(&self) -> MutexGuard<'_, &'c mut Ledger> {
+        self.ledger.lock().expect("a panic ends every lane")
+    }
+}
+
+/// Takes each batch of a lane through sync, intend, publish and record.
+struct Committer<'c, 's, 't> {
+    run: &'t Run<'t>,
+    account: &'t Account,
+    shared: &'s Shared<'c>,
+    number: usize,
+    target: &'t Target,
     limit: BatchLimit,
     publisher: Box<dyn Publisher>,
-    ledger: &'c mut Ledger,
     alike: Alike,
 }
 
-impl Committer<'_> {
-    fn run(&mut self, batches: Receiver<Batch>) -> Moved {
-        let mut moved = Moved::default();
+/// What became of a lane.
+#[derive(Default)]
+struct Done {
+    /// With the octets of each.
+    delivered: Vec<(MessageNumber, u64)>,
+    recorded: Vec<Recorded>,
+    refused: Vec<Refused>,
+    failure: Option<Failure>,
+}
+
+impl Done {
+    fn failed(failure: Failure) -> Self {
+        Done { failure: Some(failure), ..Done::default() }
+    }
+}
+
+impl Committer<'_, '_, '_> {
+    fn run(mut self, batches: Receiver<Batch>) -> Done {
+        let mut done = Done::default();
         for batch in batches {
             // An MDA may take its time with each message; on a stop, those that it has not seen stay on the server.
             if let (Some(stopped), 1) = (self.run.stop.requested(), self.limit.messages) {
-                moved.failure = Some(stopped.into());
-                break;
+                done.failure = Some(stopped.into());
+                return done;
             }
-            if let Err(failure) = self.commit(batch, &mut moved) {
-                moved.failure = Some(failure);
-                break;
+            if let Err(failure) = self.commit(batch, &mut done) {
+                done.failure = Some(failure);
+                return done;
             }
-            if moved.delivered == 0 && self.alike.count >= REFUSALS {
-                let kind = failure::worst(moved.refused.iter().map(Refused::kind)).expect("some were refused");
-                moved.failure = Some(Failure::MdaTakesNone { left: 0, kind });
-                break;
+            if done.delivered.is_empty() && self.alike.count >= REFUSALS {
+                let kind = failure::worst(done.refused.iter().map(Refused::kind)).expect("some were refused");
+                done.failure = Some(Failure::MdaTakesNone { left: 0, kind });
+                return done;
             }
         }
-        moved
-    }
-
-    /// Makes the last records durable; from then on nobody needs what the publisher kept for recovery.
-    fn finish(self, mut moved: Moved) -> Moved {
-        if moved.failure.is_some() {
-            return moved;
-        }
-        match self.ledger.sync() {
+        // With the last records durable, nobody needs what the publisher kept for recovery.
+        match self.shared.ledger().sync() {
             Ok(()) => self.publisher.finish(),
-            Err(error) => moved.failure = Some(error.into()),
+            Err(error) => done.failure = Some(error.into()),
         }
-        moved
+        done
     }
 
-    fn commit(&mut self, batch: Batch, moved: &mut Moved) -> Result<(), Failure> {
+    fn commit(&mut self, batch: Batch, done: &mut Done) -> Result<(), Failure> {
         let (keys, staged): (Vec<Key>, Vec<Staged>) = batch.into_iter().unzip();
         let synced = self.publisher.sync(staged)?;
         let labels: Vec<Key> = if self.run.verbose > 0 { keys.clone() } else { vec![] };
         let numbers: Vec<_> = keys.iter().map(|key| (key.number, key.unique_id.clone())).collect();
-        let (intended, batch) = self.ledger.intend(0, keys.into_iter().zip(synced).collect(), now())?;
+        let messages = keys.into_iter().zip(synced).collect();
+        let (intended, batch) = self.shared.ledger().intend(self.number, messages, now())?;
         let outcomes = self.publisher.publish(Box::new(intended))?;
-        let recorded = self.ledger.record(batch, &outcomes)?;
+        let recorded = self.shared.ledger().record(batch, &outcomes)?;
         for (outcome, (number, id)) in outcomes.iter().zip(&numbers) {
             match outcome {
-                Outcome::Delivered(receipt) => {
-                    moved.delivered += 1;
-                    moved.octets += receipt.octets();
-                }
+                Outcome::Delivered(receipt) => done.delivered.push((*number, receipt.octets())),
                 Outcome::Refused(refusal) => {
-                    moved.refused.push(Refused::by_target(*number, id, refusal));
+                    done.refused.push(Refused::by_target(*number, id, self.lane(), refusal));
                     self.alike.add(refusal);
                 }
             }
         }
         labels.iter().zip(&outcomes).for_each(|(key, outcome)| self.say(key, outcome));
-        moved.recorded.extend(recorded.into_iter().flatten());
+        done.recorded.extend(recorded.into_iter().flatten());
         Ok(())
+    }
+
+    /// The target, where the account has several.
+    fn lane(&self) -> Option<&Target> {
+        Some(self.target).filter(|_| self.account.targets.len() > 1)
     }
 
     /// The line that `-v` shows for each message.
@@ -537,7 +677,7 @@ impl Committer<'_> {
         let place = match receipt.place() {
             Place::Maildir { maildir, name } => maildir.join("new").join(name).display().to_string(),
             Place::Mbox { path, offset, .. } => format!("{} at {offset}", path.display()),
-            Place::Mda => self.account.deliver.to_string(),
+            Place::Mda => self.target.to_string(),
         };
         let id = if key.unique_id.is_empty() { "-".into() } else { printable(&key.unique_id) };
         let (account, number, octets) = (&self.account.name, key.number, octets(receipt.octets()));

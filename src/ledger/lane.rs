@@ -123,6 +123,9 @@ impl Lanes {
     /// No lane.
     pub const NONE: Lanes = Lanes(0);
 
+    /// Every lane that a run may have.
+    pub const ALL: Lanes = Lanes(u32::MAX);
+
     /// The most lanes that a run may have.
     pub const MOST: usize = 32;
 
@@ -148,6 +151,12 @@ impl Lanes {
     /// True when the lane at this position is one of them.
     pub fn has(self, lane: usize) -> bool {
         self.0 >> lane & 1 == 1
+    }
+
+    /// Those that are also among these.
+    #[must_use]
+    pub fn and(self, these: Lanes) -> Self {
+        Lanes(self.0 & these.0)
     }
 
     /// The others.

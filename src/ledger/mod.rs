@@ -955,7 +955,7 @@ mod tests {
             let (mut stager, mut publisher) = deliver::open(&target, &context).unwrap();
             let staged = ids.iter().map(|id| {
                 let mut stage = stager.stage(id.as_bytes()).unwrap();
-                stage.write_all(id.as_bytes()).unwrap();
+                stage.write(id.as_bytes()).unwrap();
                 stage.finish().unwrap()
             });
             let synced = publisher.sync(staged.collect()).unwrap();

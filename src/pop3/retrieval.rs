@@ -128,6 +128,11 @@ impl<'s, T: Transport> Retrieval<'s, T> {
         self.wanted = &self.wanted[..self.asked];
     }
 
+    /// True when every message that was asked for has come or was refused.
+    pub fn is_answered(&self) -> bool {
+        self.answered >= self.wanted.len()
+    }
+
     /// After an error: true when octets came where a status line was due. Then the message before may have been cut
     /// short. False when nothing came.
     pub fn is_out_of_step(&self) -> bool {

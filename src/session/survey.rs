@@ -51,8 +51,20 @@ pub struct Surveyed {
     pub survey: Survey,
     /// How it stands to the ledger.
     pub standings: Standings,
+    /// How known messages stand to it.
+    identities: Identities,
     /// What follows from it.
     pub plan: Plan,
+}
+
+impl Surveyed {
+    /// Decides anew, with another policy.
+    pub fn decide(&mut self, ledger: &Ledger, policy: &Policy, now: u64) -> Result<(), Error> {
+        let Surveyed { survey, standings, identities, .. } = self;
+        let view = View { listing: &survey.listing, standings, ledger, policy, now };
+        self.plan = view.plan(identities)?;
+        Ok(())
+    }
 }
 
 /// Lists the maildrop.
@@ -88,7 +100,7 @@ pub fn compare(
     let identities = surveyor.identify()?;
     let plan = surveyor.view().plan(&identities)?;
     let Surveyor { survey, standings, .. } = surveyor;
-    Ok(Surveyed { survey, standings, plan })
+    Ok(Surveyed { survey, standings, identities, plan })
 }
 
 impl Surveyor<'_, '_> {
