@@ -496,6 +496,81 @@ fn what_is_quoted_or_in_a_table_is_meant_as_it_stands() {
 }
 
 #[test]
+fn a_target_that_is_defined_once_is_used_by_its_name() {
+    let server = server(mails(2)).user("bob", CANARY, mails(1)).start();
+    let sandbox = Sandbox::new();
+    let account = |name: &str| Account::on(server.port).named(name);
+    let toml = format!(
+        "[targets.archive]\ndeliver = \"maildir:../Mail\"\n[targets.box]\ndeliver = {{ mbox = \"{}\" }}\n\n{}\n{}",
+        sandbox.path("mbox").display(),
+        account("work").set("deliver", "\"archive\""),
+        account("home").set("deliver", "[\"box\"]").set("user", "\"bob\""),
+    );
+    sandbox.file("conf/c.toml", toml);
+    sandbox.popfetch(["-q", "--config", "conf/c.toml"]).exits(0).silently();
+    assert_eq!((sandbox.maildir().messages().len(), sandbox.mbox().len()), (2, 1));
+}
+
+#[test]
+fn mistakes_about_targets_are_told() {
+    let account = "[accounts.work]\nurl = \"pop3s://petar@h\"\n";
+    for (deliver, column, words) in [
+        (
+            "\"archiv\"",
+            11,
+            "`deliver` cannot be \"archiv\"; expected `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`, or the name of a target; did you mean `archive`?",
+        ),
+        ("\"zebra\"", 11, "or the name of a target; there are `archive`, `broken`"),
+        ("archive", 11, "the value of `deliver` is text; put \"archive\" in quotes"),
+        ("[]", 11, "`deliver` cannot be an empty array; expected an array of at least one target"),
+        ("[\"archive\", 3]", 23, "`deliver` cannot be 3; expected `maildir:PATH`"),
+        ("[\"archive\", \"imap:x\"]", 23, "`deliver` cannot be \"imap:x\"; expected `maildir:PATH`"),
+        ("[\"archive\", \"maildir:/m/./x/../a/\"]", 23, "`maildir:/m/x/../a` is among the targets already"),
+        ("[\"archive\", \"archive\"]", 23, "`maildir:/m/a` is among the targets already"),
+        ("[\"mbox:/m\", { mbox = \"/m\" }]", 23, "`mbox:/m` is among the targets already"),
+        ("[\"mbox:/m\", [\"mbox:/n\"]]", 23, "`deliver` cannot be an array; expected `maildir:PATH`"),
+        ("\"maildir\"", 11, "`deliver` cannot be \"maildir\"; expected `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`\n"),
+        ("\"~/Mail\"", 11, "`deliver` cannot be \"~/Mail\"; expected `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`\n"),
+    ] {
+        let error = told(&format!(
+            "{account}deliver = {deliver}\n[targets]\nbroken.x = 1\narchive.deliver = \"maildir:/m/a\"\n"
+        ));
+        assert!(error.contains(&format!("3:{column}: ")) && error.contains(words), "{deliver}: {error}");
+    }
+    assert_error(
+        "targets = 3\n",
+        &["1:11: `targets` cannot be an integer; expected tables such as `[targets.archive]`"],
+    );
+    for (table, words) in [
+        ("[targets.a]\n", "1:10: `deliver` is missing in target `a`"),
+        ("[targets.a]\ndelivr = \"mbox:/m\"\n", "2:1: unknown key `delivr` in target `a`; did you mean `deliver`?"),
+        (
+            "[targets.a]\ndeliver = \"b\"\n",
+            "2:11: `deliver` cannot be \"b\"; expected `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`\n",
+        ),
+        ("[targets.a]\ndeliver = [\"mbox:/m\"]\n", "2:11: `deliver` cannot be an array; expected `maildir:PATH`"),
+        ("[targets.a]\ndeliver = \"maildir:$HOME/x\"\n", "expected a path without `$HOME`"),
+        ("[targets.'maildir:x']\ndeliver = \"mbox:/m\"\n", "1:10: `maildir:x` cannot be the name of a target"),
+        ("[targets.mbox]\ndeliver = \"mbox:/m\"\n", "1:10: `mbox` cannot be the name of a target"),
+    ] {
+        assert_error(&format!("{table}{GOOD}"), &[words]);
+    }
+}
+
+#[test]
+fn an_account_may_have_several_targets() {
+    let server = server(mails(2)).start();
+    let sandbox = Sandbox::new();
+    let deliver = format!("[\"archive\", \"maildir:~/Mail\", {}]", sandbox.mda());
+    let account = Account::on(server.port).set("deliver", deliver).set("keep", false);
+    sandbox.config(&format!("targets.archive.deliver = \"mbox:~/mbox\"\n{account}"));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let taken = sandbox.mda_messages().len();
+    assert_eq!((sandbox.mbox().len(), sandbox.maildir().messages().len(), taken), (2, 2, 2));
+    assert!(server.unique_ids(USER).is_empty());
+}
+
+#[test]
 fn a_url_on_the_command_line_needs_no_configuration() {
     let server = server(mails(2)).start();
     let sandbox = Sandbox::new();

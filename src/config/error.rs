@@ -182,8 +182,14 @@ pub enum Problem {
         /// The file and the line of the first one.
         at: String,
     },
-    /// Two documents have an account of this name.
-    SameAccount {
+    /// A target is there twice.
+    SameTarget(String),
+    /// This cannot be a target's name.
+    TargetName(String),
+    /// Two documents have an account or a target of this name.
+    SameName {
+        /// `account` or `target`.
+        what: &'static str,
         /// The name.
         name: String,
         /// The file and the line of the first one.
@@ -211,6 +217,8 @@ pub enum Place {
     Defaults,
     /// The account of that name.
     Account(String),
+    /// The target of that name.
+    Target(String),
     /// The table that is the value of a key.
     Key(&'static str),
     /// The command line.
@@ -410,7 +418,17 @@ impl fmt::Display for Problem {
             Problem::OtherDefault { key, at } => {
                 write!(f, "`{}` has another value in the defaults of `{at}`; one of them has to go", shown(key))
             }
-            Problem::SameAccount { name, at } => write!(f, "account `{}` stands in `{at}`, too", shown(name)),
+            Problem::SameTarget(target) => {
+                write!(f, "`{}` is among the targets already; each of them gets a message once", shown(target))
+            }
+            Problem::TargetName(name) => {
+                write!(
+                    f,
+                    "`{}` cannot be the name of a target; expected a word without `:`, `/` and `~`, and not a kind of target",
+                    shown(name)
+                )
+            }
+            Problem::SameName { what, name, at } => write!(f, "{what} `{}` stands in `{at}`, too", shown(name)),
             Problem::AccountName(name) => {
                 write!(f, "`{}` cannot be the name of an account; expected a word without `/`", shown(name))
             }
@@ -430,6 +448,7 @@ impl fmt::Display for Place {
             Place::Top => f.write_str("at the top"),
             Place::Defaults => f.write_str("in `[defaults]`"),
             Place::Account(name) => write!(f, "in account `{}`", shown(name)),
+            Place::Target(name) => write!(f, "in target `{}`", shown(name)),
             Place::Key(key) => write!(f, "in `{key}`"),
             Place::Options => f.write_str("among the options"),
         }
@@ -441,7 +460,7 @@ fn shown(name: &str) -> String {
     text::printable_within(name.as_bytes(), 60)
 }
 
-fn names<T: AsRef<str>>(names: &[T]) -> String {
+pub(super) fn names<T: AsRef<str>>(names: &[T]) -> String {
     let quoted: Vec<_> = names.iter().map(|name| format!("`{}`", shown(name.as_ref()))).collect();
     quoted.join(", ")
 }

@@ -311,20 +311,23 @@ pub(super) fn read<D>(
     draft: &mut D,
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
+    let mut known: Vec<(&Key, &Entry)> = Vec::new();
     for entry in table.iter() {
         let result = match row(rows, &entry.key) {
             None => Err(vec![unknown(rows, entry, place)]),
             Some(row) if row.key.is_of_account && *place == Place::Defaults => {
                 Err(vec![entry.at_key(Problem::NotADefault(entry.key.clone()), row.key.secrecy == Secrecy::Public)])
             }
-            Some(row) => row.say(draft, entry, paths),
+            Some(row) => {
+                known.push((&row.key, entry));
+                row.say(draft, entry, paths)
+            }
         };
         faults.extend(result.err().into_iter().flatten());
     }
-    let entries: Vec<_> = table.iter().collect();
-    for (position, second) in entries.iter().enumerate() {
-        if let Some(first) = entries[..position].iter().find(|first| are_alternatives(rows, first, second)) {
-            faults.push(alternatives(rows, first, None, second, place));
+    for (position, second) in known.iter().enumerate() {
+        if let Some((_, first)) = known[..position].iter().find(|first| are_alternatives(*first, second)) {
+            faults.push(alternatives(first, None, second.1, second.0, place));
         }
     }
     faults
@@ -341,24 +344,31 @@ pub(super) fn row<D>(rows: &'static [Row<D>], name: &str) -> Option<&'static Row
     rows.iter().find(|row| row.key.name == name)
 }
 
-/// True for two keys of which only one may be given. A key with its default changes nothing, and excludes nothing.
-pub(super) fn are_alternatives<D>(rows: &'static [Row<D>], first: &Entry, second: &Entry) -> bool {
-    let counting =
-        |entry: &Entry| row(rows, &entry.key).map(|row| row.key).filter(|key| !key.may_be_default(&entry.value));
-    let (Some(one), Some(other)) = (counting(first), counting(second)) else { return false };
-    one.name != other.name && one.excludes(&other)
-}
-
-/// The second of two keys of which only one may be given; `at` is where the first one is, if in another file.
-pub(super) fn alternatives<D>(
+/// What two tables that are read as one say against each other: keys of which only one may be given. `at` is where the
+/// first one is.
+pub(super) fn clash<D>(
     rows: &'static [Row<D>],
     first: &Entry,
-    at: Option<String>,
+    at: String,
     second: &Entry,
     place: &Place,
-) -> Fault {
-    let (first, key) = (first.key.clone(), second.key.clone());
-    second.at_key(Problem::Alternatives { first, at, second: key, place: place.clone() }, is_public(rows, second))
+) -> Option<Fault> {
+    let (one, other) = (&row(rows, &first.key)?.key, &row(rows, &second.key)?.key);
+    are_alternatives(&(one, first), &(other, second)).then(|| alternatives(first, Some(at), second, other, place))
+}
+
+/// True for two keys of which only one may be given. A key with its default changes nothing, and excludes nothing.
+fn are_alternatives((one, first): &(&Key, &Entry), (other, second): &(&Key, &Entry)) -> bool {
+    one.name != other.name
+        && one.excludes(other)
+        && !one.may_be_default(&first.value)
+        && !other.may_be_default(&second.value)
+}
+
+fn alternatives(first: &Entry, at: Option<String>, second: &Entry, key: &Key, place: &Place) -> Fault {
+    let problem =
+        Problem::Alternatives { first: first.key.clone(), at, second: second.key.clone(), place: place.clone() };
+    second.at_key(problem, key.secrecy == Secrecy::Public)
 }
 
 /// True when an excerpt may show the value.

@@ -37,6 +37,7 @@ use forms::Expected;
 pub use keys::{CONNECTION, FETCH, Flag, Key, Literal, Secrecy, Takes};
 use paths::{Environment, Paths};
 use settings::Draft;
+use target::{Targets, Written};
 pub use url::Error as UrlError;
 use url::Url;
 use value::{Entry, Parsed, Table, Value};
@@ -98,12 +99,17 @@ pub fn account_keys() -> impl Iterator<Item = &'static Key> {
 
 /// Every key of every table.
 fn all_keys() -> impl Iterator<Item = &'static Key> {
-    account_keys().chain(oauth2_keys()).chain(target_keys())
+    account_keys().chain(oauth2_keys()).chain(target_keys()).chain(named_target_keys())
 }
 
 /// The keys of the table `oauth2`.
 pub fn oauth2_keys() -> impl Iterator<Item = &'static Key> {
     oauth2::KEYS.iter().map(|row| &row.key)
+}
+
+/// The keys of a target that has a name.
+pub fn named_target_keys() -> impl Iterator<Item = &'static Key> {
+    target::KEYS_OF_NAMED.iter().map(|row| &row.key)
 }
 
 /// The keys of `deliver` as a table.
@@ -136,9 +142,10 @@ pub fn state_dir(flag: Option<PathBuf>) -> Result<PathBuf, Error> {
 }
 
 /// The keys of the file itself.
-pub const TABLES: [&str; 2] = ["defaults", "accounts"];
+pub const TABLES: [&str; 3] = ["defaults", "accounts", "targets"];
 
 const ACCOUNTS: Expected = Expected::new("tables such as `[accounts.work]`");
+const TARGETS: Expected = Expected::new("tables such as `[targets.archive]`");
 const TABLE: Expected = Expected::new("a table");
 const NAMED: Expected =
     Expected::new("a table; the keys of an account stand below its name, such as `[accounts.work]`");
@@ -243,10 +250,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(&mut self, mut parsed: Vec<Parsed>) {
-        for number in 0..parsed.len() {
-            let not_at_top: Vec<_> = parsed[number].table.iter().filter_map(not_at_top).collect();
-            self.report(number, not_at_top);
+        for (number, parsed) in parsed.iter().enumerate() {
+            self.report(number, parsed.table.iter().filter_map(not_at_top));
         }
+        self.read_targets(&parsed);
         self.read_defaults(&parsed);
         self.read_accounts(&parsed);
         // What a line means that cannot be read is a guess, and what seems to be missing may stand in it.
@@ -270,6 +277,53 @@ impl Reader<'_> {
 
     fn paths(&self, number: usize) -> Paths<'_> {
         Paths { environment: self.environment, folder: &self.documents[number].folder }
+    }
+
+    /// Those of any document can be named in all.
+    fn read_targets(&mut self, parsed: &[Parsed]) {
+        let mut names = HashMap::new();
+        let mut targets = Targets::new();
+        for (number, parsed) in parsed.iter().enumerate() {
+            let Some(table) = self.table_of(number, parsed.table.get("targets"), TARGETS) else { continue };
+            for entry in table.iter() {
+                if !self.stands_twice("target", &mut names, number, entry) {
+                    targets.insert(entry.key.clone(), self.target(number, entry));
+                }
+            }
+        }
+        self.defaults = self.defaults.clone().with_targets(targets);
+    }
+
+    /// The target, unless something is wrong with it.
+    fn target(&mut self, number: usize, entry: &Entry) -> Option<Written> {
+        let name = entry.key.clone();
+        if !target::is_name(&name) {
+            self.report(number, [entry.at_key(Problem::TargetName(name.clone()), false)]);
+        }
+        let table = self.table_of(number, Some(entry), TABLE)?;
+        let place = Place::Target(name);
+        let mut target = None;
+        let faults = keys::read(&target::KEYS_OF_NAMED, table, &place, self.paths(number), &mut target);
+        self.report(number, faults);
+        if !is_said("deliver", table) {
+            let keys = vec![in_words("deliver")];
+            self.report(number, [entry.at_key(Problem::Missing { place, keys }, false)]);
+        }
+        target
+    }
+
+    /// True for a name that an earlier document has, too, which is reported.
+    fn stands_twice<'t>(
+        &mut self,
+        what: &'static str,
+        names: &mut HashMap<&'t str, (usize, usize)>,
+        number: usize,
+        entry: &'t Entry,
+    ) -> bool {
+        let Some((other, at)) = names.insert(&entry.key, (number, entry.key_at.start)) else { return false };
+        let (name, at) = (entry.key.clone(), self.documents[other].place(at));
+        self.report(number, [entry.at_key(Problem::SameName { what, name, at }, false)]);
+        true
     }
 
     /// Those of any document hold for the accounts of all; two that differ are a mistake.
@@ -300,8 +354,7 @@ impl Reader<'_> {
             let is_other = faults.is_empty() && draft != self.defaults;
             return is_other.then(|| second.at_key(Problem::OtherDefault { key: second.key.clone(), at }, is_public));
         }
-        keys::are_alternatives(&settings::KEYS, first, second)
-            .then(|| keys::alternatives(&settings::KEYS, first, Some(at), second, &Place::Defaults))
+        keys::clash(&settings::KEYS, first, at, second, &Place::Defaults)
     }
 
     fn read_accounts(&mut self, parsed: &[Parsed]) {
@@ -310,9 +363,7 @@ impl Reader<'_> {
         for (number, parsed) in parsed.iter().enumerate() {
             let Some(table) = self.table_of(number, parsed.table.get("accounts"), ACCOUNTS) else { continue };
             for entry in table.iter() {
-                if let Some((other, at)) = names.insert(&entry.key, (number, entry.key_at.start)) {
-                    let (name, at) = (entry.key.clone(), self.documents[other].place(at));
-                    self.report(number, [entry.at_key(Problem::SameAccount { name, at }, false)]);
+                if self.stands_twice("account", &mut names, number, entry) {
                     continue;
                 }
                 let Some(account) = self.account(number, entry) else { continue };
@@ -657,7 +708,10 @@ mod tests {
             "2:3: unknown key `timout` in `[defaults]`; did you mean `timeout`?"
         );
         assert_eq!(refused("[account.work]\n"), "1:2: unknown key `account` at the top; did you mean `accounts`?");
-        assert_eq!(refused("zebra = 1\n"), "1:1: unknown key `zebra` at the top; expected `defaults`, `accounts`");
+        assert_eq!(
+            refused("zebra = 1\n"),
+            "1:1: unknown key `zebra` at the top; expected `defaults`, `accounts`, `targets`"
+        );
         let elsewhere = refused("[accounts.a]\nurl = \"pop3s://p@h\"\ndeliver = { mailbox = \"x\" }\n");
         assert_eq!(elsewhere, "3:13: unknown key `mailbox` in `deliver`; expected `maildir`, `mbox`, `mda`");
     }
@@ -820,7 +874,7 @@ mod tests {
         );
         assert_eq!(
             refused("\u{feff}zebra = 1"),
-            "1:1: unknown key `zebra` at the top; expected `defaults`, `accounts`"
+            "1:1: unknown key `zebra` at the top; expected `defaults`, `accounts`, `targets`"
         );
     }
 

@@ -3,7 +3,7 @@
 //! The environment is read once, into a value that tests can make up.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::forms::Expected;
 use crate::account::{Address, Target};
@@ -88,6 +88,22 @@ impl Paths<'_> {
         }
         Ok(words)
     }
+}
+
+/// True for two targets that are one, as far as words can tell.
+pub(super) fn is_same(one: &Target, other: &Target) -> bool {
+    let plain = |target: &Target| Some(without_parents(target.path()?));
+    one.kind() == other.kind() && (one == other || plain(one).is_some_and(|path| Some(path) == plain(other)))
+}
+
+fn without_parents(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut plain, component| {
+        match component {
+            Component::ParentDir => drop(plain.pop()),
+            component => plain.push(component),
+        }
+        plain
+    })
 }
 
 /// True when a target is written as `~` or `~/…`.

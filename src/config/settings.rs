@@ -16,9 +16,9 @@ use super::keys::{self, CONNECTION, FETCH, Literal, Row, Said, Secrecy, Takes};
 use super::oauth2;
 use super::paths::Paths;
 use super::proxy;
-use super::target;
+use super::target::{self, Targets, Written};
 use super::url::{self, Url};
-use super::value::Value;
+use super::value::{Item, Value};
 use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Route, Secret, Tls, TlsMode};
 use crate::os::user::User;
 
@@ -89,7 +89,7 @@ pub(super) static KEYS: [Row<Draft>; 32] = [
     .is(Secrecy::Hidden)
     .elsewhere(&["oauth", "xoauth2"]),
     Row::<Draft>::new("deliver", |draft, said| {
-        draft.deliver = Some(target::read(said)?);
+        draft.deliver = target::read(said, &draft.named)?;
         Ok(())
     })
     .flag(FETCH, "deliver", Takes::Value("TARGET"), "Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`")
@@ -304,7 +304,9 @@ pub(super) struct Draft {
     port: Option<u16>,
     tls: Option<TlsMode>,
     /// Only the owner says whose home folder `~` is.
-    deliver: Option<target::Written>,
+    deliver: Vec<Written>,
+    /// The targets that have a name.
+    named: Arc<Targets>,
     identity: Option<PathBuf>,
     identity_password: Option<Password>,
 }
@@ -334,8 +336,21 @@ impl Draft {
             enabled: true,
             one_off: false,
         };
-        let draft = Draft { account, port: None, tls: None, deliver: None, identity: None, identity_password: None };
+        let draft = Draft {
+            account,
+            port: None,
+            tls: None,
+            deliver: Vec::new(),
+            named: Arc::default(),
+            identity: None,
+            identity_password: None,
+        };
         keys::defaults(&KEYS, draft)
+    }
+
+    /// The targets that have a name.
+    pub fn with_targets(self, targets: Targets) -> Self {
+        Draft { named: Arc::new(targets), ..self }
     }
 
     /// Says which maildrop it is, and how it is protected.
@@ -346,22 +361,17 @@ impl Draft {
 
     /// The account, or the keys that it lacks.
     pub fn account(self, name: String, one_off: bool) -> Result<Account, Vec<&'static str>> {
-        let Draft { mut account, port, tls, deliver, identity, identity_password } = self;
-        let mut missing = Vec::new();
-        for (key, is_missing) in [("server", account.host.is_empty()), ("user", account.user.is_empty())] {
-            missing.extend(Some(key).filter(|_| is_missing));
-        }
-        let Some(deliver) = deliver else {
-            missing.push("deliver");
-            return Err(missing);
-        };
+        let Draft { mut account, port, tls, deliver, identity, identity_password, .. } = self;
+        let needed =
+            [("server", account.host.is_empty()), ("user", account.user.is_empty()), ("deliver", deliver.is_empty())];
+        let missing: Vec<_> = needed.into_iter().filter(|(_, is_missing)| *is_missing).map(|(key, _)| key).collect();
         if !missing.is_empty() {
             return Err(missing);
         }
         account.tls.mode = tls.unwrap_or_else(|| usual_mode(port));
         account.tls.client_identity = identity.map(|path| ClientIdentity { path, password: identity_password });
         account.port = port.unwrap_or_else(|| usual_port(account.tls.mode));
-        account.targets = vec![deliver.for_owner(account.owner.as_deref())];
+        account.targets = deliver.into_iter().map(|target| target.for_owner(account.owner.as_deref())).collect();
         Ok(Account { name, one_off, ..account })
     }
 }
@@ -432,7 +442,7 @@ fn keep(value: &Value) -> Result<Keep, Expected> {
 fn pins(value: &Value) -> Result<Vec<Pin>, Expected> {
     match value {
         Value::String(text) => Ok(vec![forms::pin(text)?]),
-        Value::Array(values) if !values.is_empty() => values.iter().map(|value| forms::pin(value.text())).collect(),
+        Value::Array(values) if !values.is_empty() => values.iter().map(|item| forms::pin(item.value.text())).collect(),
         _ => Err(PINS),
     }
 }
@@ -444,7 +454,7 @@ fn path(value: &Value, paths: Paths<'_>) -> Result<PathBuf, Expected> {
 /// A program and its arguments.
 pub(super) fn words(value: &Value) -> Result<Vec<String>, Expected> {
     let Value::Array(values) = value else { return Err(WORDS) };
-    let word = |value: &Value| match value {
+    let word = |item: &Item| match &item.value {
         Value::String(word) if !word.contains('\0') => Ok(word.clone()),
         _ => Err(WORDS),
     };

@@ -1,25 +1,39 @@
-//! The key `deliver`: where messages go, as a string or as a table of one key.
+//! The key `deliver`: where messages go. A target is a string, a table of one key, or the name of a target that
+//! `[targets.NAME]` defines; several stand in an array.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::error::{Fault, Place};
+use super::error::{Fault, Place, Problem, names};
 use super::forms::{self, Expected};
 use super::keys::{self, Row, Said};
 use super::paths;
 use super::settings::words;
 use super::value::Value;
 use crate::account::Target;
+use crate::deliver::FORMS;
 use crate::os::user::User;
+use crate::text;
 
-/// The keys of the table; at most one may be given.
+/// The keys of a target as a table; at most one may be given.
 pub(super) static KEYS: [Row<Option<Target>>; 3] = [
     Row::new("maildir", |target, said| said.some(target, |value| path(value).map(Target::maildir))),
     Row::new("mbox", |target, said| said.some(target, |value| path(value).map(Target::mbox))),
     Row::new("mda", |target, said| said.some(target, |value| words(value).map(Target::mda))),
 ];
 
+/// The keys of `[targets.NAME]`.
+pub(super) static KEYS_OF_NAMED: [Row<Option<Written>>; 1] = [Row::new("deliver", |target, said| {
+    *target = Some(read_one(said, None)?);
+    Ok(())
+})];
+
 const TABLE: Expected = Expected::new("a table with one of `maildir`, `mbox` and `mda`");
 const PATH: Expected = Expected::new("a path");
+const SOME: Expected = Expected::new("an array of at least one target");
+
+/// The targets that have a name; `None` for one whose definition is wrong.
+pub(super) type Targets = HashMap<String, Option<Written>>;
 
 /// A target, and how it was written where that began with `~`.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,8 +52,42 @@ impl Written {
     }
 }
 
-/// Understands the value.
-pub(super) fn read(said: &Said<'_>) -> Result<Written, Vec<Fault>> {
+/// True for what can be told from a target wherever it stands.
+pub(super) fn is_name(text: &str) -> bool {
+    let is_kind = KEYS.iter().any(|row| row.key.name == text);
+    !text.is_empty() && !is_kind && !text.contains([':', '/', '~']) && !text.contains(char::is_control)
+}
+
+/// Understands the value of an account's or of the defaults' key.
+pub(super) fn read(said: &Said<'_>, targets: &Targets) -> Result<Vec<Written>, Vec<Fault>> {
+    let Value::Array(items) = &said.entry.value else { return Ok(vec![read_one(said, Some(targets))?]) };
+    if items.is_empty() {
+        return Err(said.wrong(SOME));
+    }
+    let mut written: Vec<Written> = Vec::new();
+    let mut faults = Vec::new();
+    for item in items {
+        let entry = item.entry(&said.entry.key);
+        let said = Said::of(&entry, said.paths);
+        match read_one(&said, Some(targets)) {
+            Ok(target) if written.iter().any(|other| paths::is_same(&other.target, &target.target)) => {
+                faults.extend(said.fault(Problem::SameTarget(target.target.to_string())));
+            }
+            Ok(target) => written.push(target),
+            Err(more) => faults.extend(more),
+        }
+    }
+    if faults.is_empty() { Ok(written) } else { Err(faults) }
+}
+
+/// Understands one target, which may be a name where there are `targets`.
+fn read_one(said: &Said<'_>, targets: Option<&Targets>) -> Result<Written, Vec<Fault>> {
+    if let (Some(targets), Value::String(name) | Value::Bare(name)) = (targets, &said.entry.value)
+        && is_name(name)
+    {
+        let target = said.value(|_| targets.get(name).ok_or_else(|| unknown(name, targets)))?;
+        return target.clone().ok_or_else(Vec::new);
+    }
     let target = match &said.entry.value {
         Value::Table(_) => read_table(said)?,
         _ => said.value(|value| forms::target(value.text()))?,
@@ -49,6 +97,18 @@ pub(super) fn read(said: &Said<'_>) -> Result<Written, Vec<Fault>> {
     let at_home = Some(target.clone()).filter(|_| is_at_home);
     let target = said.paths.resolve_target(target).map_err(|expected| said.wrong(expected))?;
     Ok(Written { target, at_home })
+}
+
+fn unknown(name: &str, targets: &Targets) -> Expected {
+    let mut known: Vec<_> = targets.keys().map(String::as_str).collect();
+    known.sort_unstable();
+    let near = text::nearest(name, known.iter().copied());
+    let known = match (near, &known[..]) {
+        (Some(near), _) => format!("did you mean {}?", names(&[near])),
+        (None, []) => "there is no `[targets.NAME]`".to_owned(),
+        (None, known) => format!("there are {}", names(known)),
+    };
+    Expected::with(format!("{FORMS}, or the name of a target; {known}"))
 }
 
 fn read_table(said: &Said<'_>) -> Result<Target, Vec<Fault>> {

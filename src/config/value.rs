@@ -23,7 +23,7 @@ pub(super) enum Value {
     Boolean(bool),
     Integer(i64),
     String(String),
-    Array(Vec<Value>),
+    Array(Vec<Item>),
     Table(Table),
     /// The text behind an option, of which only the key knows whether it is a number.
     Word(OsString),
@@ -33,6 +33,13 @@ pub(super) enum Value {
     Broken,
     /// What no key takes, by its name: a float, a date, null.
     Other(&'static str),
+}
+
+/// An element of an array, and where in the text it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Item {
+    pub value: Value,
+    pub at: Range<usize>,
 }
 
 /// Keys and values in the order of the text.
@@ -143,6 +150,18 @@ impl Entry {
     }
 }
 
+impl Item {
+    /// The element as the value of its array's key, which an excerpt does not show.
+    pub fn entry(&self, key: &str) -> Entry {
+        Entry {
+            key: key.to_owned(),
+            key_at: self.at.start..self.at.start,
+            value: self.value.clone(),
+            value_at: self.at.clone(),
+        }
+    }
+}
+
 impl Value {
     /// What it is, without saying more.
     pub fn kind(&self) -> &'static str {
@@ -203,10 +222,10 @@ impl Value {
 /// A line that is none ends what the parser reads. So it is reported and taken out, and the rest is read again: once
 /// for each such line, and not more often than anybody wants to read about.
 pub(super) fn from_toml(text: &str) -> Parsed {
-    let mut readable = Zeroizing::new(text.to_owned());
+    let mut readable: Option<Zeroizing<String>> = None;
     let mut lost = Vec::new();
     loop {
-        let (document, mut errors) = DeTable::parse_recoverable(&readable);
+        let (document, mut errors) = DeTable::parse_recoverable(readable.as_deref().map_or(text, String::as_str));
         errors.sort_by_key(|error| span(text, error).start);
         errors.truncate(LOOKED_AT);
         let mut table = toml_table(document.get_ref());
@@ -221,7 +240,8 @@ pub(super) fn from_toml(text: &str) -> Parsed {
             }
             Some(error) if lost.len() < LOST => {
                 let fault = lost_line(text, span(text, error), error.message());
-                blank(&mut readable, fault.at.start, lost.len());
+                let rest = blank(readable.as_deref().map_or(text, String::as_str), fault.at.start, lost.len());
+                readable = Some(rest);
                 lost.push(fault);
             }
             _ => return Parsed::new(text, table, lost, errors),
@@ -266,15 +286,15 @@ fn foreign(text: &str) -> Option<Fault> {
     })
 }
 
-/// Takes the line out of the text. What follows a header stays below a header.
-fn blank(text: &mut String, at: usize, number: usize) {
+/// The text without the line. What follows a header stays below a header.
+fn blank(text: &str, at: usize, number: usize) -> Zeroizing<String> {
     let start = line_start(text, at);
     let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
     let is_header = text[start..end].starts_with('[') && end - start >= 3;
     let letter = (b'a' + number as u8) as char;
     let filler =
         if is_header { format!("[{letter:_<width$}]", width = end - start - 2) } else { " ".repeat(end - start) };
-    text.replace_range(start..end, &filler);
+    Zeroizing::new([&text[..start], &filler, &text[end..]].concat())
 }
 
 fn span(text: &str, error: &toml::de::Error) -> Range<usize> {
@@ -375,7 +395,9 @@ fn toml_value(value: &DeValue<'_>) -> Value {
         DeValue::Float(_) => Value::Other("a float"),
         DeValue::Boolean(value) => Value::Boolean(*value),
         DeValue::Datetime(_) => Value::Other("a date"),
-        DeValue::Array(values) => Value::Array(values.iter().map(|value| toml_value(value.get_ref())).collect()),
+        DeValue::Array(values) => Value::Array(
+            values.iter().map(|value| Item { value: toml_value(value.get_ref()), at: value.span() }).collect(),
+        ),
         DeValue::Table(table) => Value::Table(toml_table(table)),
     }
 }
@@ -385,7 +407,7 @@ pub(super) fn from_json(text: &str) -> Parsed {
     let mut json = Json { text, faults: Vec::new() };
     match json.document() {
         Ok(table) => Parsed { table, faults: json.faults, is_whole: true },
-        Err(fault) => Parsed { table: Table::default(), faults: vec![fault], is_whole: false },
+        Err(fault) => Parsed { table: Table::default(), faults: vec![*fault], is_whole: false },
     }
 }
 
@@ -396,17 +418,17 @@ struct Json<'t> {
 }
 
 impl<'t> Json<'t> {
-    fn document(&mut self) -> Result<Table, Fault> {
+    fn document(&mut self) -> Result<Table, Box<Fault>> {
         // The first pass finds a mistake of syntax and bounds the depth; the second one finds the places.
         serde_json::from_str::<serde_json::Value>(self.text).map_err(|error| self.fault(&error))?;
         let document = serde_json::from_str::<&RawValue>(self.text).map_err(|error| self.fault(&error))?;
         match self.value(document)? {
             Value::Table(table) => Ok(table),
-            _ => Err(Fault::lost(self.span(document), Problem::Syntax("not an object".to_owned()))),
+            _ => Err(Box::new(Fault::lost(self.span(document), Problem::Syntax("not an object".to_owned())))),
         }
     }
 
-    fn value(&mut self, raw: &'t RawValue) -> Result<Value, Fault> {
+    fn value(&mut self, raw: &'t RawValue) -> Result<Value, Box<Fault>> {
         match raw.get().as_bytes() {
             [b'{', ..] => self.table(raw).map(Value::Table),
             [b'[', ..] => self.array(raw).map(Value::Array),
@@ -418,11 +440,12 @@ impl<'t> Json<'t> {
         }
     }
 
-    fn array(&mut self, raw: &'t RawValue) -> Result<Vec<Value>, Fault> {
-        self.read::<Vec<&RawValue>>(raw)?.into_iter().map(|raw| self.value(raw)).collect()
+    fn array(&mut self, raw: &'t RawValue) -> Result<Vec<Item>, Box<Fault>> {
+        let raw = self.read::<Vec<&RawValue>>(raw)?;
+        raw.into_iter().map(|raw| Ok(Item { at: self.span(raw), value: self.value(raw)? })).collect()
     }
 
-    fn table(&mut self, raw: &'t RawValue) -> Result<Table, Fault> {
+    fn table(&mut self, raw: &'t RawValue) -> Result<Table, Box<Fault>> {
         let mut table = Table::default();
         let mut starts = HashMap::new();
         for (key, value) in self.read::<Pairs<'t>>(raw)?.0 {
@@ -442,8 +465,8 @@ impl<'t> Json<'t> {
         Ok(table)
     }
 
-    fn read<T: serde::Deserialize<'t>>(&self, raw: &'t RawValue) -> Result<T, Fault> {
-        serde_json::from_str(raw.get()).map_err(|error| Fault { at: self.span(raw), ..self.fault(&error) })
+    fn read<T: serde::Deserialize<'t>>(&self, raw: &'t RawValue) -> Result<T, Box<Fault>> {
+        serde_json::from_str(raw.get()).map_err(|error| Box::new(Fault { at: self.span(raw), ..*self.fault(&error) }))
     }
 
     /// Where a slice of the text is in it.
@@ -452,14 +475,14 @@ impl<'t> Json<'t> {
         start..start + raw.get().len()
     }
 
-    fn fault(&self, error: &serde_json::Error) -> Fault {
+    fn fault(&self, error: &serde_json::Error) -> Box<Fault> {
         let line_start: usize =
             self.text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
         // The column counts octets up to and with the last one read; at the end of a line it may be zero.
         let at = line_start + error.column().saturating_sub(1);
         let whole = error.to_string();
         let message = whole.split(" at line ").next().unwrap_or_default();
-        Fault::lost(at..at, Problem::Syntax(format!("not JSON: {message}")))
+        Box::new(Fault::lost(at..at, Problem::Syntax(format!("not JSON: {message}"))))
     }
 }
 
@@ -524,10 +547,22 @@ mod tests {
 
     #[test]
     fn both_languages_give_the_same_values() {
-        let toml = from_toml("a = 1\nb = \"x\"\nc = [true, 0x10]\nd = 1.5").table;
-        let json = from_json(r#"{"a": 1, "b": "x", "c": [true, 16], "d": 1.5}"#).table;
+        let toml_text = "a = 1\nb = \"x\"\nc = [true, 0x10]\nd = 1.5";
+        let json_text = r#"{"a": 1, "b": "x", "c": [true, 16], "d": 1.5}"#;
+        let (toml, json) = (from_toml(toml_text).table, from_json(json_text).table);
         let values = |table: &Table| table.iter().map(|entry| entry.value.clone()).collect::<Vec<_>>();
-        assert_eq!(values(&toml)[..3], values(&json)[..3]);
+        assert_eq!(values(&toml)[..2], values(&json)[..2]);
+        let items = |table: &Table, text: &str| -> Vec<_> {
+            match &values(table)[2] {
+                Value::Array(items) => {
+                    items.iter().map(|item| (item.value.clone(), text[item.at.clone()].len())).collect()
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let expected = vec![(Value::Boolean(true), 4), (Value::Integer(16), 4)];
+        assert_eq!(items(&toml, toml_text), expected);
+        assert_eq!(items(&json, json_text), [(Value::Boolean(true), 4), (Value::Integer(16), 2)]);
         assert_eq!((values(&toml)[3].kind(), values(&json)[3].kind()), ("a float", "a number of that kind"));
     }
 
