@@ -156,7 +156,8 @@ fn side_by_side(accounts: &[Account], run: &Run<'_>, jobs: u16, finished: impl F
         finished(&summary);
         return vec![summary];
     }
-    let jobs = limits::room_for(accounts.len().min(usize::from(jobs)));
+    let targets = accounts.iter().map(|account| account.targets.len()).max().unwrap_or(0);
+    let jobs = limits::room_for(accounts.len().min(usize::from(jobs)), targets);
     let next = AtomicUsize::new(0);
     let (sender, done) = mpsc::channel();
     thread::scope(|scope| {

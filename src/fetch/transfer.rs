@@ -478,12 +478,11 @@ impl Sink<'_> {
 
 impl Write for Sink<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        for (lane, mut stage) in std::mem::take(&mut self.stages) {
-            match stage.write(octets) {
-                Ok(()) => self.stages.push((lane, stage)),
-                Err(error) => self.failed.push((lane, error)),
-            }
-        }
+        let failed = &mut self.failed;
+        self.stages.retain_mut(|(lane, stage)| {
+            let written = stage.write(octets);
+            written.map_err(|error| failed.push((*lane, error))).is_ok()
+        });
         if !self.has_lanes() {
             let is_full = self.failed.iter().all(|(_, error)| error.is_disk_full());
             return if is_full { self.thrown_away.write(octets) } else { Err(io::Error::other("no lane goes on")) };

@@ -409,6 +409,8 @@ impl Ledger {
 
     /// Compares a listing with what is known.
     pub fn locate(&mut self, listing: &Listing) -> Standings {
+        // Another session may have other message-numbers.
+        self.partly.clear();
         self.loaded.facts.locate(listing)
     }
 
@@ -686,10 +688,16 @@ impl Ledger {
         (RELEASE..LATEST).contains(&now) && self.newest <= now
     }
 
-    /// Makes everything durable that was written.
+    /// Makes everything durable that was written. After a failure nothing more is written, by whichever lane: the kernel
+    /// reports a lost page once, and another sync would succeed and prove nothing.
     pub fn sync(&mut self) -> Result<(), Error> {
+        if self.is_closed {
+            return Err(Error::Closed);
+        }
         if !self.is_synced {
-            self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+            let synced = self.file.sync_data();
+            self.is_closed = synced.is_err();
+            synced.map_err(Error::io("sync", &self.path))?;
             self.is_synced = true;
         }
         Ok(())
@@ -941,6 +949,15 @@ mod tests {
 
         /// Delivers one batch to a Maildir, as far as the step that `until` names.
         fn deliver(&self, ledger: &mut Ledger, ids: &[&str], until: Until) -> Vec<Option<Recorded>> {
+            let keys = ids.iter().zip(1..).map(|(id, number)| key(id, number)).collect();
+            self.deliver_by(0, ledger, keys, until)
+        }
+
+        fn target(&self, lane: usize) -> Target {
+            Target::maildir(self.folder.path().join(["Mail", "copies"][lane]))
+        }
+
+        fn deliver_by(&self, lane: usize, ledger: &mut Ledger, keys: Vec<Key>, until: Until) -> Vec<Option<Recorded>> {
             let context = Context {
                 account: "work".into(),
                 recipient: "petar".into(),
@@ -951,16 +968,14 @@ mod tests {
                 owner: None,
                 stop: Stop::new().unwrap(),
             };
-            let target = Target::maildir(self.folder.path().join("Mail"));
-            let (mut stager, mut publisher) = deliver::open(&target, &context).unwrap();
-            let staged = ids.iter().map(|id| {
-                let mut stage = stager.stage(id.as_bytes()).unwrap();
-                stage.write(id.as_bytes()).unwrap();
+            let (mut stager, mut publisher) = deliver::open(&self.target(lane), &context).unwrap();
+            let staged = keys.iter().map(|key| {
+                let mut stage = stager.stage(&key.unique_id).unwrap();
+                stage.write(&key.unique_id).unwrap();
                 stage.finish().unwrap()
             });
             let synced = publisher.sync(staged.collect()).unwrap();
-            let keys = ids.iter().zip(1..).map(|(id, number)| key(id, number));
-            let (intended, batch) = ledger.intend(0, keys.zip(synced).collect(), NOW).unwrap();
+            let (intended, batch) = ledger.intend(lane, keys.into_iter().zip(synced).collect(), NOW).unwrap();
             if until == Until::Intended {
                 return vec![];
             }
@@ -1004,6 +1019,23 @@ mod tests {
         assert!(ledger.pending().is_empty());
         assert_eq!(known(&mut ledger, &["a", "b \"x\"", "\u{1}ü", "c"]), [true, true, true, false]);
         assert_eq!(ledger.facts().get(0).at, NOW as u32);
+    }
+
+    #[test]
+    fn a_message_may_be_deleted_when_every_lane_that_it_is_for_has_it_in_one_session() {
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        ledger.serve(&[home.target(0), home.target(1)], Wanted::Unsettled);
+        let both = |id: &str| vec![Key { lanes: Lanes::first(2), ..key(id, 1) }];
+        assert_eq!(home.deliver_by(1, &mut ledger, both("a"), Until::Recorded), [None]);
+        // In another session the same number is another message's.
+        known(&mut ledger, &["b"]);
+        assert_eq!(home.deliver_by(0, &mut ledger, both("b"), Until::Recorded), [None]);
+        let recorded = home.deliver_by(1, &mut ledger, both("b"), Until::Recorded);
+        assert!(matches!(recorded[..], [Some(_)]));
+        let lacks = |ledger: &Ledger, fact: u32| ledger.lacks(&ledger.facts().get(fact));
+        assert_eq!((lacks(&ledger, 0).has(0), lacks(&ledger, 0).has(1)), (true, false));
+        assert!(lacks(&ledger, 1).is_empty());
     }
 
     #[test]

@@ -7,18 +7,21 @@ use std::process::Child;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that one account has open at most: thirty messages that wait, and its line, ledger, lock, spool, folders,
-/// pipes and programs.
-const OF_AN_ACCOUNT: u64 = 64;
+/// Descriptors that one account has open at most, besides those of its targets: line, ledger, lock, pipes and programs.
+const OF_AN_ACCOUNT: u64 = 24;
+
+/// And for each target: thirty messages that wait, spool and folders.
+const OF_A_TARGET: u64 = 40;
 
 /// Descriptors of the whole process: standard streams, signals, and what libraries open now and then.
 const OF_ALL: u64 = 32;
 
-/// For how many accounts side by side, of so many that are wished, there are descriptors; one at least. The soft limit
-/// is raised to what they need, as far as the hard one lets it.
-pub(crate) fn room_for(accounts: usize) -> usize {
-    let needed = (accounts as u64).saturating_mul(OF_AN_ACCOUNT).saturating_add(OF_ALL);
-    let room = descriptors(needed).saturating_sub(OF_ALL) / OF_AN_ACCOUNT;
+/// For how many accounts side by side, of so many that are wished, each with so many targets at most, there are
+/// descriptors; one at least. The soft limit is raised to what they need, as far as the hard one lets it.
+pub(crate) fn room_for(accounts: usize, targets: usize) -> usize {
+    let of_one = (targets.max(1) as u64).saturating_mul(OF_A_TARGET).saturating_add(OF_AN_ACCOUNT);
+    let needed = (accounts as u64).saturating_mul(of_one).saturating_add(OF_ALL);
+    let room = descriptors(needed).saturating_sub(OF_ALL) / of_one;
     usize::try_from(room).unwrap_or(usize::MAX).clamp(1, accounts.max(1))
 }
 
