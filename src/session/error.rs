@@ -31,7 +31,7 @@ pub enum Error {
         /// The mailbox name.
         user: String,
         /// How it was refused.
-        error: pop3::Error,
+        error: Box<pop3::Error>,
     },
     /// An access token of the state was refused, and is dropped now.
     Token {
@@ -132,9 +132,10 @@ impl Failure for Error {
         match self {
             Error::Secret(error) => error.kind(),
             Error::Net(error) => error.kind(),
-            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted(error) | Error::Login { error, .. } => {
+            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted(error) => {
                 line_error(error).map_or_else(|| error.kind(), Failure::kind)
             }
+            Error::Login { error, .. } => error.kind(),
             Error::Token { login, .. } => login.kind(),
             Error::NoUniqueIds(error) => error.kind(),
             Error::Renumbered(_) | Error::Resized(_) => Kind::BadState,
@@ -150,10 +151,10 @@ impl Failure for Error {
             Error::Pop3(error) | Error::Top(error) => line_error(error).map_or_else(|| error.hint(), Failure::hint),
             Error::Ungreeted(_) => Some("port 995 usually wants `tls = \"implicit\"`".into()),
             // Waiting is all that helps against what will pass.
-            Error::Login { host, error: error @ pop3::Error::LoginRefused { method, .. }, .. } => {
-                (!error.is_transient()).then(|| refusals::hint(host, *method, &error.words()))
+            Error::Login { host, error, .. } => {
+                let method = error.refused_method().filter(|_| !error.is_transient())?;
+                Some(refusals::hint(host, method, &error.words()))
             }
-            Error::Login { .. } => None,
             Error::Token { account, .. } => Some(format!(
                 "the next run gets a new access token; when that is refused too, run `popfetch login {}`",
                 shell_words::quote(account)

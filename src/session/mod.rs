@@ -122,7 +122,7 @@ impl<'o> Opener<'o> {
             return error.into();
         }
         let Account { name, host, port, user, secret, .. } = self.account;
-        let login = Error::Login { host: host.clone(), port: *port, user: user.clone(), error };
+        let login = Error::Login { host: host.clone(), port: *port, user: user.clone(), error: Box::new(error) };
         // A second login with a fresh token has to wait for the next run: servers count refusals.
         match matches!(secret, Secret::OAuth2(_)) && self.forget(&login, &credentials.password) {
             true => Error::Token { account: name.clone(), login: Box::new(login) },
