@@ -116,7 +116,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", global = true, help_heading = FILES)]
     pub state_dir: Option<PathBuf>,
 
-    /// Report on standard output as JSON
+    /// Report on standard output as JSON Lines, as things happen
     #[arg(long, global = true, help_heading = OUTPUT)]
     pub json: bool,
 

@@ -39,6 +39,7 @@ pub mod report;
 
 pub mod cli;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,7 +57,7 @@ use fetch::Run;
 use listings::Budget;
 use os::limits;
 use progress::Progress;
-use report::{Style, Summary};
+use report::{Results, Style, Summary};
 use stop::Stop;
 
 /// How many accounts are fetched side by side unless `--jobs` says otherwise.
@@ -65,65 +66,107 @@ const JOBS: u16 = 32;
 /// Runs the program on the process's own arguments and returns its exit status.
 pub fn run() -> ExitCode {
     limits::no_core();
-    let cli = match cli::parse(std::env::args_os()) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match cli::parse(arguments.clone()) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Nobody is left to tell when even this cannot be written.
-            let _ = error.print();
-            return cli::exit_status(&error).into();
-        }
+        Err(error) => return refuse(&error, &arguments).into(),
     };
+    let results = Results::new(cli.options.json);
     let status = match cli.login() {
-        Some(name) => log_in(&cli, name),
-        None => fetch_accounts(&cli),
+        Some(name) => log_in(&cli, name, &results),
+        None => fetch_accounts(&cli, &results),
     };
     let worst = status.unwrap_or_else(|error| {
         complain(&format!("popfetch: {error:#}"));
-        Some(Kind::Io)
+        results.error(Kind::Io, &format!("{error:#}"), None, None);
+        end(&results, &[], Some(Kind::Io))
     });
     failure::exit_status(worst).into()
 }
 
+/// Says what is wrong with the arguments, or shows the help that they ask for.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    let is_usage = error.use_stderr();
+    let before_names = arguments.iter().take_while(|argument| *argument != "--");
+    let results = Results::new(is_usage && before_names.skip(1).any(|argument| argument == "--json"));
+    let printed = error.print();
+    if is_usage {
+        results.error(Kind::Usage, &report::usage(&error.to_string()), None, None);
+        return failure::exit_status(end(&results, &[], Some(Kind::Usage)));
+    }
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("popfetch: cannot write to standard output: {}", text::reason(&error)));
+            Kind::Io.code()
+        }
+        _ => 0,
+    }
+}
+
+/// The last event of a run.
+fn end(results: &Results, summaries: &[Summary], worst: Option<Kind>) -> Option<Kind> {
+    results.end(summaries, worst, |words| complain(&format!("popfetch: {words}")))
+}
+
 /// The accounts that are wanted; what is wrong with the configuration has been said.
-fn accounts(cli: &Cli, wanted: &[String]) -> Option<Vec<Account>> {
+fn accounts(cli: &Cli, wanted: &[String], results: &Results) -> Option<Vec<Account>> {
     let options = &cli.options;
-    or_complain(config::accounts(&options.sources(), &options.flags, wanted))
+    or_complain(config::accounts(&options.sources(), &options.flags, wanted), results)
 }
 
 /// The folder of the state; what is wrong with it has been said.
-fn state_dir(cli: &Cli) -> Option<PathBuf> {
-    or_complain(config::state_dir(cli.options.state_dir.clone()))
+fn state_dir(cli: &Cli, results: &Results) -> Option<PathBuf> {
+    or_complain(config::state_dir(cli.options.state_dir.clone()), results)
 }
 
-fn or_complain<T>(result: Result<T, config::Error>) -> Option<T> {
-    result
-        .map_err(|error| {
-            error.reports().iter().for_each(|report| complain(&format!("popfetch: {report}")));
-            complain_hint(error.hint());
-        })
-        .ok()
+fn or_complain<T>(result: Result<T, config::Error>, results: &Results) -> Option<T> {
+    let error = match result {
+        Ok(good) => return Some(good),
+        Err(error) => error,
+    };
+    let (reports, hint) = (error.reports(), error.hint());
+    reports.iter().for_each(|report| complain(&format!("popfetch: {report}")));
+    complain_hint(hint.clone());
+    for (number, report) in reports.iter().enumerate() {
+        let place = error.mistakes().get(number).map(|mistake| (&*mistake.file, mistake.line, mistake.column));
+        // Excerpts are for people.
+        let words = report.lines().next().unwrap_or_default();
+        results.error(Kind::Configuration, words, hint.as_deref(), place);
+    }
+    end(results, &[], Some(Kind::Configuration));
+    None
 }
 
-/// Signs in to one account. All of it is for people: standard output stays empty.
-fn log_in(cli: &Cli, name: &str) -> anyhow::Result<Option<Kind>> {
-    let Some(accounts) = accounts(cli, &[name.to_owned()]) else { return Ok(Some(Kind::Configuration)) };
-    let Some(state_dir) = state_dir(cli) else { return Ok(Some(Kind::Configuration)) };
+/// Signs in to one account. What a person has to do goes to standard error.
+fn log_in(cli: &Cli, name: &str, results: &Results) -> anyhow::Result<Option<Kind>> {
+    let Some(accounts) = accounts(cli, &[name.to_owned()], results) else { return Ok(Some(Kind::Configuration)) };
+    let Some(state_dir) = state_dir(cli, results) else { return Ok(Some(Kind::Configuration)) };
     let [account] = &accounts[..] else { unreachable!("one name is one account") };
     let stop = Stop::on_signals().context("cannot listen to signals")?;
+    results.run("login", 1, false);
     let shown = text::printable(account.name.as_bytes());
     let say = |line: &str| complain(&format!("popfetch: {shown}: {line}"));
-    let Err(failure) = login::login(account, &state_dir, &stop, say) else {
-        return Ok(None);
-    };
-    say(&failure.to_string());
-    complain_hint(failure.hint());
-    Ok(Some(failure.kind()))
+    let failure = login::login(account, &state_dir, &stop, say).err();
+    if let Some(failure) = &failure {
+        say(&failure.to_string());
+        complain_hint(failure.hint());
+    }
+    let kind = failure.as_ref().map(|failure| failure.kind());
+    results.account(|| {
+        serde_json::json!({
+            "account": shown,
+            "status": failure::exit_status(kind),
+            "error": failure.as_ref().map(ToString::to_string),
+            "hint": failure.as_ref().and_then(|failure| failure.hint()),
+        })
+    });
+    Ok(end(results, &[], kind))
 }
 
-fn fetch_accounts(cli: &Cli) -> anyhow::Result<Option<Kind>> {
+fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> {
     let options = &cli.options;
-    let Some(accounts) = accounts(cli, cli.wanted()) else { return Ok(Some(Kind::Configuration)) };
-    let Some(state_dir) = state_dir(cli) else { return Ok(Some(Kind::Configuration)) };
+    let Some(accounts) = accounts(cli, cli.wanted(), results) else { return Ok(Some(Kind::Configuration)) };
+    let Some(state_dir) = state_dir(cli, results) else { return Ok(Some(Kind::Configuration)) };
     let is_terminal = io::stderr().is_terminal();
     let progress = Progress::new(match options.progress {
         cli::Progress::Always => true,
@@ -141,11 +184,15 @@ fn fetch_accounts(cli: &Cli) -> anyhow::Result<Option<Kind>> {
         listings: Budget::default(),
     };
     let style = Style { is_terminal, quiet: options.quiet, verbose: options.verbose > 0, dry_run: options.dry_run };
+    results.run("fetch", accounts.len(), options.dry_run);
     let summaries = side_by_side(&accounts, &run, options.jobs.unwrap_or(JOBS), |summary| {
         summary.lines(style).iter().for_each(|line| progress.println(line));
+        results.account(|| summary.json());
     });
-    print_results(&summaries, options.json, style);
-    Ok(failure::worst(summaries.iter().filter_map(Summary::kind)))
+    if options.dry_run {
+        summaries.iter().filter_map(Summary::dry_line).for_each(|line| results.line(&line));
+    }
+    Ok(end(results, &summaries, failure::worst(summaries.iter().filter_map(Summary::kind))))
 }
 
 /// Fetches every account, some of them at a time, and returns their summaries in the accounts' order. `finished` hears
@@ -186,19 +233,6 @@ fn side_by_side(accounts: &[Account], run: &Run<'_>, jobs: u16, finished: impl F
 fn take<'a>(accounts: &'a [Account], next: &AtomicUsize) -> Option<(usize, &'a Account)> {
     let position = next.fetch_add(1, Ordering::Relaxed);
     accounts.get(position).map(|account| (position, account))
-}
-
-/// Results go to standard output: what a dry run would do, or the whole report as JSON.
-fn print_results(summaries: &[Summary], json: bool, style: Style) {
-    let mut text = String::new();
-    if json {
-        let accounts: Vec<_> = summaries.iter().map(Summary::json).collect();
-        text = format!("{:#}\n", serde_json::json!({ "accounts": accounts }));
-    } else if style.dry_run {
-        summaries.iter().filter_map(Summary::dry_line).for_each(|line| text += &format!("{line}\n"));
-    }
-    // A closed pipe is its reader's choice.
-    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 fn complain_hint(hint: Option<String>) {

@@ -1,6 +1,7 @@
 //! How a run is shown: notices, failures with their hints, the summary line, JSON.
 
 mod abridged;
+mod results;
 
 use std::fmt;
 use std::time::Duration;
@@ -8,14 +9,15 @@ use std::time::Duration;
 use serde_json::json;
 
 use abridged::abridged;
+pub use results::{Results, usage};
 
 use crate::account::{Account, Password, Target};
+use crate::deliver;
 use crate::failure::{self, Failure, Kind};
 use crate::ledger::Key;
 use crate::maildrop::MessageNumber;
 use crate::notice::Notice;
 use crate::text::{counted, octets, printable};
-use crate::{deliver, pop3};
 
 /// A message that stays on the server because it was refused; the others went on.
 #[derive(Debug)]
@@ -83,6 +85,17 @@ impl fmt::Display for Refused {
     }
 }
 
+/// A message whose DELE the server refused.
+#[derive(Debug)]
+pub struct Undeleted {
+    /// Its number.
+    pub number: MessageNumber,
+    /// Its unique-id, or nothing where the server has none.
+    pub unique_id: Vec<u8>,
+    /// The server's words.
+    pub text: Vec<u8>,
+}
+
 /// A message that `max_size` leaves on the server.
 #[derive(Debug, Clone, Copy)]
 pub struct TooLarge {
@@ -119,7 +132,7 @@ pub struct Summary {
     /// Deleted on the server now.
     pub deleted: usize,
     /// DELE that the server refused.
-    pub undeleted: Vec<pop3::Refusal>,
+    pub undeleted: Vec<Undeleted>,
     /// Left for the next run by `max_messages`.
     pub later: usize,
     /// Left on the server by `max_size`.
@@ -128,7 +141,7 @@ pub struct Summary {
     pub refused: Vec<Refused>,
     /// With `--dry-run`: what would be retrieved.
     pub would_retrieve: usize,
-    /// With `--dry-run`: what would be deleted, apart from what is retrieved.
+    /// With `--dry-run`: what would be deleted, also of what is retrieved.
     pub would_delete: usize,
     /// What a person should hear.
     pub notices: Vec<Notice>,
@@ -279,12 +292,29 @@ impl Summary {
         line
     }
 
-    /// The account's part of the `--json` report.
+    /// Why the account has another exit status than 0.
+    fn error(&self) -> Option<String> {
+        if let Some(failure) = &self.failure {
+            return Some(self.without_secret(failure.to_string()));
+        }
+        let refused = |count: usize, what: &str| (count > 0).then(|| format!("{} {what}", counted(count, "message")));
+        let notices = self.notices.iter().filter(|notice| notice.kind().is_some()).map(Notice::to_string);
+        let causes: Vec<String> = refused(self.refused.len(), "refused, and left on the server")
+            .into_iter()
+            .chain(refused(self.undeleted.len(), "not deleted: the server refused DELE"))
+            .chain(notices)
+            .collect();
+        (!causes.is_empty()).then(|| self.without_secret(causes.join("; ")))
+    }
+
+    /// What became of the account, for programs.
     pub fn json(&self) -> serde_json::Value {
         json!({
             "account": self.account,
             "status": failure::exit_status(self.kind()),
-            "error": self.failure.as_ref().map(|failure| self.without_secret(failure.to_string())),
+            "error": self.error(),
+            "hint": self.failure.as_ref().and_then(|failure| failure.hint()).map(|hint| self.without_secret(hint)),
+            "target": self.without_secret(self.target.clone()),
             "listed": self.listed,
             "known": self.known,
             "delivered": self.delivered,
@@ -301,6 +331,8 @@ impl Summary {
             })).collect::<Vec<_>>(),
             "undeleted": self.undeleted.iter().map(|refusal| json!({
                 "number": refusal.number.0,
+                "unique_id": printable(&refusal.unique_id),
+                "status": Kind::Temporary.code(),
                 "reason": self.without_secret(printable(&refusal.text)),
             })).collect::<Vec<_>>(),
             "notices": self.notices.iter().map(Notice::to_string).collect::<Vec<_>>(),

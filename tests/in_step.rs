@@ -49,7 +49,7 @@ impl Case {
         let others: Vec<_> = all.iter().filter(|mail| mail.unique_id != "dotted").cloned().collect();
         for nth in 1..=4 {
             let run = sandbox.popfetch(["-q", "--json"]).exits(76).says(&["(`dotted`) stays on the server"]);
-            assert!(run.stdout.contains("\"unique_id\": \"dotted\""), "{self:?}: {run:#?}");
+            assert!(run.stdout.contains("\"unique_id\":\"dotted\""), "{self:?}: {run:#?}");
             let arrived = self.destination.messages(&sandbox);
             assert!(
                 !arrived.iter().any(|octets| octets.windows(6).any(|part| part == b"dotted")),
@@ -223,7 +223,7 @@ fn a_server_that_forgets_what_is_sent_ahead_is_fetched_in_lock_step() {
         let sandbox = Sandbox::with(patient(&server).set("keep", keep));
         let run =
             sandbox.popfetch(["--json"]).exits(0).says(&["PIPELINING", "one command at a time", "`pipelining = true`"]);
-        assert!(run.stdout.contains("one command at a time") && run.stdout.contains("\"delivered\": 10"), "{run:#?}");
+        assert!(run.stdout.contains("one command at a time") && run.stdout.contains("\"delivered\":10"), "{run:#?}");
         assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(10)));
         assert_eq!((server.connections(), server.count("RETR")), (2, 10));
         assert_eq!(server.unique_ids(USER).len(), if keep { 10 } else { 0 });

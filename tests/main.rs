@@ -83,6 +83,9 @@ mod oauth;
 /// Account definitions and their mistakes.
 mod config;
 
+/// What `--json` tells, and a standard output that fails.
+mod events;
+
 /// A test for each exit status.
 mod exit_status;
 

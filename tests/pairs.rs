@@ -160,8 +160,7 @@ impl Trial {
     #[track_caller]
     fn run(&self, more: &[&str]) -> (Value, i32) {
         let run = self.sandbox.popfetch(self.arguments(more, true));
-        let report: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:#?}"));
-        (report["accounts"][0].clone(), run.code())
+        (run.account(), run.code())
     }
 
     /// What an earlier run, with everything kept, has delivered.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::server::{Builder, Mail, Maildrop};
@@ -327,6 +328,22 @@ impl Run {
             assert!(self.stderr.contains(word), "{word:?} is not in the stderr of {self:#?}");
         }
         self
+    }
+
+    /// The events of `--json`.
+    #[track_caller]
+    pub fn events(&self) -> Vec<Value> {
+        let event = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}: {self:#?}"));
+        self.stdout.lines().map(event).collect()
+    }
+
+    /// What `--json` says of the only account.
+    #[track_caller]
+    pub fn account(&self) -> Value {
+        let mut accounts = self.events().into_iter().filter(|event| event["event"] == "account");
+        let account = accounts.next().unwrap_or_else(|| panic!("no account: {self:#?}"));
+        assert!(accounts.next().is_none(), "several accounts: {self:#?}");
+        account
     }
 
     /// Asserts that nothing was printed, as under cron when all is well.

@@ -531,7 +531,7 @@ fn new_mail(kind: Kind) {
     let late = mail(9, b"late\n");
     server.fill("alice", std::slice::from_ref(&late));
     let run = sandbox.popfetch(["--json"]).exits(0);
-    assert!(run.stdout.contains("\"delivered\": 1"), "{kind:?}: only what is new: {run:#?}");
+    assert!(run.stdout.contains("\"delivered\":1"), "{kind:?}: only what is new: {run:#?}");
     server.assert_delivered(Destination::Maildir, &sandbox, &[mails(), vec![late]].concat(), "new mail");
 }
 

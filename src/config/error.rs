@@ -276,6 +276,11 @@ impl Error {
         first.iter().map(report).chain(rest).collect()
     }
 
+    /// The mistakes behind the first of the [`Error::reports`].
+    pub fn mistakes(&self) -> &[Mistake] {
+        if let Error::Mistakes { first, .. } = self { first } else { &[] }
+    }
+
     /// What to do about it, where that is sure.
     pub fn hint(&self) -> Option<String> {
         match self {

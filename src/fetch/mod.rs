@@ -7,7 +7,7 @@ mod failure;
 mod transfer;
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use crate::notice::Notice;
 use crate::plan::{self, Plan, Policy};
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress};
-use crate::report::{Refused, Summary, TooLarge};
+use crate::report::{Refused, Summary, TooLarge, Undeleted};
 use crate::session::{self, Line, Opener, Surveyed, Terms};
 use crate::stop::Stop;
 
@@ -251,16 +251,6 @@ impl<'f> Fetch<'f> {
         self.note_clock(ledger);
         self.note_skipped(&plan);
         self.note_too_large(ledger, &survey.listing)?;
-        if self.run.dry_run {
-            self.summary.would_retrieve = plan.retrieve.len() + plan.distrusted.len();
-            let deletes_retrieved = self.account.keep == Keep::Never;
-            let retrieved = if deletes_retrieved { self.summary.would_retrieve } else { 0 };
-            self.summary.would_delete = plan.delete.len() + retrieved;
-            // Nothing depends on the server's farewell.
-            let _ = transaction.update(&[] as &[Committed]);
-            return Ok(());
-        }
-        ledger.settled(&plan.settle)?;
         let mut due = plan.delete;
         let mut wanted = plan.retrieve;
         let may_delete = self.account.keep == Keep::Never || wanted.iter().any(|key| key.is_due);
@@ -271,11 +261,20 @@ impl<'f> Fetch<'f> {
             // They may end the session before anything is deleted.
             self.summary.refused.extend(plan.distrusted.iter().map(Refused::distrusted));
         }
+        if self.run.dry_run {
+            let deleted_at_once = if self.account.keep == Keep::Never { wanted.len() } else { 0 };
+            self.summary.would_retrieve = wanted.len();
+            self.summary.would_delete = due.len() + deleted_at_once;
+            // Nothing depends on the server's farewell.
+            let _ = transaction.update(&[] as &[Committed]);
+            return Ok(());
+        }
+        ledger.settled(&plan.settle)?;
         let closed = self.closed.len();
         if !lanes.is_empty() {
             due.extend(self.transfer(&mut transaction, ledger, lanes, wanted, deletes_nothing)?);
         }
-        let updated = self.update(transaction, ledger, due);
+        let updated = self.update(transaction, ledger, due, &survey.listing);
         // What a lane that failed on its way has left between intent and record must stay in the ledger.
         if updated.is_ok() && closed == self.closed.len() {
             self.settle(ledger, &survey, &standings)?;
@@ -618,6 +617,7 @@ impl<'f> Fetch<'f> {
         transaction: Transaction<Line<'_>>,
         ledger: &mut Ledger,
         due: Vec<Recorded>,
+        listing: &Listing,
     ) -> Result<(), Failure> {
         let due = ledger.commit(due)?;
         if due.is_empty() {
@@ -627,11 +627,18 @@ impl<'f> Fetch<'f> {
         }
         self.bar.phase("deleting");
         let update = transaction.update(&due).map_err(|error| update_failure(error, due.len()))?;
-        let refused: HashSet<_> = update.refused.iter().map(|refusal| refusal.number).collect();
+        let mut refused: HashMap<_, _> =
+            update.refused.into_iter().map(|refusal| (refusal.number, refusal.text)).collect();
         let deleted: Vec<Committed> =
-            due.into_iter().filter(|committed| !refused.contains(&committed.number())).collect();
+            due.into_iter().filter(|committed| !refused.contains_key(&committed.number())).collect();
         self.summary.deleted = deleted.len();
-        self.summary.undeleted = update.refused;
+        if !refused.is_empty() {
+            let undeleted = listing.iter().filter_map(|message| {
+                let (number, unique_id) = (message.number, message.unique_id.to_vec());
+                Some(Undeleted { number, unique_id, text: refused.remove(&number)? })
+            });
+            self.summary.undeleted = undeleted.collect();
+        }
         Ok(ledger.deleted(&deleted, now())?)
     }
 
