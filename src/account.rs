@@ -278,6 +278,9 @@ pub enum Address {
 }
 
 impl Target {
+    /// The most that one account may have.
+    pub const MOST: usize = 32;
+
     /// A target of this kind. Of a path, `//`, `.` and a slash at the end do not count: one target has one spelling.
     pub fn new(kind: &'static str, address: Address) -> Self {
         let address = match address {

@@ -522,7 +522,7 @@ fn mistakes_about_targets_are_told() {
         ),
         ("\"zebra\"", 11, "or the name of a target; there are `archive`, `broken`"),
         ("archive", 11, "the value of `deliver` is text; put \"archive\" in quotes"),
-        ("[]", 11, "`deliver` cannot be an empty array; expected an array of at least one target"),
+        ("[]", 11, "`deliver` cannot be an empty array; expected an array of 1 to 32 targets"),
         ("[\"archive\", 3]", 23, "`deliver` cannot be 3; expected `maildir:PATH`"),
         ("[\"archive\", \"imap:x\"]", 23, "`deliver` cannot be \"imap:x\"; expected `maildir:PATH`"),
         ("[\"archive\", \"maildir:/m/./x/../a/\"]", 23, "`maildir:/m/x/../a` is among the targets already"),

@@ -89,6 +89,9 @@ mod events;
 /// A test for each exit status.
 mod exit_status;
 
+/// Several targets for one account.
+mod lanes;
+
 /// One run an account.
 mod locks;
 

@@ -30,7 +30,7 @@ pub(super) static KEYS_OF_NAMED: [Row<Option<Written>>; 1] = [Row::new("deliver"
 
 const TABLE: Expected = Expected::new("a table with one of `maildir`, `mbox` and `mda`");
 const PATH: Expected = Expected::new("a path");
-const SOME: Expected = Expected::new("an array of at least one target");
+const SOME: Expected = Expected::new("an array of 1 to 32 targets");
 
 /// The targets that have a name; `None` for one whose definition is wrong.
 pub(super) type Targets = HashMap<String, Option<Written>>;
@@ -61,7 +61,7 @@ pub(super) fn is_name(text: &str) -> bool {
 /// Understands the value of an account's or of the defaults' key.
 pub(super) fn read(said: &Said<'_>, targets: &Targets) -> Result<Vec<Written>, Vec<Fault>> {
     let Value::Array(items) = &said.entry.value else { return Ok(vec![read_one(said, Some(targets))?]) };
-    if items.is_empty() {
+    if !(1..=Target::MOST).contains(&items.len()) {
         return Err(said.wrong(SOME));
     }
     let mut written: Vec<Written> = Vec::new();

@@ -127,7 +127,7 @@ impl Lanes {
     pub const ALL: Lanes = Lanes(u32::MAX);
 
     /// The most lanes that a run may have.
-    pub const MOST: usize = 32;
+    pub const MOST: usize = Target::MOST;
 
     /// The first lanes of a run.
     ///

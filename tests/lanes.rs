@@ -1,0 +1,306 @@
+//! Several targets for one account: each message goes to each, is deleted when all have it, and a target that fails ends
+//! alone.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::faults::{Scenario, calls_of, can_trace, fail_at, kill_before};
+use crate::sandbox::{Account, Destination, Run, Sandbox, USER, all_at_home, at_home, mails, names, server};
+use crate::server::{Mail, Maildrop};
+
+/// What a Maildir beside `~/Mail` has, sorted.
+fn copies(sandbox: &Sandbox) -> Vec<Vec<u8>> {
+    let folder = sandbox.path("copies/new");
+    let mut all: Vec<_> = names(&folder).iter().map(|name| fs::read(folder.join(name)).unwrap()).collect();
+    all.sort();
+    all
+}
+
+/// The second of two targets; the first is the Maildir `~/Mail`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Second {
+    Is(Destination),
+    /// Another Maildir.
+    Copies,
+}
+
+const SECONDS: [Second; 3] = [Second::Is(Destination::Mbox), Second::Is(Destination::Mda), Second::Copies];
+
+impl Second {
+    fn deliver(self, sandbox: &Sandbox) -> String {
+        match self {
+            Second::Is(destination) => both(&destination.deliver(sandbox)),
+            Second::Copies => both("\"maildir:~/copies\""),
+        }
+    }
+
+    fn messages(self, sandbox: &Sandbox) -> Vec<Vec<u8>> {
+        match self {
+            Second::Is(destination) => destination.messages(sandbox),
+            Second::Copies => copies(sandbox),
+        }
+    }
+}
+
+/// `deliver` to `~/Mail` and a second target.
+fn both(second: &str) -> String {
+    format!("[\"maildir:~/Mail\", {second}]")
+}
+
+fn account(server: &Maildrop, deliver: impl ToString, keep: impl ToString) -> String {
+    Account::on(server.port).set("deliver", deliver).set("keep", keep).to_string()
+}
+
+/// How many messages a run retrieved.
+fn retrieved(server: &Maildrop, run: impl FnOnce()) -> usize {
+    let before = server.count("RETR");
+    run();
+    server.count("RETR") - before
+}
+
+#[test]
+fn each_message_goes_to_each_target_once_and_is_deleted_when_both_have_it() {
+    for second in SECONDS {
+        for (keep, left) in [("true", 3), ("false", 0), ("\"14d\"", 3)] {
+            let when = format!("{second:?}, keep = {keep}");
+            let server = server(mails(3)).start();
+            let sandbox = Sandbox::new();
+            let deliver = second.deliver(&sandbox);
+            sandbox.config(&account(&server, deliver, keep));
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            let expected = all_at_home(&mails(3));
+            assert!(sandbox.maildir().messages() == expected && second.messages(&sandbox) == expected, "{when}");
+            assert_eq!((server.count("RETR"), server.unique_ids(USER).len()), (3, left), "{when}");
+            assert_eq!(retrieved(&server, || drop(sandbox.popfetch(["-q"]).exits(0).silently())), 0, "{when}");
+            assert!(second.messages(&sandbox) == expected, "{when}");
+        }
+    }
+}
+
+#[test]
+fn a_target_that_is_added_later_gets_the_mail_that_comes_later() {
+    let server = server(mails(2)).start();
+    let sandbox = Sandbox::new();
+    sandbox.config(&account(&server, "\"maildir:~/Mail\"", true));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    sandbox.config(&account(&server, Second::Copies.deliver(&sandbox), true));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((copies(&sandbox).len(), server.count("RETR")), (0, 2));
+    server.arrive(USER, mails(3).pop().unwrap());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert!(copies(&sandbox) == all_at_home(&mails(3)[2..]));
+    assert!(sandbox.maildir().messages() == all_at_home(&mails(3)));
+}
+
+/// An mbox that is larger than the limit on the size of files can take nothing, while a Maildir has small files.
+fn full_mbox(sandbox: &Sandbox) -> impl Fn() -> Run + '_ {
+    let old = format!("From a@b Thu Jan  1 00:00:00 1970\nSubject: old\n\n{}\n\n", "x".repeat(200 << 10));
+    sandbox.file("mbox", old);
+    || sandbox.shell("ulimit -f 64; exec popfetch -q")
+}
+
+#[test]
+fn a_target_that_cannot_be_written_ends_alone_and_gets_what_it_lacks_from_the_next_run() {
+    for (keep, left) in [("true", 3), ("false", 0)] {
+        let server = server(mails(3)).start();
+        let sandbox = Sandbox::new();
+        let run_full = full_mbox(&sandbox);
+        sandbox.config(&account(&server, both("\"mbox:~/mbox\""), keep));
+        let run = run_full().exits(74);
+        run.says(&["mbox` gets no more messages in this run", "3 messages delivered and recorded"]);
+        assert!(sandbox.maildir().messages() == all_at_home(&mails(3)), "the other target has everything");
+        assert_eq!((sandbox.mbox().len(), server.unique_ids(USER).len()), (1, 3), "nothing is deleted");
+        // The octets that the mbox lacks are in the spool.
+        assert_eq!(retrieved(&server, || drop(sandbox.popfetch(["-q"]).exits(0).silently())), 0);
+        assert!(sandbox.maildir().messages() == all_at_home(&mails(3)), "each message once");
+        let mut came: Vec<_> = sandbox.mbox().into_iter().skip(1).map(|message| message.octets).collect();
+        came.sort();
+        assert!(came == all_at_home(&mails(3)), "each message once");
+        assert_eq!(server.unique_ids(USER).len(), left);
+        assert_eq!(retrieved(&server, || drop(sandbox.popfetch(["-q"]).exits(0).silently())), 0);
+    }
+}
+
+#[test]
+fn a_message_that_one_target_refuses_stays_and_is_brought_to_that_target_alone() {
+    for (code, status) in [(75, 75), (69, 74)] {
+        let server = server(mails(3)).start();
+        let sandbox = Sandbox::new();
+        fs::create_dir(sandbox.path("mda")).unwrap();
+        let kept = format!("f=$(mktemp {0}/tmp.XXXXXX) && cat >$f", sandbox.path("mda").display());
+        let picky = format!("{kept} && if grep -q 'Subject: message 2' $f; then rm $f; exit {code}; fi; mv $f $f.done");
+        sandbox.config(&account(&server, both(&sandbox.mda_script(&picky)), false));
+        let run = sandbox.popfetch(["-q"]).exits(status);
+        run.says(&["message 2 (`m2`) stays on the server for `mda:", "the MDA ended with status"]);
+        assert!(sandbox.maildir().messages() == all_at_home(&mails(3)));
+        assert_eq!(server.unique_ids(USER), ["m2"]);
+        let json = sandbox.popfetch(["-q", "--json"]).exits(status);
+        assert!(json.stdout.contains("\"lane\"") && json.stdout.contains("mda:"), "{}", json.stdout);
+        sandbox.mda_script(&format!("{kept} && mv $f $f.done"));
+        assert_eq!(retrieved(&server, || drop(sandbox.popfetch(["-q"]).exits(0).silently())), 1);
+        let expected = all_at_home(&mails(3));
+        assert!(sandbox.mda_messages() == expected && sandbox.maildir().messages() == expected);
+        assert!(server.unique_ids(USER).is_empty());
+    }
+}
+
+#[test]
+fn a_target_that_takes_nothing_gets_no_more_while_the_other_gets_everything() {
+    const MESSAGES: usize = 60;
+    let server = server(mails(MESSAGES)).start();
+    let sandbox = Sandbox::new();
+    let counted = "cat >/dev/null; echo >>~/calls; exit 75";
+    sandbox.config(&account(&server, both(&sandbox.mda_script(counted)), false));
+    let run = sandbox.popfetch(["-q"]).exits(75);
+    run.says(&["gets no more messages in this run", "the MDA refuses message after message"]);
+    assert!(sandbox.maildir().messages() == all_at_home(&mails(MESSAGES)));
+    let calls = fs::read_to_string(sandbox.path("calls")).unwrap().lines().count();
+    assert!(calls < MESSAGES, "{calls} calls");
+    assert_eq!(server.unique_ids(USER).len(), MESSAGES);
+    fs::create_dir(sandbox.path("mda")).unwrap();
+    sandbox.mda();
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let expected = all_at_home(&mails(MESSAGES));
+    assert!(sandbox.mda_messages() == expected && sandbox.maildir().messages() == expected);
+    assert!(server.unique_ids(USER).is_empty());
+}
+
+#[test]
+fn a_target_that_is_not_there_is_left_out_and_nothing_is_retrieved_for_it() {
+    for second in ["\"maildir:~/disk/Mail\"", "\"mbox:~/disk/folder/mbox\""] {
+        let server = server(mails(2)).start();
+        let sandbox = Sandbox::new();
+        sandbox.config(&account(&server, both(second), "\"1s\""));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        fs::rename(sandbox.path("disk"), sandbox.path("unmounted")).unwrap();
+        server.arrive(USER, mails(3).pop().unwrap());
+        let run = sandbox.popfetch(["-q"]).exits(73);
+        run.says(&["gets no more messages in this run", "is not there", "--create"]);
+        assert!(sandbox.maildir().messages() == all_at_home(&mails(3)), "{second}");
+        std::thread::sleep(std::time::Duration::from_millis(2100));
+        // What both have is due by now; the new one waits for the second target, and is not retrieved for it.
+        assert_eq!(retrieved(&server, || drop(sandbox.popfetch(["-q"]).exits(73))), 0, "{second}");
+        assert_eq!(server.unique_ids(USER), ["m3"], "{second}");
+        fs::rename(sandbox.path("unmounted"), sandbox.path("disk")).unwrap();
+        assert_eq!(retrieved(&server, || drop(sandbox.popfetch(["-q"]).exits(0).silently())), 1, "{second}");
+        assert_eq!(sandbox.maildir().messages().len(), 3, "{second}: each message once");
+        // Its time counts from the first target that had it.
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(server.unique_ids(USER).is_empty(), "{second}");
+    }
+}
+
+#[test]
+fn a_dry_run_and_a_talkative_one_name_every_target() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::new();
+    sandbox.config(&account(&server, both("\"mbox:~/mbox\""), true));
+    let run = sandbox.popfetch(["--dry-run"]).exits(0);
+    assert!(run.stdout.contains("would deliver 1 to maildir:") && run.stdout.contains("/mbox"), "{}", run.stdout);
+    assert!(!sandbox.path("Mail").exists() && !sandbox.path("mbox").exists());
+    let run = sandbox.popfetch(["-v"]).exits(0);
+    let lines: Vec<_> = run.stderr.lines().filter(|line| line.contains("1 m1 ")).collect();
+    assert_eq!(lines.len(), 2, "{run:#?}");
+    assert!(
+        lines.iter().any(|line| line.contains("/Mail/new/")) && lines.iter().any(|line| line.contains("/mbox at 0"))
+    );
+}
+
+#[test]
+fn when_no_target_is_left_the_session_ends_and_the_next_run_goes_on() {
+    let server = server(mails(40)).start();
+    let sandbox = Sandbox::new();
+    let run_full = full_mbox(&sandbox);
+    let deliver = format!("[\"mbox:~/mbox\", {}]", sandbox.mda_script("exit 75"));
+    sandbox.config(&account(&server, deliver, false));
+    let run = run_full().exits(74);
+    run.says(&["mbox` gets no more messages in this run", "mda:", "nothing was delivered or deleted"]);
+    assert_eq!(server.unique_ids(USER).len(), 40);
+    sandbox.mda();
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert!(sandbox.mda_messages() == all_at_home(&mails(40)) && sandbox.mbox().len() == 41);
+    assert!(server.unique_ids(USER).is_empty());
+}
+
+#[test]
+fn two_targets_survive_a_disk_that_fails_at_any_sync() {
+    if !can_trace() {
+        return;
+    }
+    let expected = all_at_home(&Scenario::mails());
+    let start = || {
+        let server = server(Scenario::mails()).start();
+        let sandbox = Sandbox::new();
+        sandbox.config(&account(&server, Second::Is(Destination::Mbox).deliver(&sandbox), false));
+        (server, sandbox)
+    };
+    let (_server, sandbox) = start();
+    let mut failed = 0;
+    for call in calls_of(&sandbox).iter().filter(|call| call.is_sync()) {
+        let (server, sandbox) = start();
+        let run = fail_at(&sandbox, call, "EIO", false);
+        assert!(matches!(run.code(), 0 | 73 | 74), "{call}: {run:#?}");
+        failed += usize::from(run.code() != 0);
+        for mail in Scenario::mails().iter().filter(|mail| !server.unique_ids(USER).contains(&mail.unique_id)) {
+            assert_safe_at_both(&sandbox, Second::Is(Destination::Mbox), mail, &call.to_string());
+        }
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        let mbox = Destination::Mbox.messages(&sandbox);
+        assert!(sandbox.maildir().messages() == expected && mbox == expected, "{call}: each message once");
+        assert!(server.unique_ids(USER).is_empty(), "{call}");
+    }
+    assert!(failed > 5, "{failed} runs failed");
+}
+
+#[test]
+fn two_targets_survive_a_kill_before_every_call() {
+    if !can_trace() {
+        return;
+    }
+    let expected = all_at_home(&Scenario::mails());
+    for second in [Second::Is(Destination::Mbox), Second::Is(Destination::Mda)] {
+        let start = || {
+            let server = server(Scenario::mails()).start();
+            let sandbox = Sandbox::new();
+            let deliver = second.deliver(&sandbox);
+            sandbox.config(&account(&server, deliver, false));
+            (server, sandbox)
+        };
+        let (_server, sandbox) = start();
+        let calls = calls_of(&sandbox);
+        let mut killed = 0;
+        for call in &calls {
+            let (server, sandbox) = start();
+            let when = format!("{second:?}, killed before {call}");
+            let code = kill_before(&sandbox, call).code();
+            assert!(matches!(code, 0 | 137), "{when}: {code}");
+            killed += usize::from(code == 137);
+            let left = server.unique_ids(USER);
+            for mail in Scenario::mails().iter().filter(|mail| !left.contains(&mail.unique_id)) {
+                assert_safe_at_both(&sandbox, second, mail, &when);
+            }
+            let run = sandbox.popfetch(["-q"]);
+            assert_eq!((run.code(), run.stderr.as_str()), (0, ""), "{when}");
+            assert!(sandbox.maildir().messages() == expected, "{when}: each message once in the Maildir");
+            let mut there = second.messages(&sandbox);
+            let repeated = there.len() - expected.len();
+            assert!(repeated <= usize::from(second == Second::Is(Destination::Mda)), "{when}: {repeated} repeated");
+            there.dedup();
+            assert!(there == expected, "{when}: each message at the second target");
+            assert!(server.unique_ids(USER).is_empty(), "{when}");
+            assert_eq!(sandbox.maildir().litter(), [""; 0], "{when}: litter");
+            let state: BTreeSet<_> = names(&sandbox.state()).into_iter().collect();
+            assert_eq!(state.len(), 2, "{when}: litter in the state: {state:?}");
+        }
+        println!("{second:?}: {} calls, {killed} kills", calls.len());
+        assert!(killed > 20, "only {killed} of {} kills happened", calls.len());
+    }
+}
+
+/// What is deleted on the server is whole at both targets, before anything is recovered.
+#[track_caller]
+fn assert_safe_at_both(sandbox: &Sandbox, second: Second, mail: &Mail, when: &str) {
+    let home = at_home(&mail.octets);
+    assert!(sandbox.maildir().messages().contains(&home), "{when}: `{}` is not in the Maildir", mail.unique_id);
+    assert!(second.messages(sandbox).contains(&home), "{when}: `{}` is not at {second:?}", mail.unique_id);
+}
