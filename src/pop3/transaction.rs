@@ -9,7 +9,7 @@ use super::error::Error;
 use super::listing;
 use super::retrieval::{Refusal, Retrieval, Wanted, Window};
 use crate::listings::{BUDGET, Share};
-use crate::maildrop::{Durable, Listing, MessageNumber};
+use crate::maildrop::{Durable, Listed, Listing, MessageNumber};
 use crate::text;
 
 /// A session that is logged in. Dropped without [`Transaction::update`], it deletes nothing.
@@ -64,7 +64,8 @@ impl<T: Transport> Transaction<T> {
     }
 
     /// STAT, UIDL and LIST, in one flight where the server takes it. Without `octets`, LIST is asked only when there
-    /// is no UIDL: on a large maildrop it costs the server as much as UIDL, and few sizes are of interest.
+    /// is no UIDL: on a large maildrop it costs the server as much as UIDL, and few sizes are of interest. Then most
+    /// messages may be known, and memory is taken only for their listing; see [`Transaction::reserve`].
     pub fn survey(&mut self, octets: bool) -> Result<Survey, Error> {
         let commands = [Command::Stat, Command::Uidl, Command::List(None)];
         let commands = &commands[..if octets { 3 } else { 2 }];
@@ -73,7 +74,8 @@ impl<T: Transport> Transaction<T> {
         let stat = flight.next()?.reply(Command::Stat.verb())?.ok().and_then(listing::stat);
         let (messages, total) = stat.map_or((None, None), |(messages, octets)| (Some(messages), octets));
         let is_empty = messages == Some(0);
-        let mut listing = uidl(flight.next()?, is_announced && !is_empty)?;
+        let cost = if octets { MESSAGE } else { LISTED };
+        let mut listing = uidl(flight.next()?, is_announced && !is_empty, cost)?;
         if octets {
             list(flight.next()?, &mut listing)?;
         } else if !listing.has_unique_ids {
@@ -88,6 +90,16 @@ impl<T: Transport> Transaction<T> {
         // In lock-step each one costs a round trip.
         let few = if self.capabilities.pipelining { listing.len() / 8 } else { 1 };
         if positions.len() <= few { self.list_each(listing, positions) } else { self.list_all(listing) }
+    }
+
+    /// Takes memory for messages that were only listed so far, and that more is to be done with.
+    pub fn reserve(&self, listing: &Listing, positions: impl ExactSizeIterator<Item = usize>) -> Result<(), Error> {
+        let mut guard = Guard::new(&self.connection, Command::Uidl.verb(), MESSAGE.less(LISTED));
+        for position in positions {
+            let Listed { number, unique_id, .. } = listing.get(position);
+            guard.admit(number, unique_id.len())?;
+        }
+        Ok(())
     }
 
     fn list_all(&mut self, listing: &mut Listing) -> Result<(), Error> {
@@ -212,7 +224,7 @@ impl<'s, T: Transport> Flight<'s, T> {
 
 /// Reads the reply to UIDL. A refusal is a server without it (RFC 1939 §7: UIDL is optional), unless it should have
 /// known: without ids, everything that is known would be fetched again.
-fn uidl<T: Transport>(connection: &mut Connection<T>, is_due: bool) -> Result<Listing, Error> {
+fn uidl<T: Transport>(connection: &mut Connection<T>, is_due: bool, cost: Cost) -> Result<Listing, Error> {
     let verb = Command::Uidl.verb();
     let mut listing = Listing::default();
     if let Err(refused) = connection.reply(verb)?.map(drop) {
@@ -220,7 +232,7 @@ fn uidl<T: Transport>(connection: &mut Connection<T>, is_due: bool) -> Result<Li
         return if is_due || will_pass { Err(refused.fatal(verb)) } else { Ok(listing) };
     }
     listing.has_unique_ids = true;
-    let mut guard = Guard::new(connection, verb);
+    let mut guard = Guard::new(connection, verb, cost);
     connection.lines(verb, |line| {
         let (number, id) =
             listing::uidl(line).ok_or_else(|| guard.malformed(line, "a message-number and a unique-id"))?;
@@ -238,7 +250,7 @@ fn uidl<T: Transport>(connection: &mut Connection<T>, is_due: bool) -> Result<Li
 fn list<T: Transport>(connection: &mut Connection<T>, listing: &mut Listing) -> Result<(), Error> {
     let verb = Command::List(None).verb();
     connection.reply(verb)?.map_err(|refused| refused.fatal(verb))?;
-    let mut guard = Guard::new(connection, verb);
+    let mut guard = Guard::new(connection, verb, MESSAGE);
     let mut sizes: Vec<(MessageNumber, Option<u64>)> = vec![];
     let mut next = 0;
     connection.lines(verb, |line| {
@@ -284,8 +296,26 @@ fn set_out_of_order(listing: &mut Listing, sizes: Vec<(MessageNumber, Option<u64
     }
 }
 
-/// What a message may cost but for its unique-id: its records here, in the plan, and on its way. Measured.
-const MESSAGE: usize = 160;
+/// What a message may cost in memory, in octets. Measured.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    message: usize,
+    /// How often its unique-id is kept.
+    ids: usize,
+}
+
+/// Its records in the listing, in the plan, and on its way; its id in the listing and in the plan.
+const MESSAGE: Cost = Cost { message: 160, ids: 2 };
+
+/// Its record in the listing, and the comparison with the ledger, where the server may have made it unlike all that is
+/// known.
+const LISTED: Cost = Cost { message: 96, ids: 1 };
+
+impl Cost {
+    fn less(self, paid: Cost) -> Cost {
+        Cost { message: self.message - paid.message, ids: self.ids - paid.ids }
+    }
+}
 
 /// Memory is asked for in pieces of this size.
 const PIECE: usize = 256 << 10;
@@ -293,6 +323,7 @@ const PIECE: usize = 256 << 10;
 /// Watches over a listing: its size, and that no message-number comes twice, which would make DELE a gamble.
 struct Guard {
     verb: Verb,
+    cost: Cost,
     messages: usize,
     octets: usize,
     /// Memory that has not been asked for yet.
@@ -303,15 +334,15 @@ struct Guard {
 }
 
 impl Guard {
-    fn new<T>(connection: &Connection<T>, verb: Verb) -> Self {
+    fn new<T>(connection: &Connection<T>, verb: Verb, cost: Cost) -> Self {
         let listings = connection.limits.listings.clone();
-        Guard { verb, messages: 0, octets: 0, owed: 0, listings, last: 0, is_ascending: true }
+        Guard { verb, cost, messages: 0, octets: 0, owed: 0, listings, last: 0, is_ascending: true }
     }
 
-    /// A message that the listing did not have. Its id is kept twice: here and in the plan.
+    /// A message that costs memory.
     fn admit(&mut self, number: MessageNumber, id_octets: usize) -> Result<(), Error> {
         self.octets += id_octets;
-        self.owed += MESSAGE + 2 * id_octets;
+        self.owed += self.cost.message + self.cost.ids * id_octets;
         if self.owed >= PIECE {
             if !self.listings.take(self.owed) {
                 return Err(self.too_much());
@@ -354,5 +385,62 @@ impl Guard {
             "more than {messages} messages with {ids} of unique-ids, which is all that {budget} of memory hold"
         );
         Error::TooMuch { awaited: Awaited::Lines(self.verb), what }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Read, Write};
+
+    use super::*;
+    use crate::listings::Budget;
+    use crate::pop3::Limits;
+
+    /// What a server says, whatever it hears.
+    struct Said(Cursor<Vec<u8>>);
+
+    impl Read for Said {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl Write for Said {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Transport for Said {}
+
+    /// Lists so many messages, whose ids have 20 octets, within a budget.
+    fn listed(messages: usize, octets: bool, budget: usize) -> (Transaction<Said>, Result<Survey, Error>) {
+        let mut wire = format!("+OK {messages} 1\r\n+OK\r\n");
+        (1..=messages).for_each(|number| wire += &format!("{number} {number:020}\r\n"));
+        wire += ".\r\n+OK\r\n.\r\n";
+        let limits = Limits { listings: Budget::new(budget).share(), ..Limits::default() };
+        let connection = Connection::new(Said(Cursor::new(wire.into_bytes())), limits);
+        let capabilities = Capabilities { uidl: true, pipelining: true, ..Capabilities::default() };
+        let mut transaction = Transaction { connection, capabilities, quit_is_sent: false, quit_is_answered: false };
+        let survey = transaction.survey(octets);
+        (transaction, survey)
+    }
+
+    #[test]
+    fn memory_for_known_messages_is_that_of_their_listing_and_for_others_all_that_they_need() {
+        const MESSAGES: usize = 20_000;
+        const OF_KNOWN: usize = MESSAGES * (96 + 20) + PIECE;
+        assert!(listed(MESSAGES, true, OF_KNOWN).1.is_err(), "each may be new where little is known");
+        let (transaction, survey) = listed(MESSAGES, false, OF_KNOWN);
+        let listing = survey.unwrap().listing;
+        transaction.reserve(&listing, 0..0).unwrap();
+        let error = transaction.reserve(&listing, 0..MESSAGES).unwrap_err();
+        assert!(matches!(error, Error::TooMuch { .. }) && transaction.connection.limits.listings.is_exhausted());
+        let (transaction, survey) = listed(MESSAGES, false, MESSAGES * (160 + 2 * 20) + 2 * PIECE);
+        transaction.reserve(&survey.unwrap().listing, 0..MESSAGES).unwrap();
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::Error;
 use super::line::Line;
+use crate::account::Keep;
 use crate::header::Identity as Reader;
 use crate::ledger::{Identity, Kin, Known, Ledger, Renamed, Standing, Standings, State, Top, comparable};
 use crate::maildrop::{Fingerprint, MessageNumber};
@@ -166,8 +167,11 @@ impl Surveyor<'_, '_> {
     /// Asks for the sizes that a decision needs, and for all of them when STAT shows that a known message has changed.
     fn measure(&mut self) -> Result<(), Error> {
         let needed = self.view().sizes_needed();
-        self.ask_sizes(&needed)?;
         let is_measured = self.ledger.facts().len() < LARGE;
+        if !is_measured {
+            self.transaction.reserve(&self.survey.listing, needed.iter().copied())?;
+        }
+        self.ask_sizes(&needed)?;
         if is_measured || self.view().adds_up(self.survey.octets) || self.ledger.has_note(NO_SUM, b"") {
             return Ok(());
         }
@@ -215,6 +219,10 @@ impl Surveyor<'_, '_> {
         let needed = self.view().heads_needed();
         if needed.is_empty() {
             return Ok(Identities::new());
+        }
+        // Known messages of other sizes were only listed so far.
+        if self.terms.policy.keep == Keep::Forever && self.ledger.facts().len() >= LARGE {
+            self.transaction.reserve(&self.survey.listing, needed.iter().map(|(position, _)| *position))?;
         }
         let recorded = self.ledger.heads(needed.iter().map(|(_, fact)| *fact))?;
         let (asked, unasked): (Vec<_>, Vec<_>) = needed.into_iter().partition(|(_, fact)| recorded.contains_key(fact));
