@@ -98,14 +98,18 @@ pub fn disturb_behind(sandbox: &Sandbox, call: &Call, disturb: impl FnOnce()) ->
     let rule = format!("inject={name}:signal=STOP:when={nth}");
     let mut command = strace_command(sandbox, &["-o", &log_name, "-e", &format!("trace={name}"), "-e", &rule]);
     let mut running = sandbox.start(&mut command);
-    let mut disturb = Some(disturb);
+    let (mut disturb, mut looks) = (Some(disturb), 0);
     running.watch(|strace| {
-        let stopped = children(strace).into_iter().find(|pid| is_stopped(*pid, log.path()));
-        // Each thread stops behind its own call of this number; the first counts.
-        if let Some(pid) = stopped {
-            disturb.take().into_iter().for_each(|disturb| disturb());
-            let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process has a number");
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
+        for pid in children(strace) {
+            if disturb.is_some() && is_stopped(pid, log.path()) {
+                disturb.take().into_iter().for_each(|disturb| disturb());
+            }
+            // Other threads stop behind their own call of this number. What goes on already is none the worse for it.
+            looks += 1;
+            if disturb.is_none() && looks % 20 == 0 {
+                let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process has a number");
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
+            }
         }
     });
     running.finish()
@@ -121,8 +125,7 @@ fn children(pid: u32) -> Vec<u32> {
 fn is_stopped(pid: u32, log: &std::path::Path) -> bool {
     let threads = names(std::path::Path::new(&format!("/proc/{pid}/task"))).len();
     let log = fs::read_to_string(log).unwrap_or_default();
-    let since = log.rsplit("--- SIGCONT").next().unwrap_or_default();
-    threads > 0 && since.matches("stopped by SIGSTOP").count() >= threads
+    threads > 0 && log.matches("stopped by SIGSTOP").count() >= threads
 }
 
 fn inject(sandbox: &Sandbox, call: &Call, what: &str) -> Run {

@@ -241,7 +241,8 @@ impl Running<'_> {
     pub fn watch(&mut self, mut look: impl FnMut(u32)) {
         let pid = self.pid();
         while self.child.try_wait().expect("a child can be waited for").is_none() {
-            assert!(self.started.elapsed() < LIMIT, "popfetch did not end within {LIMIT:?}");
+            // What is watched may be much work for a busy machine, but should not hang the tests.
+            assert!(self.started.elapsed() < 20 * LIMIT, "popfetch did not end within {:?}", 20 * LIMIT);
             look(pid);
             thread::sleep(Duration::from_millis(1));
         }
