@@ -11,7 +11,8 @@ use std::time::Duration;
 use crate::account::Keep;
 use crate::failure::{Failure, Kind};
 use crate::ledger::{
-    Fact, Identity, Key, LaneSet, Lanes, Ledger, Noted, Recorded, Standing, Standings, State, comparable, is_date,
+    DOUBTFUL, Fact, Identity, Key, LaneSet, Lanes, Ledger, Noted, Recorded, Standing, Standings, State, comparable,
+    is_date,
 };
 use crate::maildrop::{Listing, MessageNumber};
 
@@ -179,13 +180,17 @@ impl View<'_> {
     }
 
     /// Positions of known messages, and their facts, that must be proved to be those that were delivered: what is due to
-    /// be deleted, what has another size, and what had been gone or deleted.
+    /// be deleted, what has another size, what had been gone or deleted, and what is in doubt.
     pub fn heads_needed(&self) -> Vec<(usize, u32)> {
         if self.policy.all {
             return vec![];
         }
         let clock = self.clock();
+        let has_doubts = self.ledger.noted(DOUBTFUL).is_some();
         let is_needed = |position: usize, number: u32| {
+            if has_doubts && self.ledger.is_doubtful(self.listing.get(position).unique_id) {
+                return true;
+            }
             let fact = self.ledger.facts().get(number);
             let has_other_size = || {
                 let announced = comparable(self.listing.get(position).octets);
@@ -193,7 +198,7 @@ impl View<'_> {
             };
             fact.state != State::Delivered || has_other_size() || self.is_due(&fact, clock)
         };
-        let first = if self.are_known_left() { self.listing.first_measured() } else { 0 };
+        let first = if !has_doubts && self.are_known_left() { self.listing.first_measured() } else { 0 };
         (first..self.listing.len())
             .filter_map(|position| match self.standings.get(position) {
                 Standing::Known(fact) => Some((position, fact)),

@@ -283,6 +283,253 @@ fn after_a_month_what_is_sent_ahead_is_tried_again() {
     assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(30)));
 }
 
+// Servers that lose some of what is sent ahead, and answer the rest
+
+/// How a server counts what it announces.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Counting {
+    Exact,
+    /// A line end is one octet.
+    LineFeeds,
+    /// A header that it adds only to what it counts.
+    WithHeader,
+    /// Nothing fits.
+    Estimates,
+    /// All messages have one size.
+    Equal,
+}
+
+use Counting::{Equal, Estimates, Exact, LineFeeds, WithHeader};
+
+impl Counting {
+    /// Messages of different sizes, but for [`Equal`].
+    fn mails(self, count: usize) -> Vec<Mail> {
+        (1..=count).map(|number| self.mail(number)).collect()
+    }
+
+    fn mail(self, number: usize) -> Mail {
+        let lines = if self == Equal { 5 } else { number.pow(3) % 103 + 3 };
+        let head = format!("Message-ID: <{number:03}@x>\r\nSubject: message {number:03}\r\n\r\n");
+        let mut mail = Mail::new(format!("m{number}"), head + &"..and a line\r\nanother one\r\n".repeat(lines));
+        let octets = mail.octets.len();
+        let feeds = mail.octets.iter().filter(|octet| **octet == b'\n').count();
+        let announced = match self {
+            Exact | Equal => octets,
+            LineFeeds => octets - feeds,
+            WithHeader => octets + 41,
+            Estimates => octets + (number * number) % 91 + 3,
+        };
+        mail.announced = Some(announced as u64);
+        mail
+    }
+}
+
+/// How often each message is at home.
+fn copies(sandbox: &Sandbox, destination: Destination, mails: &[Mail]) -> Vec<usize> {
+    let home = destination.messages(sandbox);
+    let copies: Vec<usize> =
+        mails.iter().map(|mail| home.iter().filter(|octets| **octets == at_home(&mail.octets)).count()).collect();
+    assert_eq!(copies.iter().sum::<usize>(), home.len(), "nothing else has arrived");
+    copies
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Loss {
+    lost: &'static [&'static str],
+    counting: Counting,
+    keep: bool,
+    top: bool,
+    destination: Destination,
+}
+
+impl Loss {
+    const USUAL: Loss =
+        Loss { lost: &["RETR 3"], counting: Exact, keep: true, top: true, destination: Destination::Maildir };
+
+    /// Fetches eight messages, and returns how often each came.
+    fn copies(self) -> Vec<usize> {
+        let mails = self.counting.mails(8);
+        let mut builder = server(mails.clone()).loses_ahead(self.lost);
+        if !self.top {
+            builder = builder.capabilities(&["UIDL", "PIPELINING", "USER"]).answer("TOP", "-ERR what?");
+        }
+        let server = builder.start();
+        let sandbox = Sandbox::new();
+        let deliver = self.destination.deliver(&sandbox);
+        sandbox.config(&patient(&server).set("keep", self.keep).set("deliver", deliver).to_string());
+        sandbox.popfetch(["-q"]).exits(0).says(&["one command at a time"]);
+        let came = copies(&sandbox, self.destination, &mails);
+        assert!(came.iter().all(|copies| *copies > 0), "{self:?}: {came:?}");
+        assert_eq!(server.unique_ids(USER).len(), if self.keep { 8 } else { 0 }, "{self:?}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        let fetched = server.count("RETR") + server.count("TOP");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!(server.count("RETR") + server.count("TOP"), fetched, "{self:?}: nothing is doubted for ever");
+        assert_eq!(copies(&sandbox, self.destination, &mails), came, "{self:?}");
+        assert_eq!(sandbox.maildir().litter(), [""; 0], "{self:?}");
+        came
+    }
+}
+
+#[test]
+fn a_command_that_is_lost_ahead_shifts_no_message() {
+    for lost in [&["RETR 1"][..], &["RETR 3"], &["RETR 7"], &["RETR 8"], &["RETR 2", "RETR 3", "RETR 6"]] {
+        for keep in [true, false] {
+            assert_eq!(Loss { lost, keep, ..Loss::USUAL }.copies(), [1; 8], "{lost:?} {keep}");
+        }
+    }
+    assert_eq!(Loss { counting: WithHeader, ..Loss::USUAL }.copies(), [1; 8]);
+    for lost in [&["RETR 1"][..], &["RETR 3"]] {
+        assert_eq!(Loss { counting: LineFeeds, lost, ..Loss::USUAL }.copies(), [1; 8], "{lost:?}");
+    }
+}
+
+#[test]
+fn a_command_that_is_lost_ahead_shifts_nothing_into_an_mbox_or_an_mda() {
+    for destination in [Destination::Mbox, Destination::Mda] {
+        for top in [true, false] {
+            for keep in [true, false] {
+                assert_eq!(Loss { destination, keep, top, ..Loss::USUAL }.copies(), [1; 8], "{destination:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn where_sizes_do_not_tell_what_may_have_been_shifted_is_proved_in_the_next_session() {
+    for counting in [Estimates, Equal, WithHeader] {
+        for lost in [&["RETR 1"][..], &["RETR 2", "RETR 3"]] {
+            for (keep, top) in [(true, true), (true, false), (false, true), (false, false)] {
+                let came = Loss { lost, counting, keep, top, ..Loss::USUAL }.copies();
+                // What came in the place of another one may come again in its own.
+                assert!(came.iter().all(|copies| *copies <= 2), "{counting:?} {lost:?} {keep} {top}: {came:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_pipelining_true_shifts_is_doubted_and_nothing_is_deleted_for_it() {
+    for counting in [Exact, Estimates] {
+        let mails = counting.mails(8);
+        let server = server(mails.clone()).loses_ahead(&["RETR 3"]).start();
+        let account = patient(&server).set("keep", false);
+        let sandbox = Sandbox::with(account.clone().set("pipelining", true));
+        sandbox.popfetch(["-q"]).exits(if counting == Exact { 76 } else { 75 });
+        assert_eq!(server.unique_ids(USER).len(), 8);
+        wait_until(|| server.is_idle());
+        sandbox.config(&account.set("pipelining", false).to_string());
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(copies(&sandbox, Destination::Maildir, &mails).iter().all(|copies| *copies > 0));
+        assert_eq!(server.unique_ids(USER), [""; 0]);
+    }
+}
+
+#[test]
+fn servers_that_count_otherwise_are_neither_slowed_down_nor_doubted() {
+    let mut flights = vec![];
+    for counting in [Exact, LineFeeds, WithHeader, Estimates, Equal] {
+        for keep in [true, false] {
+            let mut all = counting.mails(30);
+            let server = server(all.clone()).start();
+            let sandbox = Sandbox::with(patient(&server).set("keep", keep));
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            flights.push((counting, keep, server.traffic(1).flights));
+            all.push(counting.mail(31));
+            server.arrive(USER, counting.mail(31));
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert_eq!((server.connections(), server.count("RETR")), (2, 31), "{counting:?}");
+            assert_eq!(copies(&sandbox, Destination::Maildir, &all), [1; 31], "{counting:?}");
+            let ledger = String::from_utf8(read(&sandbox.ledger(USER, server.port))).unwrap();
+            assert!(!ledger.contains("doubtful") && !ledger.contains("lock-step"), "{ledger}");
+        }
+    }
+    for (counting, keep, count) in &flights {
+        // Where no size fits, the last reply before a deletion is proved.
+        let expected = flights[usize::from(!keep)].2 + u64::from(*counting == Estimates && !keep);
+        assert_eq!(*count, expected, "{counting:?} {keep}");
+    }
+}
+
+#[test]
+fn a_size_here_and_there_that_does_not_fit_holds_nothing_up() {
+    let mut all = Exact.mails(40);
+    for position in [0, 3, 4, 11, 20, 21, 22, 23, 24, 25, 39] {
+        *all[position].announced.as_mut().unwrap() += 5 + position as u64;
+    }
+    for keep in [true, false] {
+        let server = server(all.clone()).start();
+        let sandbox = Sandbox::with(patient(&server).set("keep", keep));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!(copies(&sandbox, Destination::Maildir, &all), [1; 40]);
+        assert_eq!((server.connections(), server.count("RETR")), (1, 40));
+    }
+}
+
+#[test]
+fn a_line_that_drops_in_a_flight_makes_nothing_come_twice() {
+    for counting in [Exact, LineFeeds, WithHeader, Estimates, Equal] {
+        for (octets, misdeed) in [(2_000, Misdeed::HangUp), (3_500, Misdeed::HangUp), (3_500, Misdeed::Stall)] {
+            let mails = counting.mails(20);
+            let fault = Fault { moment: Moment::OctetsSent(octets), misdeed };
+            let server = server(mails.clone()).faults([fault]).start();
+            let sandbox = Sandbox::with(patient(&server));
+            sandbox.popfetch(["-q"]);
+            wait_until(|| server.is_idle());
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert!(server.connections() > 1, "{counting:?}: the line has dropped");
+            assert_eq!(copies(&sandbox, Destination::Maildir, &mails), [1; 20], "{counting:?}");
+            // What was in doubt is proved by then.
+            let asked = server.count("TOP");
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert_eq!(server.count("TOP"), asked, "{counting:?}");
+        }
+    }
+}
+
+// Replies that a message forges, where no dots are stuffed
+
+/// A message with replies in it, from a server that does not stuff dots.
+fn forged(replies: &str) -> Mail {
+    Mail::new("dotted", format!("Subject: dotted\r\n\r\nbefore\r\n.\r\n{replies}rest of it\r\n"))
+}
+
+/// Runs until only the forged one is left, then mends the server.
+fn holds_a_forgery(replies: &str, position: usize, keep: bool, pipelining: bool) {
+    let mut all = Exact.mails(6);
+    all[position] = forged(replies);
+    let others: Vec<_> = all.iter().filter(|mail| mail.unique_id != "dotted").cloned().collect();
+    let builder = server(all.clone());
+    let server = if pipelining { builder } else { builder.without_pipelining() }.start();
+    server.forget_dots(true);
+    let sandbox = Sandbox::with(patient(&server).set("keep", keep));
+    let case = format!("{replies:?} in {position}, keep {keep}, pipelining {pipelining}");
+    for _ in 0..4 {
+        let run = sandbox.popfetch(["-q"]);
+        assert!(run.code() != 0, "{case}: {run:#?}");
+        wait_until(|| server.is_idle());
+        assert!(server.unique_ids(USER).contains(&"dotted".to_string()), "{case}");
+    }
+    assert_eq!(copies(&sandbox, Destination::Maildir, &others), [1; 5], "{case}");
+    server.forget_dots(false);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(copies(&sandbox, Destination::Maildir, &all), [1; 6], "{case}");
+    assert_eq!(server.unique_ids(USER).len(), if keep { 6 } else { 0 }, "{case}");
+}
+
+#[test]
+fn a_forged_reply_is_not_believed() {
+    for position in [0, 3, 5] {
+        for (keep, pipelining) in [(true, true), (true, false), (false, true), (false, false)] {
+            holds_a_forgery("+OK\r\n", position, keep, pipelining);
+        }
+        for replies in ["-ERR no such message\r\n", "+OK\r\n.\r\n+OK\r\n"] {
+            holds_a_forgery(replies, position, true, true);
+            holds_a_forgery(replies, position, false, false);
+        }
+    }
+}
+
 // Servers that do not answer TOP
 
 #[test]

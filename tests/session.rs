@@ -349,7 +349,7 @@ fn an_announced_size_is_only_a_promise() {
     mails[2].announced = Some(0);
     let server = server(mails.clone()).start();
     let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
-    sandbox.popfetch(["-q"]).exits(0).says(&["less than half of the announced size (message 2: 80 B of 9.3 GiB)"]);
+    sandbox.popfetch(["-q"]).exits(0).says(&["less than half of the announced size (message 2: 79 B of 9.3 GiB)"]);
     assert_eq!(sandbox.maildir().messages(), all_at_home(&mails));
     assert!(server.unique_ids(USER).is_empty());
 }

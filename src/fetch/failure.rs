@@ -28,6 +28,13 @@ pub enum Failure {
         /// How much of it was thrown away.
         octets: u64,
     },
+    /// Messages come in the places of others.
+    OutOfOrder {
+        /// The first one that does.
+        number: MessageNumber,
+        /// They come too early: the server has lost a command. Otherwise it has sent a reply too many.
+        is_early: bool,
+    },
     /// The target failed.
     Deliver(deliver::Error),
     /// One target of several takes no more messages in this run.
@@ -55,10 +62,11 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// True when a command that was sent ahead got no reply in time, though others of its flight did.
+    /// True when a command that was sent ahead got no reply, though others of its flight did.
     pub fn is_unanswered_ahead(&self) -> bool {
         match self {
             Failure::Session(error) | Failure::Update { error, .. } => error.is_unanswered_ahead(),
+            Failure::OutOfOrder { is_early, .. } => *is_early,
             _ => false,
         }
     }
@@ -126,7 +134,7 @@ impl failure::Failure for Failure {
     fn kind(&self) -> Kind {
         match self {
             Failure::Session(error) | Failure::Update { error, .. } => error.kind(),
-            Failure::Endless { .. } => Kind::Protocol,
+            Failure::Endless { .. } | Failure::OutOfOrder { .. } => Kind::Protocol,
             Failure::Deliver(error) => error.kind(),
             Failure::Lane { failure, .. } => failure.kind(),
             Failure::MdaTakesNone { kind, .. } => *kind,
@@ -142,6 +150,9 @@ impl failure::Failure for Failure {
             Failure::Session(error) => error.hint(),
             Failure::Update { .. } => Some("the next run deletes what is still there; nothing is fetched twice".into()),
             Failure::Endless { .. } => Some("raise `max_size`, or leave it out, to have the message".into()),
+            Failure::OutOfOrder { is_early, .. } => {
+                is_early.then(|| "leave `pipelining` out, or set it to `false`".to_owned())
+            }
             Failure::Deliver(error) => error.hint(),
             Failure::Lane { failure, .. } => failure.hint(),
             Failure::MdaTakesNone { .. } => {
@@ -166,6 +177,16 @@ impl fmt::Display for Failure {
                 "message {number} is larger than `max_size` and than announced, and did not end after {}; it is \
                  retrieved last from now on",
                 octets(*came)
+            ),
+            Failure::OutOfOrder { number, is_early: true } => write!(
+                f,
+                "the server answers RETR {number} with a later message: it loses commands that are sent ahead, though it \
+                 announces PIPELINING"
+            ),
+            Failure::OutOfOrder { number, is_early: false } => write!(
+                f,
+                "the server sends earlier messages in the places of later ones: one reply too many came behind message \
+                 {number}"
             ),
             Failure::Deliver(error) => error.fmt(f),
             Failure::Lane { target, failure } => {

@@ -4,10 +4,11 @@
 //! [`Failure`] in the account's [`Summary`], and what was complete by then stays committed.
 
 mod failure;
+mod in_step;
 mod transfer;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -272,7 +273,7 @@ impl<'f> Fetch<'f> {
         ledger.settled(&plan.settle)?;
         let closed = self.closed.len();
         if !lanes.is_empty() {
-            due.extend(self.transfer(&mut transaction, ledger, lanes, wanted, deletes_nothing)?);
+            due.extend(self.transfer(&mut transaction, ledger, &survey.listing, lanes, wanted, deletes_nothing)?);
         }
         let updated = self.update(transaction, ledger, due, &survey.listing);
         // What a lane that failed on its way has left between intent and record must stay in the ledger.
@@ -557,11 +558,14 @@ impl<'f> Fetch<'f> {
         &mut self,
         transaction: &mut Transaction<Line<'_>>,
         ledger: &mut Ledger,
+        listing: &Listing,
         lanes: Vec<Lane<'f>>,
         wanted: Vec<ledger::Key>,
         deletes_nothing: bool,
     ) -> Result<Vec<Recorded>, Failure> {
         let opened = lanes.len();
+        let in_doubt = wanted.iter().map(|key| &key.unique_id).filter(|id| ledger.is_doubtful(id));
+        let in_doubt: Vec<Vec<u8>> = in_doubt.cloned().collect();
         let transfer =
             Transfer { run: self.run, account: self.account, bar: self.bar, transaction, wanted, deletes_nothing };
         let moved = transfer.run(lanes, ledger);
@@ -574,6 +578,17 @@ impl<'f> Fetch<'f> {
         for (key, octets) in moved.too_large {
             let is_news = is_news(self.run, ledger, &key.unique_id)?;
             self.summary.too_large.push(TooLarge { number: key.number, octets, is_news });
+        }
+        if !moved.doubtful.is_empty() {
+            let doubtful: HashSet<_> = moved.doubtful.iter().collect();
+            let messages = listing.iter().filter(|message| doubtful.contains(&message.number));
+            ledger.doubt(messages.map(|message| message.unique_id).filter(|id| !id.is_empty()), now())?;
+            ledger.sync()?;
+        }
+        if moved.failure.is_none() && moved.ended.is_empty() && !in_doubt.is_empty() {
+            let refused: HashSet<_> = self.summary.refused.iter().map(Refused::unique_id).collect();
+            let settled = in_doubt.iter().map(Vec::as_slice).filter(|id| !refused.contains(id));
+            ledger.note_over(ledger::DOUBTFUL, settled)?;
         }
         let takes_none = |(_, failure): &(usize, Failure)| matches!(failure, Failure::MdaTakesNone { .. });
         if self.summary.later > 0 || moved.ended.iter().any(takes_none) {

@@ -3,7 +3,7 @@
 //!
 //! A lane that fails ends alone; the others go on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::in_step::{Came, MOST, Places};
 use super::{Failure, Run, caught, now};
 use crate::account::{Account, Target};
 use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
@@ -19,7 +20,7 @@ use crate::header::Identity;
 use crate::ledger::{Key, Lanes, Ledger, Recorded};
 use crate::maildrop::MessageNumber;
 use crate::notice::Short;
-use crate::pop3::{Body, CopyError, Incoming, Retrieval, Transaction, Wanted, Window};
+use crate::pop3::{self, Body, CopyError, Incoming, Retrieval, Size, Transaction, Wanted, Window};
 use crate::progress::Bar;
 use crate::report::Refused;
 use crate::session::Line;
@@ -69,6 +70,8 @@ pub struct Moved {
     pub out_of_step: Option<Key>,
     /// The session ended while this message was awaited.
     pub broken: Option<Key>,
+    /// Messages that were handed on, and may have come in the place of another one.
+    pub doubtful: Vec<MessageNumber>,
     /// Messages much shorter than announced.
     pub short: Vec<Short>,
     /// Messages that turned out larger than wanted, and what came of them.
@@ -132,76 +135,25 @@ impl<'t> Transfer<'t, '_> {
         })
     }
 
-    /// Stages what arrives and hands it on in batches: each message as soon as the reply behind it is in step.
+    /// Stages what arrives and hands it on in batches.
     ///
     /// Where no lane goes on, and something may be deleted, what is on its way is thrown away, so that the session can go
     /// on.
     fn receive(&mut self, arrivals: &mut Arrivals, is_over: &AtomicBool) -> Result<(), Failure> {
         let wanted: Vec<Wanted> =
             self.wanted.iter().map(|key| Wanted { number: key.number, octets: key.octets.unwrap_or(0) }).collect();
-        let mut retrieval = self.transaction.retrieve(&wanted, Window::default());
-        if self.deletes_nothing {
-            retrieval = retrieval.then_quit();
-        }
-        let mut keys = std::mem::take(&mut self.wanted).into_iter();
-        let mut lanes = arrivals.lanes.len();
-        let mut thrown_away = ThrownAway { octets: 0, may_begin: !self.deletes_nothing };
-        loop {
-            if lanes > arrivals.lanes.len() {
-                lanes = arrivals.lanes.len();
-                // What only an ended lane lacks waits for the next run.
-                if !keys.as_slice().iter().any(|key| arrivals.wants(key)) {
-                    retrieval.ask_no_more();
-                }
-            }
-            if arrivals.lanes.is_empty() || is_over.load(Ordering::Relaxed) {
-                // A committer says why.
-                arrivals.moved.is_in_order = !arrivals.is_cut_off && thrown_away.takes_all(retrieval);
-                return Ok(());
-            }
-            let is_last = retrieval.is_answered();
-            let incoming = match retrieval.receive() {
-                Ok(incoming) => incoming,
-                Err(error) => {
-                    let is_out_of_step = retrieval.is_out_of_step();
-                    let is_whole = arrivals.end(is_out_of_step);
-                    if !is_last {
-                        arrivals.moved.broken = keys.next().filter(|_| !is_out_of_step);
-                    }
-                    return match Failure::from(error) {
-                        // Nothing depends on the server's farewell.
-                        Failure::Session(_) if is_last && self.deletes_nothing && is_whole && !is_out_of_step => Ok(()),
-                        failure => Err(failure),
-                    };
-                }
-            };
-            arrivals.confirm();
-            let Some(incoming) = incoming else {
-                arrivals.moved.is_in_order = true;
-                return Ok(());
-            };
-            let mut key = keys.next().expect("there is a reply for each message that is wanted");
-            match incoming {
-                Incoming::Refused(refusal) => {
-                    self.bar.message();
-                    arrivals.moved.refused.push(Refused::by_server(&key, &refusal.text));
-                }
-                Incoming::Message(body) => {
-                    let measures = (self.bar, self.account.max_size);
-                    match arrivals.stage(measures, &mut thrown_away, &mut key, body) {
-                        Ok((staged, octets)) => arrivals.held = Some(Held { key, staged, octets }),
-                        Err(failure) => {
-                            match failure {
-                                Failure::Endless { .. } => arrivals.moved.out_of_step = Some(key),
-                                Failure::Session(_) => arrivals.moved.broken = Some(key),
-                                _ => {}
-                            }
-                            return Err(failure);
-                        }
-                    }
-                }
-            }
-        }
+        let retrieval = self.transaction.retrieve(&wanted, Window::default());
+        let deletes_nothing = self.deletes_nothing;
+        let reader = Reader {
+            retrieval: if deletes_nothing { retrieval.then_quit() } else { retrieval },
+            places: Places::new(&wanted),
+            arrivals,
+            is_over,
+            measures: (self.bar, self.account.max_size),
+            deletes_nothing,
+            thrown_away: ThrownAway { octets: 0, may_begin: !deletes_nothing },
+        };
+        reader.run(std::mem::take(&mut self.wanted))
     }
 
     /// While a committer still works, the server hears from us now and then.
@@ -248,12 +200,131 @@ impl Moved {
     }
 }
 
+/// Reads the replies to RETR.
+struct Reader<'r, 'l> {
+    retrieval: Retrieval<'r, Line<'l>>,
+    places: Places<'r>,
+    arrivals: &'r mut Arrivals,
+    /// No lane can go on.
+    is_over: &'r AtomicBool,
+    measures: (&'r Bar, Option<u64>),
+    deletes_nothing: bool,
+    thrown_away: ThrownAway,
+}
+
+impl Reader<'_, '_> {
+    /// Reads all replies. Each message is handed on as soon as the reply behind it is in step, and its size, where that
+    /// tells, says that it came in its own place. However it ends, what was handed on without such a proof is named.
+    fn run(mut self, keys: Vec<Key>) -> Result<(), Failure> {
+        let ended = self.read(keys);
+        let is_out_of_step = self.retrieval.is_out_of_step() || matches!(ended, Err(Failure::OutOfOrder { .. }));
+        // What was thrown away has had its reply as well.
+        if !self.arrivals.moved.is_in_order && (is_out_of_step || self.is_early()) {
+            let unproved = self.places.unproved(self.arrivals.handed_on);
+            self.arrivals.moved.doubtful = unproved.iter().map(|wanted| wanted.number).collect();
+        }
+        ended
+    }
+
+    /// True when messages are missing behind one that was sent ahead: as many commands may have been lost before it. A
+    /// message that comes in the last place can be no other.
+    fn is_early(&self) -> bool {
+        self.retrieval.sends_ahead() && !self.places.are_full()
+    }
+
+    /// True when the message before may have been cut short: octets came where a status line was due. A refusal that nobody
+    /// asked for may be a farewell, unless the size of the message speaks against that.
+    fn is_out_of_step(&self, error: &pop3::Error) -> bool {
+        let fits = self.arrivals.held.back().is_none_or(|held| held.came.fits);
+        self.retrieval.is_out_of_step() || (matches!(error, pop3::Error::Unasked { .. }) && !fits)
+    }
+
+    fn read(&mut self, keys: Vec<Key>) -> Result<(), Failure> {
+        let mut keys = keys.into_iter();
+        let mut lanes = self.arrivals.lanes.len();
+        loop {
+            if lanes > self.arrivals.lanes.len() {
+                lanes = self.arrivals.lanes.len();
+                // What only an ended lane lacks waits for the next run.
+                if !keys.as_slice().iter().any(|key| self.arrivals.wants(key)) {
+                    self.retrieval.ask_no_more();
+                }
+            }
+            if self.arrivals.lanes.is_empty() || self.is_over.load(Ordering::Relaxed) {
+                // A committer says why.
+                let is_cut_off = self.arrivals.is_cut_off;
+                self.arrivals.moved.is_in_order = !is_cut_off && self.thrown_away.takes_all(&mut self.retrieval);
+                return Ok(());
+            }
+            if self.retrieval.is_answered() {
+                return self.read_end();
+            }
+            let mut key = keys.next().expect("there is a reply for each message that is wanted");
+            let incoming = match self.retrieval.receive() {
+                Ok(incoming) => incoming.expect("there is a reply for each message that is wanted"),
+                Err(error) => {
+                    let is_out_of_step = self.is_out_of_step(&error);
+                    self.arrivals.end(is_out_of_step, self.is_early());
+                    self.arrivals.moved.broken = Some(key).filter(|_| !is_out_of_step);
+                    return Err(error.into());
+                }
+            };
+            // The reply behind the message before has come.
+            self.arrivals.confirm(&mut self.places)?;
+            let body = match incoming {
+                Incoming::Message(body) => body,
+                Incoming::Refused(refusal) => {
+                    self.measures.0.message();
+                    self.places.refused();
+                    self.arrivals.moved.refused.push(Refused::by_server(&key, &refusal.text));
+                    continue;
+                }
+            };
+            match self.arrivals.stage(self.measures, &mut self.thrown_away, &mut key, body) {
+                Ok((staged, size)) => {
+                    let came = self.places.came(size, self.retrieval.asked());
+                    self.arrivals.held.push_back(Held { key, staged, came });
+                }
+                Err(failure) => {
+                    match failure {
+                        Failure::Endless { .. } => self.arrivals.moved.out_of_step = Some(key),
+                        Failure::Session(_) => self.arrivals.moved.broken = Some(key),
+                        _ => {}
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+    }
+
+    /// Reads the reply behind the last message, and more where sizes leave doubt whether it is the last one.
+    fn read_end(&mut self) -> Result<(), Failure> {
+        let is_proved = self.places.is_proved();
+        let received = self.retrieval.receive().map(drop);
+        let proved = received.and_then(|()| if is_proved { Ok(()) } else { self.retrieval.prove() });
+        let Err(error) = proved else {
+            self.arrivals.hand_on();
+            self.arrivals.moved.is_in_order = true;
+            return Ok(());
+        };
+        let is_out_of_step = self.is_out_of_step(&error);
+        let is_whole = self.arrivals.end(is_out_of_step, self.is_early());
+        match Failure::from(error) {
+            // Nothing depends on the server's farewell.
+            Failure::Session(_) if self.deletes_nothing && is_whole && !is_out_of_step => Ok(()),
+            failure => Err(failure),
+        }
+    }
+}
+
 /// What has come, on its way to the committers.
 #[derive(Default)]
 struct Arrivals {
     /// Those that go on.
     lanes: Vec<Staging>,
-    held: Option<Held>,
+    held: VecDeque<Held>,
+    /// Messages that are held no more.
+    handed_on: usize,
     /// A message was not read to its end, because no lane goes on.
     is_cut_off: bool,
     moved: Moved,
@@ -266,17 +337,18 @@ struct Staging {
     batches: Batches,
 }
 
-/// A message that has come, before the reply behind it proves that this was all of it.
+/// A message that has come, before the reply behind it proves that this was all of it, and its size, or that of a later
+/// one, that it is the message that was asked for.
 struct Held {
     key: Key,
     /// With the lane of each. `None` for a message that is larger than wanted.
     staged: Option<Vec<(usize, Staged)>>,
-    octets: u64,
+    came: Came,
 }
 
 impl Held {
     fn is_short(&self) -> bool {
-        self.key.octets.is_none_or(|announced| is_short(announced, self.octets))
+        self.key.octets.is_none_or(|announced| is_short(announced, self.came.size.octets))
     }
 }
 
@@ -292,15 +364,15 @@ impl Arrivals {
         self.lanes.iter().any(|lane| key.lanes.has(lane.number))
     }
 
-    /// Copies one message into staging, notes its identity, and tells how many octets it had on the line. Of one larger
-    /// than wanted nothing is staged. A lane that cannot stage it ends; without any lane the rest of it is not read.
+    /// Copies one message into staging, notes its identity, and tells how large it was on the line. Of one larger than
+    /// wanted nothing is staged. A lane that cannot stage it ends; without any lane the rest of it is not read.
     fn stage(
         &mut self,
         (bar, max_size): (&Bar, Option<u64>),
         thrown_away: &mut ThrownAway,
         key: &mut Key,
         body: Body<'_, Line<'_>>,
-    ) -> Result<(Option<Vec<(usize, Staged)>>, u64), Failure> {
+    ) -> Result<(Option<Vec<(usize, Staged)>>, Size), Failure> {
         let mut stages = Vec::with_capacity(self.lanes.len());
         let mut failed = vec![];
         for lane in self.lanes.iter_mut().filter(|lane| key.lanes.has(lane.number)) {
@@ -316,19 +388,19 @@ impl Arrivals {
         let has_lanes = sink.has_lanes();
         let Sink { stages, failed, is_over, identity, octets: came, .. } = sink;
         failed.into_iter().for_each(|(lane, error)| self.end_lane(lane, error));
-        let octets = match copied {
-            Ok(octets) => octets,
+        let size = match copied {
+            Ok(size) => size,
             Err(CopyError::Session(error)) => return Err(error.into()),
             Err(CopyError::Sink(_)) if has_lanes => return Err(Failure::Endless { number: key.number, octets: came }),
             Err(CopyError::Sink(_)) => {
                 self.is_cut_off = true;
-                return Ok((Some(vec![]), came));
+                return Ok((Some(vec![]), Size { octets: came, at_home: came }));
             }
         };
         bar.message();
         key.head = Some(identity.fingerprint());
         if is_over {
-            return Ok((None, octets));
+            return Ok((None, size));
         }
         let mut staged = Vec::with_capacity(stages.len());
         for (lane, stage) in stages {
@@ -337,7 +409,7 @@ impl Arrivals {
                 Err(error) => self.end_lane(lane, error),
             }
         }
-        Ok((Some(staged), octets))
+        Ok((Some(staged), size))
     }
 
     /// A lane takes no more messages. What it has is committed.
@@ -347,9 +419,42 @@ impl Arrivals {
         self.lanes.swap_remove(at).batches.close();
     }
 
-    /// Hands on the message that was held. A lane whose committer is gone ends.
-    fn confirm(&mut self) {
-        let Some(Held { mut key, staged, octets }) = self.held.take() else { return };
+    /// Takes notice of the reply behind the newest message, and hands on what is held, unless sizes speak against it.
+    fn confirm(&mut self, places: &mut Places<'_>) -> Result<(), Failure> {
+        let Some(newest) = self.held.back() else { return Ok(()) };
+        let came = newest.came;
+        let is_in_place = match self.held.len() {
+            1 => came.fits || !places.tells(&came),
+            _ => {
+                let do_all = || self.held.iter().all(|held| places.is_in_place(&held.came));
+                came.fits && (places.is_alone(came.position) || do_all())
+            }
+        };
+        if !is_in_place {
+            if let [.., before, last] = self.held.make_contiguous()
+                && let Some(distance) = places.shift(&before.came, &last.came)
+            {
+                return Err(self.out_of_order(distance));
+            }
+            if self.held.len() < MOST {
+                return Ok(());
+            }
+            places.give_up();
+        }
+        self.hand_on();
+        Ok(())
+    }
+
+    /// Hands on all that is held. A lane whose committer is gone ends.
+    fn hand_on(&mut self) {
+        while let Some(held) = self.held.pop_front() {
+            self.handed_on = held.came.position + 1;
+            self.hand_on_one(held);
+        }
+    }
+
+    fn hand_on_one(&mut self, Held { mut key, staged, came }: Held) {
+        let octets = came.size.octets;
         if key.known_head.is_some() && key.known_head == key.head {
             if key.known_lanes.is_empty() {
                 self.moved.known.push(key);
@@ -379,22 +484,34 @@ impl Arrivals {
         }
     }
 
-    /// The session is over, and the reply behind the held message has not come. Where nothing came in its place, the
-    /// announced size tells whether the message is whole; if not, it is left for the next run. True: nothing is left.
-    fn end(&mut self, is_out_of_step: bool) -> bool {
-        match self.held.take() {
-            Some(held) if is_out_of_step => {
-                self.moved.refused.push(Refused::out_of_step(&held.key));
-                self.moved.out_of_step = Some(held.key);
-                false
-            }
-            Some(held) if held.is_short() => false,
-            held => {
-                self.held = held;
-                self.confirm();
-                !self.lanes.is_empty()
-            }
+    /// Messages come in the places of others. Those that are held stay on the server.
+    fn out_of_order(&mut self, distance: i128) -> Failure {
+        let first = self.held.drain(..).next().expect("two messages have told");
+        let (number, is_early) = (first.key.number, distance > 0);
+        if !is_early {
+            self.moved.refused.push(Refused::out_of_step(&first.key));
+            self.moved.out_of_step = Some(first.key);
         }
+        Failure::OutOfOrder { number, is_early }
+    }
+
+    /// The session is over, and the reply behind the newest message has not come. Where nothing came in its place, the
+    /// announced size tells whether the message is whole; if not, it is left for the next run. True: nothing is left.
+    fn end(&mut self, is_out_of_step: bool, is_early: bool) -> bool {
+        let Some(newest) = self.held.back() else { return !self.lanes.is_empty() };
+        if is_out_of_step {
+            // All are left, and the first that looks wrong is retrieved last from now on.
+            let first = self.held.drain(..).next().expect("there is one");
+            self.moved.refused.push(Refused::out_of_step(&first.key));
+            self.moved.out_of_step = Some(first.key);
+            return false;
+        }
+        if newest.is_short() || (is_early && !newest.came.fits) {
+            self.held.clear();
+            return false;
+        }
+        self.hand_on();
+        !self.lanes.is_empty()
     }
 
     /// What is complete is committed, whatever ended the session.
@@ -429,7 +546,7 @@ struct ThrownAway {
 
 impl ThrownAway {
     /// True when all that was asked for is out of the way.
-    fn takes_all(&mut self, mut retrieval: Retrieval<'_, Line<'_>>) -> bool {
+    fn takes_all(&mut self, retrieval: &mut Retrieval<'_, Line<'_>>) -> bool {
         retrieval.ask_no_more();
         while self.may_go_on() {
             let is_in_step = match retrieval.receive() {

@@ -67,11 +67,14 @@ impl Ledger {
         let is_as_large = has_sizes && announced == known.octets;
         // After a confirmed deletion the id is free again: then all must fit.
         let is_free = known.state == State::Deleted;
+        let is_doubtful = self.is_doubtful(listed.unique_id);
         match (recorded, top) {
             // Some servers answer TOP with another header than RETR.
             (Some(recorded), Top::Head(head)) if recorded != head => Identity::Compare(recorded),
             (Some(_), Top::Head(_)) if is_free && has_sizes && !is_as_large => Identity::Another,
             (Some(_), Top::Head(_)) => Identity::Same(SameMessage(fact)),
+            (Some(recorded), Top::Refused | Top::Missing) if is_doubtful => Identity::Compare(recorded),
+            (None, _) if is_doubtful => Identity::Another,
             (Some(recorded), _) if is_free || (has_sizes && !is_as_large) => Identity::Compare(recorded),
             (None, _) if has_sizes && !is_as_large => Identity::Another,
             (Some(_), Top::Refused) => Identity::Unproved,

@@ -52,6 +52,9 @@ pub const GONE: Duration = Duration::from_secs(30 * 86400);
 /// The note of a maildrop that an account of the configuration fetches.
 const ACCOUNT: &str = "account";
 
+/// The note about a message that may have come in the place of another one. With an empty id: about all that are known.
+pub const DOUBTFUL: &str = "doubtful";
+
 /// No clock that is right is before this: 2026-11-01.
 const RELEASE: u64 = 1_793_491_200;
 
@@ -631,6 +634,21 @@ impl Ledger {
         self.append(&text, ids.len() as u32)?;
         self.loaded.others += ids.len() as u32;
         ids.into_iter().for_each(|id| self.loaded.notes.remove(word, id));
+        Ok(())
+    }
+
+    /// True for a message that may be another one than it was recorded as.
+    pub fn is_doubtful(&self, id: &[u8]) -> bool {
+        self.noted(DOUBTFUL).is_some_and(|noted| noted.contains(id) || noted.contains(b""))
+    }
+
+    /// Notes messages that may be others than they were recorded as; all of them, where they are too many to be named.
+    pub fn doubt<'i>(&mut self, ids: impl IntoIterator<Item = &'i [u8]>, at: u64) -> Result<(), Error> {
+        for id in ids {
+            if !self.note(DOUBTFUL, id, at)? {
+                return self.note(DOUBTFUL, b"", at).map(drop);
+            }
+        }
         Ok(())
     }
 

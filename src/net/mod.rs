@@ -113,7 +113,12 @@ pub enum Wait {
     Reply,
     /// Many octets: at least [`Stream::PROGRESS`] of them must come in each timeout.
     Body,
+    /// The end of the connection, for a few seconds: some servers leave it to the client.
+    End,
 }
+
+/// How long the end of the connection is waited for.
+const END: Duration = Duration::from_secs(2);
 
 /// A connection, in clear or under TLS.
 ///
@@ -152,11 +157,13 @@ impl Stream {
 
     /// Says what the owner is about to wait for, and starts that deadline afresh.
     pub fn expect(&mut self, wait: Wait) {
-        self.socket_mut().expect(match wait {
-            Wait::Greeting => Deadline::Greeting,
-            Wait::Reply => Deadline::Reply,
-            Wait::Body => Deadline::Body,
-        });
+        let socket = self.socket_mut();
+        match wait {
+            Wait::Greeting => socket.expect(Deadline::Greeting),
+            Wait::Reply => socket.expect(Deadline::Reply),
+            Wait::Body => socket.expect(Deadline::Body),
+            Wait::End => socket.expect_within(Deadline::Reply, END),
+        }
     }
 
     /// From now on, acknowledges what has come before each wait instead of some 40 ms later.

@@ -46,7 +46,12 @@ impl Socket {
 
     /// Starts `deadline` for what is read, and a fresh one for what is written.
     pub(super) fn expect(&mut self, deadline: Deadline) {
-        self.reading = Allowance::new(deadline, self.timeout);
+        self.expect_within(deadline, Duration::MAX);
+    }
+
+    /// The same, for this long at most.
+    pub(super) fn expect_within(&mut self, deadline: Deadline, longest: Duration) {
+        self.reading = Allowance::new(deadline, self.timeout.min(longest));
         self.writing = Allowance::new(Deadline::Write, self.timeout);
     }
 

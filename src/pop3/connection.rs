@@ -69,6 +69,8 @@ pub enum Expected {
     Greeting,
     /// The status line of a reply.
     Reply,
+    /// The end of the connection, or something in its place.
+    End,
     /// The lines behind a status line, which may go on for long.
     Body,
 }
@@ -303,6 +305,20 @@ impl<T: Transport> Connection<T> {
         Err(Error::Unasked { awaited, line: self.unread_line() })
     }
 
+    /// True when replies are outstanding.
+    pub fn has_in_flight(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    /// Waits for the end of the connection, and fails when something comes in its place.
+    pub fn expect_end(&mut self, awaited: Awaited) -> Result<(), Error> {
+        self.io.expect(Expected::End);
+        match self.start == self.end && self.fill(awaited).is_err() {
+            true => Ok(()),
+            false => Err(Error::Unasked { awaited, line: self.unread_line() }),
+        }
+    }
+
     /// True when octets have come that cannot become a status line.
     pub fn has_nonsense(&self) -> bool {
         let unread = &self.buffer[self.start..self.end];
@@ -361,7 +377,7 @@ impl<T: Transport> Connection<T> {
         }
         loop {
             match self.io.read(&mut self.buffer[self.end..]) {
-                Ok(0) => return Err(Error::Closed { awaited }),
+                Ok(0) => return Err(Error::Closed { awaited, is_ahead: false }),
                 Ok(octets) => {
                     self.end += octets;
                     self.is_filled = self.end == self.buffer.len() && self.end < BUFFER;
@@ -377,7 +393,7 @@ impl<T: Transport> Connection<T> {
     fn broken(&self, awaited: Awaited, source: io::Error) -> Error {
         match source.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
-                Error::Closed { awaited }
+                Error::Closed { awaited, is_ahead: false }
             }
             _ => {
                 let is_ahead = matches!(awaited, Awaited::Reply(_)) && self.in_flight + 1 < self.flight;

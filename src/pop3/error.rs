@@ -21,13 +21,16 @@ pub enum Error {
         awaited: Awaited,
         /// What happened.
         source: io::Error,
-        /// The command was sent ahead, and others of its flight were answered.
+        /// The command was sent ahead, and others of its flight were answered; or as for [`Error::Closed`].
         is_ahead: bool,
     },
     /// The server closed the connection.
     Closed {
         /// What was awaited.
         awaited: Awaited,
+        /// A status line had come, nothing behind it, and others of its flight were due: it may have been the reply to a
+        /// later command.
+        is_ahead: bool,
     },
     /// The server greeted with `-ERR`.
     Unwelcome {
@@ -111,6 +114,14 @@ pub enum Missing {
 }
 
 impl Error {
+    /// The same, of a command that was sent ahead.
+    pub(super) fn ahead(mut self) -> Self {
+        if let Error::Io { is_ahead, .. } | Error::Closed { is_ahead, .. } = &mut self {
+            *is_ahead = true;
+        }
+        self
+    }
+
     /// True when something came that cannot be the reply that was due.
     pub fn is_out_of_step(&self) -> bool {
         match self {
@@ -210,7 +221,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io { awaited, source, .. } => write!(f, "waiting for {awaited}: {source}"),
-            Error::Closed { awaited } => write!(f, "the server closed the connection instead of sending {awaited}"),
+            Error::Closed { awaited, .. } => write!(f, "the server closed the connection instead of sending {awaited}"),
             Error::Unwelcome { text, .. } => write!(f, "the server turned us away: {}", words(text)),
             Error::LoginRefused { .. } => write!(f, "the server refused the login: {}", self.words()),
             Error::Exchange { mechanism, problem } => {

@@ -28,6 +28,6 @@ pub use error::{Error, Missing};
 pub use heads::Head;
 pub use method::Method;
 pub use reply::ResponseCode;
-pub use retrieval::{Body, CopyError, Incoming, Refusal, Retrieval, Wanted, Window};
+pub use retrieval::{Body, CopyError, Incoming, Refusal, Retrieval, Size, Wanted, Window};
 pub use sasl::{Explanation, Mechanism, Problem, TokenError};
 pub use transaction::{Survey, Transaction, Update};

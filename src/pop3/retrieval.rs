@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use super::command::{Command, Verb};
 use super::connection::{Awaited, Expected, Trace, Transport};
 use super::error::Error;
+use super::listing;
 use super::transaction::Transaction;
 use super::unstuff::Unstuffer;
 use crate::maildrop::MessageNumber;
@@ -69,6 +70,8 @@ pub struct Retrieval<'s, T> {
     is_unconfirmed: bool,
     noop_is_sent: bool,
     is_out_of_step: bool,
+    /// The last message that came.
+    last: Option<MessageNumber>,
     decoded: Vec<u8>,
 }
 
@@ -93,6 +96,7 @@ impl<'s, T: Transport> Retrieval<'s, T> {
             is_unconfirmed: false,
             noop_is_sent: false,
             is_out_of_step: false,
+            last: None,
             decoded: vec![],
         }
     }
@@ -120,6 +124,7 @@ impl<'s, T: Transport> Retrieval<'s, T> {
         if let Some(text) = refused {
             return Ok(Some(Incoming::Refused(Refusal { number, text })));
         }
+        self.last = Some(number);
         Ok(Some(Incoming::Message(Body { number, transaction: self.transaction, decoded: &mut self.decoded })))
     }
 
@@ -131,6 +136,46 @@ impl<'s, T: Transport> Retrieval<'s, T> {
     /// True when every message that was asked for has come or was refused.
     pub fn is_answered(&self) -> bool {
         self.answered >= self.wanted.len()
+    }
+
+    /// How many of the messages that are wanted have been asked for.
+    pub fn asked(&self) -> usize {
+        self.asked
+    }
+
+    /// True when a command does not wait for the reply before it.
+    pub fn sends_ahead(&self) -> bool {
+        self.window != Window::LOCK_STEP
+    }
+
+    /// Fails when replies are left over, though there is one for each message: for sessions in which the sizes of the last
+    /// messages do not tell. To be called when [`Retrieval::receive`] has returned `None`.
+    ///
+    /// After QUIT only the end of the connection may come. Otherwise LIST tells: its reply has the message-number.
+    pub fn prove(&mut self) -> Result<(), Error> {
+        let proved = self.prove_end();
+        self.is_out_of_step = proved.as_ref().is_err_and(Error::is_out_of_step);
+        proved
+    }
+
+    fn prove_end(&mut self) -> Result<(), Error> {
+        let Some(last) = self.last else { return Ok(()) };
+        let connection = &mut self.transaction.connection;
+        if self.transaction.quit_is_answered {
+            return connection.expect_end(Awaited::Reply(Command::Quit.verb()));
+        }
+        let command = Command::List(Some(last));
+        let awaited = Awaited::Reply(command.verb());
+        let number = match connection.command(command)? {
+            Ok(text) => listing::list(text).map(|(number, _)| number),
+            // Some servers have no LIST of one message.
+            Err(_) => Some(last),
+        };
+        if number != Some(last) {
+            let line = b"another reply".to_vec();
+            return Err(Error::Unasked { awaited, line });
+        }
+        connection.expect_silence(awaited)
     }
 
     /// After an error: true when octets came where a status line was due. Then the message before may have been cut
@@ -147,18 +192,24 @@ impl<'s, T: Transport> Retrieval<'s, T> {
             }
             self.transaction.quit_is_answered = true;
             self.is_unconfirmed = false;
-            return self.reply(Command::Quit.verb()).map(drop);
+            let verb = Command::Quit.verb();
+            self.reply(verb)?;
+            return self.expect_silence(verb);
         }
         if self.noop_is_sent || self.is_unconfirmed {
             self.queue_noop();
             self.reply(Command::Noop.verb())?;
-            let silence = self.transaction.connection.expect_silence(Awaited::Reply(Command::Noop.verb()));
-            self.is_out_of_step = silence.is_err();
             self.noop_is_sent = false;
             self.is_unconfirmed = false;
-            return silence;
+            return self.expect_silence(Command::Noop.verb());
         }
         Ok(())
+    }
+
+    fn expect_silence(&mut self, verb: Verb) -> Result<(), Error> {
+        let silence = self.transaction.connection.expect_silence(Awaited::Reply(verb));
+        self.is_out_of_step = silence.is_err();
+        silence
     }
 
     fn queue_noop(&mut self) {
@@ -218,6 +269,15 @@ pub struct Body<'r, T> {
     decoded: &'r mut Vec<u8>,
 }
 
+/// How large a message turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// As LIST should announce it: a line end counts as two octets, and a dot that was added does not (RFC 1939 §11).
+    pub octets: u64,
+    /// With line ends of one octet.
+    pub at_home: u64,
+}
+
 /// Why a message did not arrive whole.
 #[derive(Debug)]
 pub enum CopyError {
@@ -236,9 +296,8 @@ impl<T: Transport> Body<'_, T> {
         self.number
     }
 
-    /// Copies the message to `sink`, dot-stuffing undone and CRLF made LF, and returns how many octets it has on the
-    /// line: what LIST announces (RFC 1939 §11), and a dot more for each that was stuffed. A small message is one write.
-    pub fn copy_to(self, sink: &mut impl Write) -> Result<u64, CopyError> {
+    /// Copies the message to `sink`, dot-stuffing undone and CRLF made LF. A small message is one write.
+    pub fn copy_to(self, sink: &mut impl Write) -> Result<Size, CopyError> {
         let awaited = Awaited::Lines(Command::Retr(self.number).verb());
         let connection = &mut self.transaction.connection;
         connection.io().expect(Expected::Body);
@@ -246,7 +305,10 @@ impl<T: Transport> Body<'_, T> {
         let (mut octets, mut on_the_line) = (0, 0);
         self.decoded.clear();
         while !unstuffer.is_ended() {
-            let wire = connection.received(awaited).map_err(CopyError::Session)?;
+            // The status line may have been the reply to a later command, of which nothing else is due.
+            let is_ahead = on_the_line == 0 && connection.has_in_flight();
+            let failed = |error: Error| CopyError::Session(if is_ahead { error.ahead() } else { error });
+            let wire = connection.received(awaited).map_err(failed)?;
             let used = unstuffer.feed(wire, self.decoded);
             connection.consume(used);
             on_the_line += used as u64;
@@ -262,6 +324,6 @@ impl<T: Transport> Body<'_, T> {
         octets += self.decoded.len() as u64;
         connection.io().trace(Trace::Message(octets));
         // The final dot and its CRLF are no part of the message.
-        Ok(on_the_line.saturating_sub(3))
+        Ok(Size { octets: on_the_line.saturating_sub(3 + unstuffer.dropped()), at_home: octets })
     }
 }

@@ -26,6 +26,7 @@ enum State {
 #[derive(Debug, Clone, Default)]
 pub struct Unstuffer {
     state: State,
+    dropped: u64,
 }
 
 impl Unstuffer {
@@ -46,6 +47,11 @@ impl Unstuffer {
         self.state == State::End
     }
 
+    /// How many dots were dropped that the server had added.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     /// Takes one step from a state: at least the first octet is used, or the state changes.
     fn step(&mut self, rest: &[u8], plain: &mut Vec<u8>) -> usize {
         match (self.state, rest[0]) {
@@ -53,9 +59,9 @@ impl Unstuffer {
             (State::LineStart | State::Inside, _) => self.lines(rest, plain),
             (State::Dot, b'\r') => self.become_after(State::DotCr, 1),
             // The dot was stuffed: it is dropped, and what follows it is the line.
-            (State::Dot, _) => self.become_after(State::Inside, 0),
+            (State::Dot, _) => self.drop_dot(State::Inside),
             (State::DotCr, b'\n') => self.become_after(State::End, 1),
-            (State::DotCr, _) => self.become_after(State::Cr, 0),
+            (State::DotCr, _) => self.drop_dot(State::Cr),
             (State::Cr, b'\n') => {
                 plain.push(b'\n');
                 self.become_after(State::LineStart, 1)
@@ -66,6 +72,11 @@ impl Unstuffer {
             }
             (State::End, _) => 0,
         }
+    }
+
+    fn drop_dot(&mut self, state: State) -> usize {
+        self.dropped += 1;
+        self.become_after(state, 0)
     }
 
     fn become_after(&mut self, state: State, used: usize) -> usize {
@@ -137,6 +148,13 @@ mod tests {
     fn dots_are_unstuffed_and_crlf_becomes_lf() {
         assert_eq!(plain(b"a\r\n..b\r\n...\r\n\r\n.\r\n"), b"a\n.b\n..\n\n");
         assert_eq!(plain(b".\r\n"), b"");
+    }
+
+    #[test]
+    fn dots_that_were_added_are_counted() {
+        let mut unstuffer = Unstuffer::default();
+        unstuffer.feed(b"..a\r\n.\r\r\n b.\r\n...\r\n.\r\n", &mut vec![]);
+        assert_eq!(unstuffer.dropped(), 3);
     }
 
     #[test]

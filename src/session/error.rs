@@ -64,8 +64,13 @@ impl Error {
     /// True when a command that was sent ahead got no reply in time, though others of its flight did.
     pub fn is_unanswered_ahead(&self) -> bool {
         let (Error::Pop3(error) | Error::Top(error)) = self else { return false };
-        matches!(error, pop3::Error::Io { is_ahead: true, .. })
-            && matches!(line_error(error), Some(net::Error::TimedOut { .. }))
+        match error {
+            pop3::Error::Io { is_ahead, .. } => {
+                *is_ahead && matches!(line_error(error), Some(net::Error::TimedOut { .. }))
+            }
+            pop3::Error::Closed { is_ahead, .. } => *is_ahead,
+            _ => false,
+        }
     }
 
     /// True when the connection failed, and not what went over it.

@@ -70,6 +70,7 @@ impl Transport for Line<'_> {
             Expected::Greeting => Wait::Greeting,
             Expected::Reply => Wait::Reply,
             Expected::Body => Wait::Body,
+            Expected::End => Wait::End,
         });
     }
 

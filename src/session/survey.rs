@@ -10,7 +10,7 @@ use super::Error;
 use super::line::Line;
 use crate::account::Keep;
 use crate::header::Identity as Reader;
-use crate::ledger::{Identity, Kin, Known, Ledger, Renamed, Standing, Standings, State, Top, comparable};
+use crate::ledger::{DOUBTFUL, Identity, Kin, Known, Ledger, Renamed, Standing, Standings, State, Top, comparable};
 use crate::maildrop::{Fingerprint, MessageNumber};
 use crate::notice::Notice;
 use crate::plan::{Identities, Plan, Policy, View};
@@ -243,7 +243,27 @@ impl Surveyor<'_, '_> {
         }
         self.check_resized(resized)?;
         self.ledger.resized(sizes)?;
+        self.settle_doubts(&identities)?;
         Ok(identities)
+    }
+
+    /// What is proved is in doubt no more. What is not is named, where all known messages were in doubt.
+    fn settle_doubts(&mut self, identities: &Identities) -> Result<(), Error> {
+        let Surveyor { ledger, survey, terms, .. } = self;
+        if ledger.noted(DOUBTFUL).is_none() {
+            return Ok(());
+        }
+        let is_same = |identity: &Identity| matches!(identity, Identity::Same(_));
+        let ids = |wanted: bool| {
+            let positions = identities.iter().filter(move |(_, identity)| is_same(identity) == wanted);
+            positions.map(|(position, _)| survey.listing.get(*position).unique_id)
+        };
+        ledger.note_over(DOUBTFUL, ids(true))?;
+        if ledger.has_note(DOUBTFUL, b"") {
+            ledger.note_over(DOUBTFUL, [&b""[..]])?;
+            ledger.doubt(ids(false), terms.now)?;
+        }
+        Ok(())
     }
 
     /// Many known messages of other sizes, and no fingerprint of any: a server that counts anew is more likely than one

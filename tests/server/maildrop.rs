@@ -176,7 +176,6 @@ impl Builder {
         self
     }
 
-    #[expect(dead_code)]
     /// Announces PIPELINING, and loses these commands when they are sent ahead, as a small buffer does.
     pub fn loses_ahead(mut self, commands: &[&str]) -> Self {
         self.state.lost_ahead = owned(commands).into_iter().collect();
