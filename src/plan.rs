@@ -14,7 +14,7 @@ use crate::ledger::{
     DOUBTFUL, Fact, Identity, Key, LaneSet, Lanes, Ledger, Noted, Recorded, Standing, Standings, State, comparable,
     is_date,
 };
-use crate::maildrop::{Listing, MessageNumber};
+use crate::maildrop::Listing;
 
 /// The ledger's note about a message behind which a session got out of step.
 pub const OUT_OF_STEP: &str = "out-of-step";
@@ -37,44 +37,98 @@ pub struct Policy {
     pub open: Lanes,
 }
 
-/// What to do in one session.
+/// What is to become of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is retrieved.
+    Retrieve,
+    /// An earlier run has delivered it, and it is due to be deleted now.
+    Delete {
+        /// The server had confirmed its deletion before.
+        again: bool,
+    },
+    /// It stays on the server.
+    Leave(Reason),
+}
+
+/// Why a message stays on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It is known and not due, or waits for a lane that is closed.
+    Known,
+    /// It is larger than the account wants.
+    TooLarge,
+    /// It is beyond the account's `max_messages`; the next run takes it.
+    Later,
+    /// It has no unique-id, so that keeping it would fetch it again on every run.
+    Nameless,
+    /// It is delivered, but not deleted: its id is listed more than once and proves nothing.
+    Repeated,
+    /// It is due to be deleted, but nothing proves that it is the message that was delivered.
+    Unproved,
+    /// This run by URL would delete it, but the account of the configuration has not done with it.
+    Owed,
+    /// The server had confirmed its deletion, and it is not certainly the same message.
+    Unsure,
+    /// Behind it a session got out of step before, and this one has something to delete.
+    Distrusted,
+}
+
+impl Verdict {
+    /// True when the message is known from an earlier run, and not retrieved again.
+    pub fn is_known(self) -> bool {
+        use Reason::{Known, Owed, Repeated, Unproved, Unsure};
+        matches!(self, Verdict::Delete { .. } | Verdict::Leave(Known | Owed | Repeated | Unproved | Unsure))
+    }
+}
+
+/// A verdict on the message at a position of the listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The position.
+    pub position: u32,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// What to do in one session: a verdict on each message, and what carrying it out takes.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// To retrieve, in the server's order, but those last that an MDA refused when it took none.
+    /// The verdicts in the order in which they are carried out. A message without a row is left because it is known:
+    /// those are by far the most, and cost nothing.
+    pub rows: Vec<Row>,
+    /// To retrieve, in the server's order; then those that were refused before, and last of all those behind which a
+    /// session got out of step.
     pub retrieve: Vec<Key>,
-    /// To retrieve after all others: behind each of them a session got out of step before.
-    pub distrusted: Vec<Key>,
     /// Delivered by an earlier run, and due to be deleted now.
     pub delete: Vec<Recorded>,
     /// Facts of messages that all lanes of the account have, and that no run of it has settled so far.
     pub settle: Vec<u32>,
-    /// Left where they are, and why.
-    pub skipped: Skipped,
+    /// Nothing can become due for deletion in this session.
+    pub deletes_nothing: bool,
+    /// Messages had unique-ids before, and those without one may have been delivered under theirs.
+    pub had_ids: bool,
 }
 
-/// Messages that stay on the server untouched.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// Known from earlier runs.
-    pub known: usize,
-    /// Larger than the account wants: number and octets.
-    pub too_large: Vec<(MessageNumber, u64)>,
-    /// Beyond the account's `max_messages`; the next run takes them.
-    pub later: usize,
-    /// Without a unique-id, so that keeping them would fetch them again on every run.
-    pub nameless: usize,
-    /// Messages had unique-ids before, and these may have been delivered under theirs.
-    pub had_ids: bool,
-    /// Delivered, but not deleted, because the id is listed more than once and proves nothing.
-    pub repeated: usize,
-    /// Due to be deleted, but nothing proves that it is the message that was delivered.
-    pub unproved: usize,
-    /// Would be deleted by this run by URL, but the account of the configuration has not done with them.
-    pub owed: usize,
-    /// Listed although the server had confirmed their deletion; deleted once more where that is wanted.
-    pub relisted: usize,
-    /// Listed although the server had confirmed their deletion, and not certainly the same messages.
-    pub unsure: usize,
+impl Plan {
+    /// The positions of messages with this verdict.
+    pub fn with(&self, verdict: Verdict) -> impl Iterator<Item = usize> {
+        self.rows.iter().filter(move |row| row.verdict == verdict).map(|row| row.position as usize)
+    }
+
+    /// How many messages stay for this reason, of which there are rows.
+    pub fn left(&self, reason: Reason) -> usize {
+        self.with(Verdict::Leave(reason)).count()
+    }
+
+    /// How many of so many listed messages are known from earlier runs, and not retrieved again.
+    pub fn known(&self, listed: usize) -> usize {
+        listed - self.rows.iter().filter(|row| !row.verdict.is_known()).count()
+    }
+
+    fn may_delete(&self, keep: Keep) -> bool {
+        !self.delete.is_empty() || keep == Keep::Never || self.retrieve.iter().any(|key| key.is_due)
+    }
 }
 
 /// Why a maildrop without unique-ids cannot be fetched.
@@ -222,17 +276,15 @@ impl View<'_> {
         let takes_nameless = self.policy.all || (self.policy.keep == Keep::Never && !knows_ids);
         let (clock, plan) = (self.clock(), Plan::default());
         let mut planner = Planner { view: *self, identities, takes_nameless, clock, plan };
-        planner.plan.skipped.had_ids = knows_ids;
+        planner.plan.had_ids = knows_ids;
         let positions = 0..self.listing.len();
         let (distrusted, refused) = (self.ledger.noted(OUT_OF_STEP), self.ledger.noted(REFUSED));
         if distrusted.is_none() && refused.is_none() && identities.is_empty() {
             let are_known_left = self.are_known_left();
-            for position in positions {
-                match are_known_left && !self.standings.is_new(position) {
-                    true => planner.plan.skipped.known += 1,
-                    false => planner.decide(position),
-                }
-            }
+            positions
+                .filter(|position| !are_known_left || self.standings.is_new(*position))
+                .for_each(|position| planner.decide(position));
+            planner.plan.deletes_nothing = !planner.plan.may_delete(self.policy.keep);
             return Ok(planner.plan);
         }
         // What comes for certain is not held up by what only may come.
@@ -244,10 +296,19 @@ impl View<'_> {
         let (later, first): (Vec<usize>, Vec<usize>) =
             others.into_iter().partition(|position| is_in(refused, *position) || is_compared(position));
         first.into_iter().chain(later).for_each(|position| planner.decide(position));
-        let trusted = planner.plan.retrieve.len();
+        let (trusted, rows) = (planner.plan.retrieve.len(), planner.plan.rows.len());
         last.into_iter().for_each(|position| planner.decide(position));
-        planner.plan.distrusted = planner.plan.retrieve.split_off(trusted);
-        Ok(planner.plan)
+        let mut plan = planner.plan;
+        let distrusted = plan.retrieve.split_off(trusted);
+        // They may end the session before anything is deleted.
+        if plan.may_delete(self.policy.keep) && !(plan.delete.is_empty() && plan.retrieve.is_empty()) {
+            let retrieved = plan.rows[rows..].iter_mut().filter(|row| row.verdict == Verdict::Retrieve);
+            retrieved.for_each(|row| row.verdict = Verdict::Leave(Reason::Distrusted));
+        } else {
+            plan.retrieve.extend(distrusted);
+        }
+        plan.deletes_nothing = !plan.may_delete(self.policy.keep);
+        Ok(plan)
     }
 
     /// True when the server had unique-ids in an earlier run, and messages may still be there that were delivered.
@@ -296,7 +357,8 @@ impl Planner<'_> {
             Some(Identity::Compare(_)) if self.is_too_large(position) => self.known(position, fact, identity),
             Some(Identity::Another | Identity::Compare(_)) => self.wanted(position, identity),
             _ if !self.view.lacks(fact).and(self.view.policy.open).is_empty() => self.wanted(position, None),
-            _ if !self.view.lacks(fact).is_empty() => self.plan.skipped.known += 1,
+            // It waits for a lane that is closed.
+            _ if !self.view.lacks(fact).is_empty() => {}
             Some(Identity::Same(_) | Identity::Unproved) | None => self.known(position, fact, identity),
         }
     }
@@ -307,39 +369,42 @@ impl Planner<'_> {
             self.plan.settle.push(number_of_fact);
         }
         let number = self.view.listing.get(position).number;
-        let skipped = &mut self.plan.skipped;
-        skipped.known += 1;
-        let is_due = self.view.is_due(&fact, self.clock);
-        match identity {
-            _ if !is_due => {}
-            _ if !self.view.ledger.may_be_deleted(&fact) => skipped.owed += usize::from(fact.lanes != LaneSet::EMPTY),
-            _ if self.view.standings.is_repeated(position) => skipped.repeated += 1,
-            Some(Identity::Same(same)) => {
-                skipped.relisted += usize::from(fact.state == State::Deleted);
-                self.plan.delete.push(self.view.ledger.recorded(same, number));
-            }
-            _ if fact.state == State::Deleted => skipped.unsure += 1,
-            _ => skipped.unproved += 1,
+        if !self.view.is_due(&fact, self.clock) {
+            return;
         }
+        let verdict = match identity {
+            _ if !self.view.ledger.may_be_deleted(&fact) && fact.lanes == LaneSet::EMPTY => return,
+            _ if !self.view.ledger.may_be_deleted(&fact) => Verdict::Leave(Reason::Owed),
+            _ if self.view.standings.is_repeated(position) => Verdict::Leave(Reason::Repeated),
+            Some(Identity::Same(same)) => {
+                self.plan.delete.push(self.view.ledger.recorded(same, number));
+                Verdict::Delete { again: fact.state == State::Deleted }
+            }
+            _ if fact.state == State::Deleted => Verdict::Leave(Reason::Unsure),
+            _ => Verdict::Leave(Reason::Unproved),
+        };
+        self.row(position, verdict);
+    }
+
+    fn row(&mut self, position: usize, verdict: Verdict) {
+        // A listing has no more messages than message-numbers.
+        let position = u32::try_from(position).expect("a position is below 2^32");
+        self.plan.rows.push(Row { position, verdict });
     }
 
     fn wanted(&mut self, position: usize, identity: Option<Identity>) {
         let message = self.view.listing.get(position);
-        let is_too_large = self.is_too_large(position);
-        let skipped = &mut self.plan.skipped;
-        if message.unique_id.is_empty() && !self.takes_nameless {
-            skipped.nameless += 1;
-            return;
+        let is_full = || self.view.policy.max_messages.is_some_and(|limit| self.plan.retrieve.len() as u64 >= limit);
+        let verdict = match message.unique_id {
+            [] if !self.takes_nameless => Verdict::Leave(Reason::Nameless),
+            _ if self.is_too_large(position) => Verdict::Leave(Reason::TooLarge),
+            _ if is_full() => Verdict::Leave(Reason::Later),
+            _ => Verdict::Retrieve,
+        };
+        self.row(position, verdict);
+        if verdict == Verdict::Retrieve {
+            self.plan.retrieve.push(self.key(position, identity));
         }
-        if let Some(octets) = message.octets.filter(|_| is_too_large) {
-            skipped.too_large.push((message.number, octets));
-            return;
-        }
-        if self.view.policy.max_messages.is_some_and(|limit| self.plan.retrieve.len() as u64 >= limit) {
-            skipped.later += 1;
-            return;
-        }
-        self.plan.retrieve.push(self.key(position, identity));
     }
 
     fn is_too_large(&self, position: usize) -> bool {
@@ -376,6 +441,7 @@ impl Planner<'_> {
 mod tests {
     use super::*;
     use crate::ledger::Top;
+    use crate::maildrop::MessageNumber;
 
     const DAY: u64 = 86400;
     const NOW: u64 = 1_795_423_680;
@@ -449,7 +515,32 @@ mod tests {
         let policy = Policy { max_size: Some(10), max_messages: Some(2), ..KEEP };
         let plan = plan(&mut ledger, &listed, policy);
         assert_eq!(numbers(&plan), (vec![1, 3], vec![]));
-        assert_eq!((plan.skipped.later, plan.skipped.too_large), (1, vec![(MessageNumber(2), 99)]));
+        let with = |reason| plan.with(Verdict::Leave(reason)).collect::<Vec<_>>();
+        assert_eq!((with(Reason::Later), with(Reason::TooLarge)), (vec![3], vec![1]));
+    }
+
+    #[test]
+    fn each_message_has_one_verdict_and_a_known_one_that_stays_has_no_row() {
+        let mut ledger = ledger(&[delivered("a", 1, 20), delivered("b", 1, 0), delivered("x", 1, 20)]);
+        let listed = [("a", 1), ("b", 1), ("x", 1), ("x", 1), ("", 1), ("new", 1), ("large", 99), ("late", 1)];
+        let policy = Policy { max_size: Some(10), max_messages: Some(2), ..FORTNIGHT };
+        let plan = plan(&mut ledger, &listed, policy);
+        use Reason::{Later, Nameless, Repeated, TooLarge};
+        let expected = [
+            (0, Verdict::Delete { again: false }),
+            (2, Verdict::Leave(Repeated)),
+            (3, Verdict::Retrieve),
+            (4, Verdict::Leave(Nameless)),
+            (5, Verdict::Retrieve),
+            (6, Verdict::Leave(TooLarge)),
+            (7, Verdict::Leave(Later)),
+        ];
+        let rows: Vec<_> = plan.rows.iter().map(|row| (row.position, row.verdict)).collect();
+        assert_eq!(rows, expected);
+        assert_eq!((plan.known(listed.len()), plan.retrieve.len(), plan.delete.len()), (3, 2, 1));
+        assert_eq!(size_of::<Row>(), 8);
+        let kept = super::tests::plan(&mut ledger, &listed[..2], KEEP);
+        assert_eq!((kept.rows.capacity(), kept.known(2)), (0, 2), "nothing is allocated");
     }
 
     fn refusal(ledger: &mut Ledger, policy: Policy) -> NoUniqueIds {
@@ -466,7 +557,7 @@ mod tests {
         assert_eq!(numbers(&plan(&mut ledger, &[("", 1), ("", 1)], DELETE)), (vec![1, 2], vec![]));
         assert_eq!(numbers(&plan(&mut ledger, &[("", 1)], Policy { all: true, ..KEEP })), (vec![1], vec![]));
         let mixed = plan(&mut ledger, &[("", 1), ("a", 1)], KEEP);
-        assert_eq!((numbers(&mixed), mixed.skipped.nameless), ((vec![2], vec![]), 1));
+        assert_eq!((numbers(&mixed), mixed.left(Reason::Nameless)), ((vec![2], vec![]), 1));
     }
 
     #[test]
@@ -476,7 +567,7 @@ mod tests {
             assert_eq!(refusal(&mut ledger, policy), NoUniqueIds::Known);
         }
         let mixed = plan(&mut ledger, &[("", 1), ("b", 1)], DELETE);
-        assert_eq!((numbers(&mixed), mixed.skipped.nameless), ((vec![2], vec![]), 1));
+        assert_eq!((numbers(&mixed), mixed.left(Reason::Nameless)), ((vec![2], vec![]), 1));
         assert_eq!(numbers(&plan(&mut ledger, &[("", 1)], Policy { all: true, ..DELETE })), (vec![1], vec![]));
     }
 
@@ -484,7 +575,7 @@ mod tests {
     fn an_id_listed_twice_is_never_deleted_on_the_ledgers_word() {
         let mut ledger = ledger(&[delivered("x", 5, 0)]);
         let twice = plan(&mut ledger, &[("x", 5), ("x", 5)], DELETE);
-        assert_eq!((numbers(&twice), twice.skipped.repeated), ((vec![2], vec![]), 1));
+        assert_eq!((numbers(&twice), twice.left(Reason::Repeated)), ((vec![2], vec![]), 1));
         assert_eq!(twice.retrieve[0].nth, 2);
         assert_eq!(numbers(&plan(&mut ledger, &[("x", 5)], DELETE)), (vec![], vec![1]));
     }
@@ -503,7 +594,7 @@ mod tests {
             let same = plan(&mut ledger, &[("x", 5)], DELETE);
             assert_eq!(same.retrieve, [], "{over}");
             // After a confirmed deletion an equal size proves nothing.
-            assert_eq!((same.delete.len(), same.skipped.unsure), if over == "deleted" { (0, 1) } else { (1, 0) });
+            assert_eq!((same.delete.len(), same.left(Reason::Unsure)), if over == "deleted" { (0, 1) } else { (1, 0) });
         }
     }
 
@@ -518,7 +609,7 @@ mod tests {
         assert_eq!((view.sizes_needed(), view.heads_needed()), (vec![0], vec![(0, 0)]));
         let unproved = ledger.identify(0, None, &listing.get(0), Top::Missing);
         let plan = view.plan(&Identities::from([(0, unproved)])).unwrap();
-        assert_eq!((numbers(&plan), plan.skipped.unproved), ((vec![], vec![]), 1));
+        assert_eq!((numbers(&plan), plan.left(Reason::Unproved)), ((vec![], vec![]), 1));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::account::{Account, Password, Target};
 use crate::deliver;
 use crate::failure::{self, Failure, Kind};
 use crate::ledger::Key;
-use crate::maildrop::MessageNumber;
+use crate::maildrop::{Listed, MessageNumber};
 use crate::notice::Notice;
 use crate::text::{counted, octets, printable};
 
@@ -40,18 +40,17 @@ impl Refused {
     /// Behind it the session got out of step.
     pub fn out_of_step(key: &Key) -> Self {
         let reason = "it is not delivered, because the server sent more behind its end: it may be cut short there";
-        Refused::distrusted_because(key, reason)
+        Refused::distrusted_because(key.number, &key.unique_id, reason)
     }
 
     /// The session got out of step behind it in an earlier run.
-    pub fn distrusted(key: &Key) -> Self {
+    pub fn distrusted(message: &Listed<'_>) -> Self {
         let reason = "an earlier session broke off behind it; it is retrieved by a run that has nothing to delete";
-        Refused::distrusted_because(key, reason)
+        Refused::distrusted_because(message.number, message.unique_id, reason)
     }
 
-    fn distrusted_because(key: &Key, reason: &str) -> Self {
-        let (number, unique_id) = (key.number, key.unique_id.clone());
-        Refused { number, unique_id, kind: Kind::Protocol, lane: None, reason: reason.into() }
+    fn distrusted_because(number: MessageNumber, unique_id: &[u8], reason: &str) -> Self {
+        Refused { number, unique_id: unique_id.to_vec(), kind: Kind::Protocol, lane: None, reason: reason.into() }
     }
 
     /// The unique-id, or nothing where the server has none.
@@ -105,13 +104,6 @@ pub struct TooLarge {
     pub octets: u64,
     /// It was not said before.
     pub is_news: bool,
-}
-
-impl TooLarge {
-    /// One that was said before.
-    pub fn new(number: MessageNumber, octets: u64) -> Self {
-        TooLarge { number, octets, is_news: false }
-    }
 }
 
 /// What became of one account.

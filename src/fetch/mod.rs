@@ -26,7 +26,7 @@ use crate::ledger::{self, Committed, Kin, Lanes, Ledger, Recorded, Standings, Wa
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing};
 use crate::notice::Notice;
-use crate::plan::{self, Plan, Policy};
+use crate::plan::{self, Plan, Policy, Reason, Verdict};
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress};
 use crate::report::{Refused, Summary, TooLarge, Undeleted};
@@ -250,18 +250,8 @@ impl<'f> Fetch<'f> {
         let lanes = self.open_lanes(ledger, &mut surveyed)?;
         let Surveyed { survey, standings, plan, .. } = surveyed;
         self.note_clock(ledger);
-        self.note_skipped(&plan);
-        self.note_too_large(ledger, &survey.listing)?;
-        let mut due = plan.delete;
-        let mut wanted = plan.retrieve;
-        let may_delete = self.account.keep == Keep::Never || wanted.iter().any(|key| key.is_due);
-        let deletes_nothing = due.is_empty() && !may_delete;
-        if deletes_nothing || (due.is_empty() && wanted.is_empty()) {
-            wanted.extend(plan.distrusted);
-        } else {
-            // They may end the session before anything is deleted.
-            self.summary.refused.extend(plan.distrusted.iter().map(Refused::distrusted));
-        }
+        self.note_plan(&plan, &survey.listing, ledger)?;
+        let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, .. } = plan;
         if self.run.dry_run {
             let deleted_at_once = if self.account.keep == Keep::Never { wanted.len() } else { 0 };
             self.summary.would_retrieve = wanted.len();
@@ -270,7 +260,7 @@ impl<'f> Fetch<'f> {
             let _ = transaction.update(&[] as &[Committed]);
             return Ok(());
         }
-        ledger.settled(&plan.settle)?;
+        ledger.settled(&settle)?;
         let closed = self.closed.len();
         if !lanes.is_empty() {
             due.extend(self.transfer(&mut transaction, ledger, &survey.listing, lanes, wanted, deletes_nothing)?);
@@ -285,8 +275,7 @@ impl<'f> Fetch<'f> {
 
     /// Opens the lanes that some message is to go to. What only lacks one that cannot be opened is not wanted any more.
     fn open_lanes(&mut self, ledger: &mut Ledger, surveyed: &mut Surveyed) -> Result<Vec<Lane<'f>>, Failure> {
-        let wanted = surveyed.plan.retrieve.iter().chain(&surveyed.plan.distrusted);
-        let wanted: Vec<Lanes> = wanted.map(|key| key.lanes).collect();
+        let wanted: Vec<Lanes> = surveyed.plan.retrieve.iter().map(|key| key.lanes).collect();
         if self.run.dry_run || wanted.is_empty() {
             return Ok(vec![]);
         }
@@ -512,44 +501,33 @@ impl<'f> Fetch<'f> {
         }
     }
 
-    fn note_skipped(&mut self, plan: &Plan) {
-        let skipped = &plan.skipped;
+    /// Takes from the verdicts what a person should hear of them.
+    fn note_plan(&mut self, plan: &Plan, listing: &Listing, ledger: &mut Ledger) -> Result<(), Failure> {
         let sizeless = plan.retrieve.iter().filter(|key| key.octets.is_none()).count();
-        if sizeless > 0 {
-            self.summary.notices.push(Notice::Sizeless(sizeless));
+        let nameless = |messages| Notice::Nameless { messages, had_ids: plan.had_ids };
+        let relisted = plan.with(Verdict::Delete { again: true }).count();
+        let notices = [
+            (sizeless, Notice::Sizeless(sizeless)),
+            (plan.left(Reason::Nameless), nameless(plan.left(Reason::Nameless))),
+            (plan.left(Reason::Unproved), Notice::Unproved(plan.left(Reason::Unproved))),
+            (plan.left(Reason::Unsure), Notice::Unsure(plan.left(Reason::Unsure))),
+            (plan.left(Reason::Repeated), Notice::Repeated(plan.left(Reason::Repeated))),
+            (relisted, Notice::Relisted(relisted)),
+        ];
+        let notices = notices.into_iter().filter(|(messages, _)| *messages > 0);
+        self.summary.notices.extend(notices.map(|(_, notice)| notice));
+        self.summary.known = plan.known(listing.len());
+        self.summary.later = plan.left(Reason::Later);
+        self.summary.too_large.clear();
+        for position in plan.with(Verdict::Leave(Reason::TooLarge)) {
+            let message = listing.get(position);
+            // What `max_size` leaves on the server is news once.
+            let is_news = is_news(self.run, ledger, message.unique_id)?;
+            let octets = message.octets.unwrap_or(u64::MAX);
+            self.summary.too_large.push(TooLarge { number: message.number, octets, is_news });
         }
-        self.summary.known = skipped.known;
-        self.summary.later = skipped.later;
-        let too_large = skipped.too_large.iter();
-        self.summary.too_large = too_large.map(|(number, octets)| TooLarge::new(*number, *octets)).collect();
-        if skipped.nameless > 0 {
-            self.summary.notices.push(Notice::Nameless { messages: skipped.nameless, had_ids: skipped.had_ids });
-        }
-        if skipped.unproved > 0 {
-            self.summary.notices.push(Notice::Unproved(skipped.unproved));
-        }
-        if skipped.unsure > 0 {
-            self.summary.notices.push(Notice::Unsure(skipped.unsure));
-        }
-        if skipped.repeated > 0 {
-            self.summary.notices.push(Notice::Repeated(skipped.repeated));
-        }
-        if skipped.relisted > 0 {
-            self.summary.notices.push(Notice::Relisted(skipped.relisted));
-        }
-    }
-
-    /// What `max_size` leaves on the server is news once.
-    fn note_too_large(&mut self, ledger: &mut Ledger, listing: &Listing) -> Result<(), Failure> {
-        if self.summary.too_large.is_empty() {
-            return Ok(());
-        }
-        let mut large: HashMap<_, _> = self.summary.too_large.iter_mut().map(|large| (large.number, large)).collect();
-        for message in listing.iter() {
-            if let Some(large) = large.get_mut(&message.number) {
-                large.is_news = is_news(self.run, ledger, message.unique_id)?;
-            }
-        }
+        let distrusted = plan.with(Verdict::Leave(Reason::Distrusted)).map(|position| listing.get(position));
+        self.summary.refused.extend(distrusted.map(|message| Refused::distrusted(&message)));
         Ok(())
     }
 
