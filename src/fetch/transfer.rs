@@ -86,6 +86,9 @@ pub struct Moved {
 
 type Batch = Vec<(Key, Staged)>;
 
+/// A message as it is staged in each lane.
+type StagedInLanes = Vec<(usize, Staged)>;
+
 impl<'t> Transfer<'t, '_> {
     /// Runs until every lane has everything, or none can go on; what is complete by then is committed either way.
     pub fn run(mut self, lanes: Vec<Lane<'t>>, ledger: &mut Ledger) -> Moved {
@@ -342,7 +345,7 @@ struct Staging {
 struct Held {
     key: Key,
     /// With the lane of each. `None` for a message that is larger than wanted.
-    staged: Option<Vec<(usize, Staged)>>,
+    staged: Option<StagedInLanes>,
     came: Came,
 }
 
@@ -372,7 +375,7 @@ impl Arrivals {
         thrown_away: &mut ThrownAway,
         key: &mut Key,
         body: Body<'_, Line<'_>>,
-    ) -> Result<(Option<Vec<(usize, Staged)>>, Size), Failure> {
+    ) -> Result<(Option<StagedInLanes>, Size), Failure> {
         let mut stages = Vec::with_capacity(self.lanes.len());
         let mut failed = vec![];
         for lane in self.lanes.iter_mut().filter(|lane| key.lanes.has(lane.number)) {
