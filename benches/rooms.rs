@@ -9,7 +9,7 @@ use std::io::{self, Cursor, Read, Write};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use popfetch::account::{Auth, Keep, Password, SecretKind};
-use popfetch::ledger::{Ledger, Standings};
+use popfetch::ledger::{Lanes, Ledger, Standings};
 use popfetch::maildrop::{Listing, MessageNumber};
 use popfetch::plan::{Identities, Plan, Policy, View};
 use popfetch::pop3::unstuff::Unstuffer;
@@ -185,7 +185,8 @@ mod ledger {
 mod decision {
     use super::*;
 
-    const POLICY: Policy = Policy { keep: Keep::Forever, all: false, max_size: None, max_messages: None };
+    const POLICY: Policy =
+        Policy { keep: Keep::Forever, all: false, max_size: None, max_messages: None, open: Lanes::ALL };
 
     #[divan::bench(sample_count = 10, sample_size = 1)]
     fn locate(bencher: Bencher<'_, '_>) {

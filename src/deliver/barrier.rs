@@ -19,7 +19,7 @@ const WORTH_SYNCFS: usize = 16;
 
 /// A `syncfs` that takes longer writes out other programs' data: from then on only our own files are synced.
 #[cfg(target_os = "linux")]
-const PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
+const SYNCFS_LIMIT: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// From more files than this on, `fsync` runs in several threads, whose flushes the file system can join.
 const WORTH_THREADS: usize = 4;
@@ -74,7 +74,7 @@ impl Barrier {
             }
             Err(error) => Err(error.into()),
             Ok(()) => {
-                self.has_syncfs = begin.elapsed() <= PATIENCE;
+                self.has_syncfs = begin.elapsed() <= SYNCFS_LIMIT;
                 Ok(true)
             }
         }

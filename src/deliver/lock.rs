@@ -20,7 +20,7 @@ use crate::os::{self, host_name};
 use crate::stop::Stop;
 
 /// How long to wait for other programs: they hold a lock while they write, which takes moments.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Between two attempts. Nothing tells when a dotlock goes away.
 const PAUSES: [Duration; 3] = [Duration::from_millis(5), Duration::from_millis(50), Duration::from_millis(200)];
@@ -100,12 +100,12 @@ impl Locked {
 
 /// Opens a resolved path, creating the file if need be, and takes its locks.
 pub(super) fn lock(path: &Path, stop: &Stop) -> Result<Locked, Error> {
-    wait(path, stop, PATIENCE, attempt)
+    wait(path, stop, LOCK_TIMEOUT, attempt)
 }
 
 /// Opens a resolved path, creating the file if need be, only to look at it.
 pub(super) fn look<T>(path: &Path, stop: &Stop, examine: impl Fn(&File) -> Result<T, Error>) -> Result<T, Error> {
-    wait(path, stop, PATIENCE, |path| match Claim::take(path) {
+    wait(path, stop, LOCK_TIMEOUT, |path| match Claim::take(path) {
         Ok(_claim) => examine(&open(path)?).map(Ok),
         Err(busy) => Ok(Err(busy)),
     })
@@ -119,7 +119,7 @@ pub(super) fn peek<T>(
 ) -> Result<Option<T>, Error> {
     use io::ErrorKind::{NotADirectory, NotFound};
     // The claim: closing the file would break the fcntl lock of another thread.
-    wait(path, stop, PATIENCE, |path| {
+    wait(path, stop, LOCK_TIMEOUT, |path| {
         let _claim = match Claim::take(path) {
             Ok(claim) => claim,
             Err(busy) => return Ok(Err(busy)),

@@ -39,7 +39,7 @@ const SIGNAL_DELAY: Duration = Duration::from_millis(200);
 const HEAD: usize = 64 * 1024;
 
 /// How much longer an MDA may take when the run is to stop: most need less to end well.
-const GRACE: Duration = Duration::from_secs(1);
+const KILL_DELAY: Duration = Duration::from_secs(1);
 
 /// Between two looks at an MDA whose end nothing tells; short ones first, for most take moments.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -364,7 +364,7 @@ fn wait(child: &mut Child, complaints: &mut Complaints, timeout: Duration, stop:
         return Ok(Ended::Alone(child.wait()?));
     }
     let (reason, grace) = match stop.requested() {
-        Some(stopped) => (Reason::Stopped(stopped), GRACE.min(timeout.saturating_sub(begin.elapsed()))),
+        Some(stopped) => (Reason::Stopped(stopped), KILL_DELAY.min(timeout.saturating_sub(begin.elapsed()))),
         None => (Reason::TimedOut(timeout), Duration::ZERO),
     };
     if has_ended_within(child, event.as_ref(), complaints, None, grace)? {

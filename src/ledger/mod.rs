@@ -4,6 +4,17 @@
 //! the only thing that makes a DELE possible ([`Committed`]) and a publication ([`Intended`]). What a message is made
 //! of, and how it is stored, is not its business.
 //!
+//! Its steps of a commit stand between those of a target, which `deliver` describes. Each takes what the one before
+//! gives:
+//!
+//! | step | what it does | when the machine stops just after it |
+//! | --- | --- | --- |
+//! | [`Ledger::intend`] | a line per message and lane: its id and the exact place; durable where the place can be asked | the next run asks the place |
+//! | [`Ledger::record`] | which messages a lane has; [`Recorded`] for those that all of their lanes have | not fetched again, where the line is on the disk or the place tells the same |
+//! | [`Ledger::commit`] | one sync makes [`Recorded`] into [`Committed`] | deleted by the next run, if that is wanted |
+//! | [`Ledger::deleted`] | after `+OK` to QUIT: the messages are deleted | the next listing tells |
+//! | [`Ledger::settle`] | forgets what is over | the old file is valid until the new one is durable |
+//!
 //! Three facts, where a reader of RFC 1939 might expect two: *delivered*, *deleted* (the server said `+OK` to QUIT), and
 //! *gone*: no longer listed, and not because of us. A gone id is remembered for [`GONE`], because an empty listing may
 //! be a server's bad day, and everything would be fetched again.
