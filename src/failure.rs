@@ -3,6 +3,7 @@
 //! Each room knows its own errors and says both of them. Nobody else looks into them for it.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::stop::Stopped;
 
@@ -58,6 +59,11 @@ impl Kind {
             _ => 1,
         }
     }
+}
+
+/// The hint against a full disk.
+pub(crate) fn make_room(path: &Path) -> String {
+    format!("make room on the file system of `{}`; nothing is lost", path.display())
 }
 
 /// An error of any room.

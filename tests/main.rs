@@ -21,7 +21,7 @@ mod connection;
 /// AUTH: every mechanism, its forms, refusals and traces.
 mod sasl;
 /// Whom TLS trusts: pins, client certificates, names, and nobody at all. OpenSSL makes its files.
-#[cfg(not(any(windows, target_vendor = "apple")))]
+#[cfg(not(target_vendor = "apple"))]
 mod tls;
 
 /// What arrives in a Maildir, an mbox or an MDA: octets, names, modes, locks.

@@ -100,6 +100,26 @@ fn only_an_ordinary_file_is_taken_for_a_ledger_or_a_lock() {
 }
 
 #[test]
+fn a_folder_of_the_state_that_cannot_be_made_is_told_with_a_way_out() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    let file = sandbox.file("file", "");
+    let mut folders = vec![(file.join("state"), format!("cannot create `{}`: not a directory", file.display()))];
+    if cfg!(target_os = "linux") {
+        folders.push(("/proc/popfetch".into(), "cannot create `/proc/popfetch`: nothing can be created there".into()));
+    }
+    for (folder, why) in folders {
+        let run = sandbox.popfetch(["-q", "--state-dir", folder.to_str().unwrap()]).exits(74);
+        run.says(&[
+            &why,
+            "nothing was delivered or deleted",
+            "hint: name another folder for the state with `--state-dir`",
+        ]);
+    }
+    assert_eq!(server.count("PASS"), 0);
+}
+
+#[test]
 fn damaged_lines_are_numbered_kept_and_passed_over() {
     let (server, sandbox) = delivered();
     let ledger = sandbox.ledger(USER, server.port);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, make_room};
 use crate::os::exposure::Exposure;
 use crate::os::{self, limits, user};
 use crate::stop::Stopped;
@@ -141,9 +141,7 @@ impl Failure for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::CannotCreate { path, .. } | Error::Io { path, .. } if self.is_disk_full() => {
-                Some(format!("make room on the file system of `{}`; nothing is lost", path.display()))
-            }
+            Error::CannotCreate { path, .. } | Error::Io { path, .. } if self.is_disk_full() => Some(make_room(path)),
             Error::Mda { program, source } if source.kind() == io::ErrorKind::NotFound && !program.contains('/') => {
                 Some(format!("write the whole path of `{program}` in `deliver`"))
             }

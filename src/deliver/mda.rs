@@ -493,16 +493,6 @@ impl Refusal {
         self.reason == other.reason && words(self) == words(other)
     }
 
-    /// What happened.
-    pub fn reason(&self) -> Reason {
-        self.reason
-    }
-
-    /// The first lines that the MDA wrote to standard error, safe to print; often empty.
-    pub fn said(&self) -> &str {
-        &self.said
-    }
-
     /// The exit status that it deserves: whether the same message may well be taken next time.
     pub fn kind(&self) -> failure::Kind {
         use failure::Kind;
@@ -639,11 +629,11 @@ mod tests {
     fn only_the_first_words_of_a_talkative_mda_are_repeated() {
         let home = Home::new();
         let refusal = home.refusal("i=0; while [ $i -lt 30000 ]; do echo line $i; i=$((i+1)); done >&2; exit 1");
-        assert_eq!(refusal.said(), "line 0; line 1; line 2");
+        assert_eq!(refusal.said, "line 0; line 1; line 2");
         let refusal = home.refusal("printf '\\033[2J'; head -c 9999 /dev/zero | tr '\\0' x; exit 1");
-        assert_eq!(refusal.said(), "", "standard output is not repeated");
+        assert_eq!(refusal.said, "", "standard output is not repeated");
         let refusal = home.refusal("{ printf '\\033[2J'; head -c 9999 /dev/zero | tr '\\0' x; } >&2; exit 1");
-        assert!(refusal.said().starts_with("\\x1b[2Jxxx") && refusal.said().chars().count() == SAID_CHARACTERS);
+        assert!(refusal.said.starts_with("\\x1b[2Jxxx") && refusal.said.chars().count() == SAID_CHARACTERS);
     }
 
     #[test]
@@ -655,7 +645,7 @@ mod tests {
         let said = ["quiet\n", "heard\n", "loud\n", "quiet\n", "angry\n"].map(|message| {
             match deliver(&mut stager, &mut publisher, &[message.as_bytes()]).remove(0) {
                 Outcome::Delivered(_) => "delivered".to_owned(),
-                Outcome::Refused(refusal) => refusal.said().to_owned(),
+                Outcome::Refused(refusal) => refusal.said.clone(),
             }
         });
         assert_eq!(said, ["", "delivered", "loud", "", "angry"]);

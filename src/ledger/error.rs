@@ -4,9 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, make_room};
 use crate::os::{self, limits};
-use crate::text::reason;
+use crate::text::{is_disk_full, reason};
 
 /// A ledger that cannot be used, or no longer. Nothing is fetched or deleted without one.
 #[derive(Debug)]
@@ -81,6 +81,10 @@ impl Failure for Error {
             Error::Alien { .. } => {
                 Some("move it away to begin a new one; every message on the server counts as new then".into())
             }
+            Error::Io { path, source, .. } if is_disk_full(source) => Some(make_room(path)),
+            Error::Io { action: "create" | "write into" | "open", .. } => {
+                Some("name another folder for the state with `--state-dir`, or make this one writable".into())
+            }
             Error::NotOurs { .. } => Some("the state wants a folder of its own; see `--state-dir`".into()),
             Error::Future { .. } => Some("use the newer popfetch for this account".into()),
             _ => None,
@@ -134,5 +138,23 @@ impl std::error::Error for Error {
             Error::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_wants_room_and_a_folder_that_cannot_be_made_another_place() {
+        let failed = |action, errno: Errno| Error::io(action, "/state/x.jsonl")(errno.into());
+        let full = failed("write", Errno::NOSPC);
+        assert_eq!(full.to_string(), "cannot write `/state/x.jsonl`: no space left");
+        assert!(full.hint().unwrap().starts_with("make room"));
+        let hint = failed("create", Errno::ACCESS).hint().unwrap();
+        assert!(hint.contains("--state-dir"), "{hint}");
+        assert_eq!(failed("sync", Errno::IO).hint(), None);
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn dial(
     mut allowance: Allowance,
     stop: &Stop,
     meanwhile: impl FnOnce(),
-) -> Result<(TcpStream, SocketAddr), Failure> {
+) -> Result<TcpStream, Failure> {
     let mut meanwhile = Some(meanwhile);
     let mut waiting = addresses.into_iter();
     let mut attempts = Attempts::default();
@@ -91,11 +91,11 @@ impl Attempts {
     }
 
     /// The first attempt that has succeeded; those that have failed are put aside.
-    fn connected(&mut self) -> Option<(TcpStream, SocketAddr)> {
+    fn connected(&mut self) -> Option<TcpStream> {
         for (tcp, address) in std::mem::take(&mut self.pending) {
             match sockopt::socket_error(&tcp).and_then(|outcome| outcome) {
                 Err(errno) => self.failed.push((address, errno)),
-                Ok(()) if tcp.peer_addr().is_ok() => return Some((tcp, address)),
+                Ok(()) if tcp.peer_addr().is_ok() => return Some(tcp),
                 Ok(()) => self.pending.push((tcp, address)),
             }
         }

@@ -23,7 +23,7 @@ use deadline::Allowance;
 use rustix::net::{AddressFamily, SocketAddrUnix};
 use socket::Socket;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 use tunnel::Tunnel;
@@ -52,7 +52,7 @@ pub fn connect(
         Route::Tunnel(words) => {
             let (line, tunnel) = Tunnel::open(words)?;
             meanwhile();
-            Socket::new(line, None, timeout, stop.clone()).with_tunnel(tunnel)
+            Socket::new(line, false, timeout, stop.clone()).with_tunnel(tunnel)
         }
         Route::Socket(path) => over_socket(path, timeout, stop)?,
     };
@@ -79,9 +79,9 @@ fn over_tcp(
             return Err(Error::Family { host: host.to_owned(), source });
         }
     }
-    let (tcp, peer) = dial::dial(addresses, source, Allowance::new(Deadline::Connect, timeout), stop, meanwhile)
+    let tcp = dial::dial(addresses, source, Allowance::new(Deadline::Connect, timeout), stop, meanwhile)
         .map_err(|failure| failure.named(host, port, source))?;
-    Ok(Socket::new(tcp.into(), Some(peer), timeout, stop.clone()))
+    Ok(Socket::new(tcp.into(), true, timeout, stop.clone()))
 }
 
 /// `line` leads to the proxy.
@@ -101,7 +101,7 @@ fn over_socket(path: &Path, timeout: Duration, stop: &Stop) -> Result<Socket, Er
     // A socket of this machine connects at once or not at all.
     let address = SocketAddrUnix::new(path).map_err(failed)?;
     rustix::net::connect(&socket, &address).map_err(failed)?;
-    Ok(Socket::new(socket, None, timeout, stop.clone()))
+    Ok(Socket::new(socket, false, timeout, stop.clone()))
 }
 
 /// What the owner of a [`Stream`] is about to wait for.
@@ -184,14 +184,6 @@ impl Stream {
         match &self.line {
             Line::Plain(_) => None,
             Line::Encrypted(session) => session.server_end_point(),
-        }
-    }
-
-    /// The address that answered; none behind a tunnel or a socket of this machine, the proxy's behind one.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        match &self.line {
-            Line::Plain(socket) => socket.peer(),
-            Line::Encrypted(session) => session.socket().peer(),
         }
     }
 

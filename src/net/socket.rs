@@ -10,7 +10,6 @@ use crate::os::poll::{PollFd, PollFlags};
 use crate::stop::Stop;
 use rustix::io::Errno;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ pub(super) struct Socket {
     line: OwnedFd,
     /// Behind `line`, which must be closed first; fields are dropped in this order.
     tunnel: Option<Box<Tunnel>>,
-    peer: Option<SocketAddr>,
+    is_tcp: bool,
     timeout: Duration,
     stop: Stop,
     reading: Allowance,
@@ -29,19 +28,15 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Takes over a connected, non-blocking socket.
-    pub(super) fn new(line: OwnedFd, peer: Option<SocketAddr>, timeout: Duration, stop: Stop) -> Self {
+    pub(super) fn new(line: OwnedFd, is_tcp: bool, timeout: Duration, stop: Stop) -> Self {
         let reading = Allowance::new(Deadline::Greeting, timeout);
         let writing = Allowance::new(Deadline::Write, timeout);
-        Socket { line, tunnel: None, peer, timeout, stop, reading, writing, acknowledges_at_once: false }
+        Socket { line, tunnel: None, is_tcp, timeout, stop, reading, writing, acknowledges_at_once: false }
     }
 
     /// The other end of the line is the input and output of this program.
     pub(super) fn with_tunnel(self, tunnel: Tunnel) -> Self {
         Socket { tunnel: Some(Box::new(tunnel)), ..self }
-    }
-
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
-        self.peer
     }
 
     /// Starts `deadline` for what is read, and a fresh one for what is written.
@@ -61,9 +56,9 @@ impl Socket {
         self.reading.arrived(octets as u64);
     }
 
-    /// Only TCP has acknowledgements; behind a tunnel or a socket of this machine there is no peer's address.
+    /// Only TCP has acknowledgements, not a tunnel or a socket of this machine.
     pub(super) fn acknowledge_at_once(&mut self) {
-        self.acknowledges_at_once = self.peer.is_some();
+        self.acknowledges_at_once = self.is_tcp;
     }
 
     /// Linux falls back to delayed acknowledgements by itself (tcp(7)), so this is said again before each wait. What

@@ -27,6 +27,10 @@ pub(crate) fn create(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(Failure::new("create", path, io::ErrorKind::NotADirectory.into()))
         }
+        // As in /proc.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Failure::new("create", path, io::Error::new(io::ErrorKind::NotFound, "nothing can be created there")))
+        }
         Err(error) => Err(Failure::new("create", path, error)),
     }
 }

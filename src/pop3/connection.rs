@@ -40,28 +40,6 @@ pub trait Transport: Read + Write {
     }
 }
 
-impl Transport for Box<dyn Transport + '_> {
-    fn expect(&mut self, expected: Expected) {
-        (**self).expect(expected);
-    }
-
-    fn lock_step(&mut self) {
-        (**self).lock_step();
-    }
-
-    fn trace(&mut self, trace: Trace<'_>) {
-        (**self).trace(trace);
-    }
-
-    fn is_encrypted(&self) -> bool {
-        (**self).is_encrypted()
-    }
-
-    fn server_end_point(&self) -> Option<Vec<u8>> {
-        (**self).server_end_point()
-    }
-}
-
 /// What the session waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {

@@ -26,8 +26,8 @@ fn a_server_on_one_family_is_found_at_once() {
     let addresses: Vec<SocketAddr> = vec![([0, 0, 0, 0, 0, 0, 0, 1], port).into(), ([127, 0, 0, 1], port).into()];
     let allowance = super::super::Allowance::new(crate::net::Deadline::Connect, SHORT);
     let began = Instant::now();
-    let (_, peer) = super::super::dial::dial(addresses, None, allowance, &Stop::new().unwrap(), || ()).unwrap();
-    assert_eq!(peer, ([127, 0, 0, 1], port).into());
+    let tcp = super::super::dial::dial(addresses, None, allowance, &Stop::new().unwrap(), || ()).unwrap();
+    assert_eq!(tcp.peer_addr().unwrap(), ([127, 0, 0, 1], port).into());
     assert!(began.elapsed() < Duration::from_millis(200));
 }
 
@@ -67,7 +67,7 @@ fn an_address_that_swallows_packets_does_not_hold_up_the_next() {
     let addresses = vec![listener.local_addr().unwrap(), ([127, 0, 0, 1], port).into()];
     let allowance = super::super::Allowance::new(crate::net::Deadline::Connect, Duration::from_secs(60));
     let dialled = promptly(|| super::super::dial::dial(addresses, None, allowance, &Stop::new().unwrap(), || ()));
-    assert_eq!(dialled.unwrap().1.port(), port);
+    assert_eq!(dialled.unwrap().peer_addr().unwrap().port(), port);
 }
 
 #[test]

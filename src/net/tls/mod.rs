@@ -6,14 +6,14 @@
 //! because OpenSSL reads the five octets of a record's header by themselves.
 
 mod der;
-#[cfg(any(test, windows, target_vendor = "apple"))]
+#[cfg(any(test, target_vendor = "apple"))]
 mod names;
-#[cfg(any(test, windows, target_vendor = "apple"))]
+#[cfg(any(test, target_vendor = "apple"))]
 mod native;
-#[cfg(not(any(windows, target_vendor = "apple")))]
+#[cfg(not(target_vendor = "apple"))]
 mod openssl;
 mod pin;
-#[cfg(all(test, not(any(windows, target_vendor = "apple"))))]
+#[cfg(all(test, not(target_vendor = "apple")))]
 mod tests_of_both;
 
 use super::Deadline;
@@ -124,10 +124,6 @@ impl Session {
     /// A hash of the server's certificate. It outlives the versions of TLS: it is the same in 1.3.
     pub(super) fn server_end_point(&self) -> Option<Vec<u8>> {
         self.0.server_end_point()
-    }
-
-    pub(super) fn socket(&self) -> &Socket {
-        self.0.records().reader.get_ref()
     }
 
     pub(super) fn socket_mut(&mut self) -> &mut Socket {
@@ -293,17 +289,17 @@ fn build(tls: &Tls, identity: Option<&Identity>) -> Result<Arc<dyn Connector>, E
 
 /// Whose sessions these are.
 pub(super) fn library() -> &'static str {
-    #[cfg(not(any(windows, target_vendor = "apple")))]
+    #[cfg(not(target_vendor = "apple"))]
     return openssl::version();
-    #[cfg(any(windows, target_vendor = "apple"))]
+    #[cfg(target_vendor = "apple")]
     "the system's TLS"
 }
 
 /// By the one library of this platform.
 fn choose(trust: &Trust, identity: Option<&Identity>) -> Result<Box<dyn Connector>, Unusable> {
-    #[cfg(not(any(windows, target_vendor = "apple")))]
+    #[cfg(not(target_vendor = "apple"))]
     return openssl::connector(trust, identity);
-    #[cfg(any(windows, target_vendor = "apple"))]
+    #[cfg(target_vendor = "apple")]
     native::connector(trust, identity)
 }
 

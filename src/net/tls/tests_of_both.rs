@@ -34,7 +34,7 @@ fn showing(params: CertificateParams) -> (String, Socket) {
     });
     let tcp = TcpStream::connect(address).unwrap();
     tcp.set_nonblocking(true).unwrap();
-    let socket = Socket::new(tcp.into(), Some(address), Duration::from_secs(60), Stop::new().unwrap());
+    let socket = Socket::new(tcp.into(), true, Duration::from_secs(60), Stop::new().unwrap());
     (certificate.pem(), socket)
 }
 
