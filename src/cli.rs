@@ -71,14 +71,15 @@ Exit status:
 
 /// Which accounts.
 #[derive(Debug, Args)]
-struct Wanted {
+pub struct Wanted {
     /// Names of accounts, or URLs such as `pop3s://petar@pop.example.com`
     #[arg(value_name = "ACCOUNT|URL")]
     accounts: Vec<String>,
 }
 
+/// What popfetch can be told to do.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// Fetch mail; this is what happens without a command, too
     Fetch(Wanted),
     /// Sign in to an account with OAuth 2.0, once; fetching then refreshes its tokens by itself
@@ -255,12 +256,9 @@ impl Cli {
         }
     }
 
-    /// The account to sign in to, when that is what is wanted.
-    pub fn login(&self) -> Option<&str> {
-        match &self.command {
-            Some(Command::Login { account }) => Some(account),
-            _ => None,
-        }
+    /// What is to be done; to fetch, where nothing is said.
+    pub fn subcommand(&self) -> Option<&Command> {
+        self.command.as_ref()
     }
 }
 
@@ -327,8 +325,10 @@ mod tests {
 
     #[test]
     fn login_wants_one_account() {
-        assert_eq!(cli("popfetch login work").login(), Some("work"));
-        assert_eq!(cli("popfetch fetch login").login(), None);
+        assert!(
+            matches!(cli("popfetch login work").subcommand(), Some(Command::Login { account }) if account == "work")
+        );
+        assert!(matches!(cli("popfetch fetch login").subcommand(), Some(Command::Fetch(_))));
         assert_eq!(refused("popfetch login").1, 64);
         assert_eq!(refused("popfetch login work home").1, 64);
         let (message, _) = refused("popfetch work --all login home");

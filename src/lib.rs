@@ -44,14 +44,11 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 
 use anyhow::Context as _;
 
 use account::Account;
-use cli::Cli;
+use cli::{Cli, Command};
 use failure::{Failure as _, Kind};
 use fetch::Run;
 use listings::Budget;
@@ -72,9 +69,9 @@ pub fn run() -> ExitCode {
         Err(error) => return refuse(&error, &arguments).into(),
     };
     let results = Results::new(cli.options.json);
-    let status = match cli.login() {
-        Some(name) => log_in(&cli, name, &results),
-        None => fetch_accounts(&cli, &results),
+    let status = match cli.subcommand() {
+        None | Some(Command::Fetch(_)) => fetch_accounts(&cli, &results),
+        Some(Command::Login { account }) => log_in(&cli, account, &results),
     };
     let worst = status.unwrap_or_else(|error| {
         complain(&format!("popfetch: {error:#}"));
@@ -185,7 +182,7 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
     };
     let style = Style { is_terminal, quiet: options.quiet, verbose: options.verbose > 0, dry_run: options.dry_run };
     results.run("fetch", accounts.len(), options.dry_run);
-    let summaries = side_by_side(&accounts, &run, options.jobs.unwrap_or(JOBS), |summary| {
+    let summaries = fetch::side_by_side(&accounts, &run, options.jobs.unwrap_or(JOBS), |summary| {
         summary.lines(style).iter().for_each(|line| progress.println(line));
         results.account(|| summary.json());
     });
@@ -193,46 +190,6 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
         summaries.iter().filter_map(Summary::dry_line).for_each(|line| results.line(&line));
     }
     Ok(end(results, &summaries, failure::worst(summaries.iter().filter_map(Summary::kind))))
-}
-
-/// Fetches every account, some of them at a time, and returns their summaries in the accounts' order. `finished` hears
-/// of each one as soon as it is done.
-fn side_by_side(accounts: &[Account], run: &Run<'_>, jobs: u16, finished: impl Fn(&Summary)) -> Vec<Summary> {
-    if let [account] = accounts {
-        let summary = fetch::fetch(account, run);
-        finished(&summary);
-        return vec![summary];
-    }
-    let targets = accounts.iter().map(|account| account.targets.len()).max().unwrap_or(0);
-    let jobs = limits::room_for(accounts.len().min(usize::from(jobs)), targets);
-    let next = AtomicUsize::new(0);
-    let (sender, done) = mpsc::channel();
-    thread::scope(|scope| {
-        let job = |sender: mpsc::Sender<_>| {
-            while let Some((position, account)) = take(accounts, &next) {
-                // The receiver lives until every sender is gone.
-                let _ = sender.send((position, fetch::fetch(account, run)));
-            }
-        };
-        let jobs = (0..jobs).map_while(|_| {
-            let sender = sender.clone();
-            thread::Builder::new().spawn_scoped(scope, move || job(sender)).ok()
-        });
-        // When no more threads are to be had, those that are there do the work; in the worst case this one.
-        if jobs.count() == 0 {
-            job(sender);
-        } else {
-            drop(sender);
-        }
-        let mut summaries: Vec<(usize, Summary)> = done.iter().inspect(|(_, summary)| finished(summary)).collect();
-        summaries.sort_by_key(|(position, _)| *position);
-        summaries.into_iter().map(|(_, summary)| summary).collect()
-    })
-}
-
-fn take<'a>(accounts: &'a [Account], next: &AtomicUsize) -> Option<(usize, &'a Account)> {
-    let position = next.fetch_add(1, Ordering::Relaxed);
-    accounts.get(position).map(|account| (position, account))
 }
 
 fn complain_hint(hint: Option<String>) {

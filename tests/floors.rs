@@ -1,7 +1,9 @@
 //! The arrows of the house: imports go down, and the rooms of floor 1 are strangers to one another.
 //!
-//! Reads every line of `src/` for `crate::room`, also inside `use crate::{…}`; comments do not count.
+//! Reads every line of `src/` for `crate::room`, also inside `use crate::{…}`; comments do not count. What else is
+//! named there is held to its place, too: crates, modules of std, and what only the ledger may promise.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +37,41 @@ fn is_allowed_stranger(from: &str, import: &Import) -> bool {
     }
 }
 
+/// Crates that have one place, the system's calls that have one, and what only the ledger may promise.
+const ONLY_IN: [(&str, &[&str]); 22] = [
+    ("anyhow::", &["lib.rs"]),
+    ("clap::", &["cli.rs", "lib.rs"]),
+    ("form_urlencoded::", &["secret/oauth/"]),
+    ("getrandom::", &["os/random.rs"]),
+    ("hashbrown::", &["ledger/"]),
+    ("hmac::", &["pop3/sasl/"]),
+    ("indicatif::", &["progress.rs"]),
+    ("mailparse::", &["header.rs"]),
+    ("md5::", &["pop3/sasl/"]),
+    ("native_tls::", &["net/tls/"]),
+    ("openssl::", &["net/tls/"]),
+    ("openssl_probe::", &["net/tls/"]),
+    ("pbkdf2::", &["pop3/sasl/"]),
+    ("sha1::", &["pop3/sasl/"]),
+    ("signal_hook::", &["stop.rs"]),
+    ("stringprep::", &["pop3/sasl/"]),
+    ("toml::", &["config/"]),
+    ("ureq::", &["secret/oauth/"]),
+    ("rustix::event", &["os/poll.rs"]),
+    (" Durable for ", &["ledger/"]),
+    (" Intents for ", &["ledger/"]),
+    (" OfTheLedger for ", &["ledger/"]),
+];
+
+/// Rooms that only compute: octets and values in, octets and values out.
+const PURE: [&str; 6] = ["header", "mask.rs", "maildrop.rs", "plan.rs", "pop3/", "text.rs"];
+
+/// What would make a room do more than that: a disk, a line, a clock, a program.
+fn is_outside(path: &[String]) -> bool {
+    ["env", "fs", "net", "os", "process", "thread"].contains(&path[0].as_str())
+        || path.iter().any(|name| name == "SystemTime" || name == "Instant")
+}
+
 /// One mention of another room.
 #[derive(Debug, PartialEq)]
 struct Import {
@@ -55,6 +92,9 @@ fn objection(from: &str, import: &Import) -> Option<String> {
     if there > here {
         return Some(format!("`{from}` (floor {here}) looks up to `{to}` (floor {there})"));
     }
+    if from == "os" && to != "text" {
+        return Some(format!("`os` is beneath all, and looks up to `{to}`"));
+    }
     if there == 1 && here == 1 && !is_allowed_stranger(from, import) {
         return Some(format!("`{from}` and `{to}` are strangers on floor 1 (it takes {:?})", import.items));
     }
@@ -63,16 +103,20 @@ fn objection(from: &str, import: &Import) -> Option<String> {
 
 /// Every `crate::…` of a source file.
 fn imports(source: &str) -> Vec<Import> {
-    let code = without_comments(source);
-    let mut imports = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
+    paths_below("crate::", &without_comments(source)).into_iter().map(|(line, path)| import(line, &path)).collect()
+}
+
+/// Every path that begins with this root in code, without it, and its line.
+fn paths_below(root: &str, code: &str) -> Vec<(usize, Vec<String>)> {
+    let mut paths = Vec::new();
+    for (at, _) in code.match_indices(root) {
         let is_word = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
         if !is_word {
             let line = code[..at].matches('\n').count() + 1;
-            imports.extend(branches(&code[at + "crate::".len()..]).into_iter().map(|path| import(line, &path)));
+            paths.extend(branches(&code[at + root.len()..]).into_iter().map(|path| (line, path)));
         }
     }
-    imports
+    paths
 }
 
 /// Comments and unit tests, which close a file, go; lines keep their numbers. (`//` without a blank before it is more
@@ -196,6 +240,94 @@ fn only_the_ledger_proves_that_a_message_is_durable() {
     assert!(!implements("impl fmt::Debug for Intents {", "Intents"));
 }
 
+/// What a file may not name where it is, each with its line.
+fn misplaced(below: &str, source: &str) -> Vec<String> {
+    let code = without_comments(source);
+    let is_below = |places: &[&str]| places.iter().any(|place| below.starts_with(place));
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(code.lines()) {
+        let named = ONLY_IN.iter().filter(|(name, places)| !is_below(places) && names(line, name));
+        found.extend(named.map(|(name, places)| format!("{below}:{number}: `{}` is for {places:?}", name.trim())));
+    }
+    if is_below(&PURE) {
+        let outside = paths_below("std::", &code).into_iter().filter(|(_, path)| is_outside(path));
+        found.extend(outside.map(|(line, path)| format!("{below}:{line}: `std::{}` in a pure room", path.join("::"))));
+        let system = paths_below("rustix::", &code).into_iter();
+        found.extend(system.map(|(line, _)| format!("{below}:{line}: `rustix` in a pure room")));
+    }
+    found
+}
+
+/// True when a line has the name, and not only the end of a longer one.
+fn names(line: &str, name: &str) -> bool {
+    let is_part = |at: usize| line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+    line.match_indices(name).any(|(at, _)| name.starts_with(' ') || !is_part(at))
+}
+
+#[test]
+fn crates_and_promises_stay_where_they_belong() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut objections = Vec::new();
+    for path in sources(&src) {
+        let below = path.strip_prefix(&src).unwrap().to_str().unwrap();
+        if !below.contains("/tests") {
+            objections.extend(misplaced(below, &fs::read_to_string(&path).unwrap()));
+        }
+    }
+    assert!(objections.is_empty(), "out of place:\n{}", objections.join("\n"));
+}
+
+#[test]
+fn what_is_out_of_place_is_found_with_its_line() {
+    let found = |below: &str, source: &str| misplaced(below, source).len();
+    assert_eq!(found("net/dial.rs", "use native_tls::TlsConnector;\nfn f(c: openssl::ssl::Ssl) {}"), 2);
+    assert_eq!(found("net/tls/native.rs", "use native_tls::TlsConnector;"), 0);
+    assert_eq!(found("fetch/mod.rs", "struct Own;\nimpl Durable for Own {}\nimpl<T> Intents for Vec<T> {}"), 2);
+    assert_eq!(found("pop3/reply.rs", "use std::{fs::File, time::{Duration, Instant}};\nuse std::io::Read;"), 2);
+    assert_eq!(found("plan.rs", "fn now() { std::time::SystemTime::now(); rustix::process::getpid(); }"), 2);
+    assert_eq!(found("plan.rs", "// std::fs is for others\nuse std::ops::Range;"), 0);
+}
+
+/// The files of pop3, `sasl/` as one, and those that each imports.
+fn arrows_of_pop3() -> BTreeMap<String, BTreeSet<String>> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in sources(&src.join("pop3")) {
+        let below = path.strip_prefix(&src).unwrap();
+        let file = room(below.strip_prefix("pop3").unwrap());
+        if file == "mod" {
+            continue;
+        }
+        let code = without_comments(&fs::read_to_string(&path).unwrap());
+        let climbing = paths_below(&"super::".repeat(depth(below) - 1), &code);
+        let named = climbing.into_iter().chain(paths_below("crate::pop3::", &code)).map(|(_, path)| path[0].clone());
+        let others = named.filter(|other| *other != file && *other != "super");
+        arrows.entry(file.clone()).or_default().extend(others);
+    }
+    arrows
+}
+
+/// What is left when whatever imports nothing else is taken away again and again.
+fn circle(mut arrows: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    loop {
+        let left: BTreeSet<String> = arrows.keys().cloned().collect();
+        arrows.retain(|_, others| others.iter().any(|other| left.contains(other)));
+        if arrows.len() == left.len() {
+            return left.into_iter().collect();
+        }
+    }
+}
+
+#[test]
+fn the_files_of_pop3_import_one_another_in_no_circle() {
+    let arrows = arrows_of_pop3();
+    assert!(arrows["connection"].contains("error") && arrows["sasl"].contains("credentials"), "{arrows:?}");
+    assert_eq!(circle(arrows), [""; 0]);
+    let arrows = [("a", vec!["b"]), ("b", vec!["c"]), ("c", vec!["b"]), ("d", vec![])];
+    let arrows = arrows.map(|(file, others)| (file.to_owned(), others.into_iter().map(str::to_owned).collect()));
+    assert_eq!(circle(arrows.into()), ["a", "b", "c"]);
+}
+
 #[test]
 fn an_import_that_goes_up_or_sideways_is_found_with_its_line() {
     let objections = |room: &str, source: &str| -> Vec<_> {
@@ -206,6 +338,7 @@ fn an_import_that_goes_up_or_sideways_is_found_with_its_line() {
     assert_eq!(objections("pop3", "use crate::text;\nuse crate::net::Stream;"), at(2, "net"));
     assert_eq!(objections("pop3", "use crate::{text::printable, ledger::{self, Ledger}};").len(), 2);
     assert_eq!(objections("pop3", "fn f() {\n    crate::report::say();\n}"), at(2, "report"));
+    assert_eq!(objections("os", "use crate::text;\nuse crate::stop::Stop;"), at(2, "stop"));
     assert_eq!(objections("account", "use crate::{\n    stop::Stop,\n    config,\n};"), at(1, "config"));
     assert_eq!(objections("ledger", "use crate::deliver::{Place, Receipt};"), []);
     assert_eq!(objections("ledger", "use crate::deliver::{Place, Stager};"), at(1, "deliver"));

@@ -5,6 +5,7 @@
 
 mod failure;
 mod in_step;
+mod side_by_side;
 mod transfer;
 
 use std::any::Any;
@@ -16,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use failure::Failure;
+pub use side_by_side::side_by_side;
 use transfer::{Lane, Transfer};
 
 use crate::account::{Account, Keep, Secret, Target};

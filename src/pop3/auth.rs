@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::command::Command;
-use super::connection::{Awaited, Connection, Expected, Refused, Transport};
+use super::command::{Awaited, Command};
+use super::connection::{Connection, Expected, Refused, Transport};
 use super::error::Error;
 use super::method::Method;
 use super::reply::Status;

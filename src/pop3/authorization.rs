@@ -1,36 +1,16 @@
 //! The AUTHORIZATION state (RFC 1939 §4): greeting, capabilities, STLS, login.
 
-use std::fmt;
-
 use super::auth::auth;
 use super::capabilities::Capabilities;
-use super::command::Command;
-use super::connection::{Awaited, Connection, Expected, Limits, Refused, Transport};
+use super::command::{Awaited, Command};
+use super::connection::{Connection, Expected, Limits, Refused, Transport};
+use super::credentials::Credentials;
 use super::error::{Error, Missing};
-use super::method::{Method, Offer};
+use super::method::Method;
+use super::offer::Offer;
 use super::reply::Status;
 use super::sasl;
 use super::transaction::Transaction;
-use crate::account::{Auth, Password, SecretKind};
-
-/// Who logs in, with what, and how.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The mailbox name.
-    pub user: String,
-    /// The secret; empty for EXTERNAL, which needs none.
-    pub password: Password,
-    /// What the secret is: a token is never sent where a password is due.
-    pub kind: SecretKind,
-    /// The way to prove it.
-    pub auth: Auth,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credentials({:?}, {:?}, ****)", self.user, self.auth)
-    }
-}
 
 /// A session that is not logged in.
 pub struct Authorization<T> {

@@ -1,7 +1,7 @@
 //! What a server announces in its reply to CAPA (RFC 2449 §5, §6).
 
-use super::command::Command;
-use super::connection::{Awaited, Connection, Transport};
+use super::command::{Awaited, Command};
+use super::connection::{Connection, Transport};
 use super::error::Error;
 
 /// The announced capabilities that popfetch acts upon.

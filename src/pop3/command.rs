@@ -159,6 +159,27 @@ fn push_verb(wire: &mut Vec<u8>, verb: Verb) {
     wire.extend_from_slice(&digits[first..]);
 }
 
+/// For errors: which part of which reply is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// The greeting.
+    Greeting,
+    /// The status line of the reply to a command.
+    Reply(Verb),
+    /// A line, or the end, of a multi-line reply.
+    Lines(Verb),
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Awaited::Greeting => f.write_str("the greeting"),
+            Awaited::Reply(verb) => write!(f, "the reply to {verb}"),
+            Awaited::Lines(verb) => write!(f, "the rest of the reply to {verb}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,14 +4,13 @@
 //! outstanding than any socket buffer holds (see `Window`), so a blocking write cannot deadlock with a server
 //! that blocks on its own.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
 use zeroize::Zeroize as _;
 
-use super::command::{Command, Verb};
+use super::command::{Awaited, Command, Verb};
 use super::error::Error;
 use super::reply::{ResponseCode, Status, status};
 use crate::account::Password;
@@ -77,27 +76,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits { line: 16 << 10, capabilities: 200, listings: Budget::default().share() }
-    }
-}
-
-/// For errors: which part of which reply is awaited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Awaited {
-    /// The greeting.
-    Greeting,
-    /// The status line of the reply to a command.
-    Reply(Verb),
-    /// A line, or the end, of a multi-line reply.
-    Lines(Verb),
-}
-
-impl fmt::Display for Awaited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Awaited::Greeting => f.write_str("the greeting"),
-            Awaited::Reply(verb) => write!(f, "the reply to {verb}"),
-            Awaited::Lines(verb) => write!(f, "the rest of the reply to {verb}"),
-        }
     }
 }
 

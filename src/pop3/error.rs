@@ -3,8 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::command::Verb;
-use super::connection::Awaited;
+use super::command::{Awaited, Verb};
 use super::method::Method;
 use super::reply::ResponseCode;
 use super::sasl::{Explanation, Mechanism, Problem};

@@ -1,11 +1,11 @@
 //! TOP (RFC 1939 §7): header sections without the messages below them.
 
-use super::command::Command;
-use super::connection::{Awaited, Connection, Expected, Trace, Transport};
+use super::command::{Awaited, Command};
+use super::connection::{Connection, Expected, Trace, Transport};
 use super::error::Error;
-use super::retrieval::Window;
 use super::transaction::{Flight, Transaction};
 use super::unstuff::Unstuffer;
+use super::window::Window;
 use crate::maildrop::MessageNumber;
 use crate::text;
 

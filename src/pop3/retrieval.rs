@@ -9,35 +9,14 @@
 
 use std::io::{self, Write};
 
-use super::command::{Command, Verb};
-use super::connection::{Awaited, Expected, Trace, Transport};
+use super::command::{Awaited, Command, Verb};
+use super::connection::{Expected, Trace, Transport};
 use super::error::Error;
 use super::listing;
-use super::transaction::Transaction;
+use super::transaction::{Refusal, Transaction};
 use super::unstuff::Unstuffer;
+use super::window::Window;
 use crate::maildrop::MessageNumber;
-
-/// How much may be in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// Commands: what the server has not answered must fit its socket buffer, or both sides could block on a write.
-    /// `RETR 4294967295` and its CRLF are 17 octets, so 400 of them fit 8 KiB, the least that systems give.
-    pub messages: usize,
-    /// Announced message octets, so that a line that drops has not made the server read a disk full for nothing.
-    pub octets: u64,
-}
-
-impl Window {
-    /// Each command waits for the reply before it.
-    pub const LOCK_STEP: Window = Window { messages: 1, octets: u64::MAX };
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        // 16 MiB cover 100 ms of a line of 1 Gbit/s.
-        Window { messages: 400, octets: 16 << 20 }
-    }
-}
 
 /// A message to retrieve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,15 +25,6 @@ pub struct Wanted {
     pub number: MessageNumber,
     /// Its announced size, 0 when unknown: for the window only.
     pub octets: u64,
-}
-
-/// A message that the server would not retrieve or delete.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// Which one.
-    pub number: MessageNumber,
-    /// The server's words.
-    pub text: Vec<u8>,
 }
 
 /// Messages on their way, in the order asked for.
@@ -83,8 +53,16 @@ pub enum Incoming<'r, T> {
     Refused(Refusal),
 }
 
+impl<T: Transport> Transaction<T> {
+    /// Retrieves messages in the order given, with as many RETR in flight as `window` and the server allow.
+    pub fn retrieve<'s>(&'s mut self, wanted: &'s [Wanted], window: Window) -> Retrieval<'s, T> {
+        let window = if self.capabilities().pipelining { window } else { Window::LOCK_STEP };
+        Retrieval::new(self, wanted, window)
+    }
+}
+
 impl<'s, T: Transport> Retrieval<'s, T> {
-    pub(super) fn new(transaction: &'s mut Transaction<T>, wanted: &'s [Wanted], window: Window) -> Self {
+    fn new(transaction: &'s mut Transaction<T>, wanted: &'s [Wanted], window: Window) -> Self {
         Retrieval {
             transaction,
             wanted,

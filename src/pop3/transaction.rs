@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::capabilities::Capabilities;
-use super::command::{Command, Verb};
-use super::connection::{Awaited, Connection, Refused, Transport};
+use super::command::{Awaited, Command, Verb};
+use super::connection::{Connection, Refused, Transport};
 use super::error::Error;
 use super::listing;
-use super::retrieval::{Refusal, Retrieval, Wanted, Window};
+use super::window::Window;
 use crate::listings::{BUDGET, Share};
 use crate::maildrop::{Durable, Listed, Listing, MessageNumber};
 use crate::text;
@@ -29,6 +29,15 @@ pub struct Survey {
     pub octets: Option<u64>,
     /// Every message.
     pub listing: Listing,
+}
+
+/// A message that the server would not retrieve or delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which one.
+    pub number: MessageNumber,
+    /// The server's words.
+    pub text: Vec<u8>,
 }
 
 /// How a session ended that ended well.
@@ -124,12 +133,6 @@ impl<T: Transport> Transaction<T> {
             }
         }
         Ok(())
-    }
-
-    /// Retrieves messages in the order given, with as many RETR in flight as `window` and the server allow.
-    pub fn retrieve<'s>(&'s mut self, wanted: &'s [Wanted], window: Window) -> Retrieval<'s, T> {
-        let window = if self.capabilities.pipelining { window } else { Window::LOCK_STEP };
-        Retrieval::new(self, wanted, window)
     }
 
     /// Tells the server that we are still there, by NOOP (RFC 1939 §5), unless the session is over but for its end.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::scram::escaped;
 use super::{Exchange, Explanation, Message, Problem};
 use crate::account::Password;
-use crate::pop3::authorization::Credentials;
+use crate::pop3::credentials::Credentials;
 use crate::text::printable;
 
 /// An exchange.

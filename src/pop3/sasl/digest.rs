@@ -2,7 +2,7 @@
 
 use md5::{Digest as _, Md5};
 
-use crate::pop3::authorization::Credentials;
+use crate::pop3::credentials::Credentials;
 
 /// The digest that APOP wants: MD5 of the greeting's timestamp and the password, in lower-case hexadecimal.
 pub fn apop(timestamp: &[u8], credentials: &Credentials) -> String {

@@ -15,7 +15,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::authorization::Credentials;
+use super::credentials::Credentials;
 use crate::text::printable;
 use bearer::Bearer;
 pub use bearer::TokenError;

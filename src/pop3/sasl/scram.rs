@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::hash::Hash;
 use super::{Exchange, Explanation, Message, Problem};
 use crate::os::random;
-use crate::pop3::authorization::Credentials;
+use crate::pop3::credentials::Credentials;
 
 /// RFC 5802 §5.1 and RFC 7677 §4 ask for 4096 at least: with fewer, whoever plays the server finds the password by
 /// trying. With any number, a server could keep the program busy for as long as it likes.

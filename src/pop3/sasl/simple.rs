@@ -4,7 +4,7 @@ use super::digest::hexadecimal;
 use super::hash::hmac_md5;
 use super::{Exchange, Message, Problem};
 use crate::account::Password;
-use crate::pop3::authorization::Credentials;
+use crate::pop3::credentials::Credentials;
 
 /// The client says one thing, and the server decides.
 pub struct Once(Option<Message>);
