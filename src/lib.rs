@@ -7,8 +7,8 @@
 //! * [`fetch`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; signing in; what is said about it.
 //! * [`session`]: an account opened and surveyed, for whatever command.
 //! * [`config`], [`secret`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
-//! * [`account`], [`failure`], [`maildrop`], [`notice`], [`stop`], [`text`]: plain values that everyone may know; `mask`: secrets in words of
-//!   others; [`listings`]: the memory of this program.
+//! * [`account`], [`failure`], [`maildrop`], [`notice`], [`stop`], [`text`]: plain values that everyone may know;
+//!   `mask`: secrets in words of others; [`listings`]: the memory of this program.
 //! * [`os`]: the operating system.
 
 pub mod account;

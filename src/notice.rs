@@ -160,7 +160,7 @@ impl fmt::Display for Notice {
             ),
             Notice::LeftOut { failure, .. } => f.write_str(failure),
             Notice::Unverified => f.write_str(
-                "the certificate of the server is not verified (`tls_verify = false`): whoever is in between can read the password and the mail; a `tls_pin` would tell",
+                "the certificate of the server is not verified (`tls_verify = false`): anyone on the path can read the password and the mail; set `tls_pin` to detect it",
             ),
             Notice::Nameless { messages, had_ids: false } => write!(
                 f,

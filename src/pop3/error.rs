@@ -198,12 +198,12 @@ impl Failure for Error {
                 "the server takes only OAuth 2.0 tokens: write `oauth2` in place of the password and run `popfetch \
                  login ACCOUNT`, or let a `token_command` print one"
             }
-            Error::NoMechanism { .. } => "name a way with `auth` that the server offers, and give what it takes",
+            Error::NoMechanism { .. } => "set `auth` to a mechanism that the server offers, and give what it takes",
             Error::Exchange { problem: Problem::WrongProof | Problem::NoProof, .. } => {
                 "this may not be your provider's server: the password was not sent, and is not to be sent in another way"
             }
             Error::Exchange { problem: Problem::Unpreparable, .. } => {
-                "name another way to log in, such as `auth = \"plain\"` under TLS"
+                "set `auth` to another mechanism, such as `auth = \"plain\"` under TLS"
             }
             Error::Exchange { problem: Problem::NoBinding, .. } => "leave `-plus` out, or use TLS",
             _ => return None,

@@ -5,9 +5,9 @@
 
 use crate::pop3::{Mechanism, Method};
 
-/// Who says what, and what helps.
+/// A refusal by a provider, and what helps against it.
 struct Refusal {
-    /// Ends of the host name; none of them is anybody's server.
+    /// Host name suffixes; an empty string matches every host.
     hosts: &'static [&'static str],
     /// Part of the server's words in lower case; the empty one is part of all.
     words: &'static str,

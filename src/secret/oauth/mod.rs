@@ -1,5 +1,5 @@
-//! OAuth 2.0 access tokens: the user's consent once ([`login`]), and from then on a token whenever one is needed
-//! ([`access_token`]), refreshed when it has expired.
+//! OAuth 2.0 access tokens: the user's consent once (`login`), and from then on a token whenever one is needed
+//! (`access_token`), refreshed when it has expired.
 //!
 //! Tokens live in the state, one file per maildrop (`store`). A refresh may rotate the refresh token (RFC 6749 §6),
 //! and the old one may then be worth nothing: so refreshes of one maildrop happen one at a time, and what came is
