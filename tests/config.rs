@@ -273,6 +273,8 @@ fn an_unknown_account_is_told_with_the_known_ones() {
     let sandbox = Sandbox::new();
     sandbox.config(GOOD);
     sandbox.popfetch(["-q", "wrok"]).exits(78).says(&["wrok", "work"]);
+    sandbox.popfetch(["-q", "--keep", "14d"]).exits(78).says(&["no account `14d`", "hint: ", "`--keep=14d`"]);
+    sandbox.popfetch(["-q", "pop.example.com"]).exits(78).says(&["hint: ", "`pop3s://USER@pop.example.com`"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::excerpt::Excerpt;
-use super::forms::Expected;
+use super::forms::{self, Expected};
 use super::url;
 use crate::os::exposure::Exposure;
 use crate::text::{self, reason};
@@ -291,6 +291,12 @@ impl Error {
             }
             Error::Url { shown, problem: url::Error::NoUser } => {
                 url::with_user(shown).map(|url| format!("write `{url}` if that is your name there"))
+            }
+            Error::UnknownAccount { name, .. } if forms::duration(name).is_ok() => {
+                Some(format!("a duration stands behind `=`: `--keep={name}`"))
+            }
+            Error::UnknownAccount { name, near: None, .. } if name.contains('.') && url::host(name).is_ok() => {
+                Some(format!("a server needs a user before it: `pop3s://USER@{name}`"))
             }
             Error::NoTarget { shown } => Some(format!("say where: popfetch {shown} --deliver maildir:~/Mail/inbox")),
             Error::NoAccounts { files } => files.first().map(|file| first_steps(file)),

@@ -46,7 +46,7 @@ pub(super) fn of(text: &str, line: usize, fault: &Fault) -> Option<Excerpt> {
     let mut shown = Shown { text, at: &fault.at, line: String::new(), carets: None };
     match &fault.piece {
         _ if is_header(text, &fault.at) => {
-            let header = header(text, &fault.at);
+            let header = header(text, fault);
             let end = header.end;
             shown.push(header);
             // A header that does not end is pointed at where its end is missing.
@@ -120,10 +120,14 @@ fn is_header(text: &str, at: &Range<usize>) -> bool {
     HEADERS.iter().any(|header| line.starts_with(header)) && !before.contains(['#', '=', '{', '"', '\''])
 }
 
-fn header(text: &str, at: &Range<usize>) -> Range<usize> {
-    let start = line_start(text, at.start);
-    let end = line_end(text, start);
-    let line = &text[start..end];
-    let length = line.find(']').map_or_else(|| line.find('#').unwrap_or(line.len()), |bracket| bracket + 1);
-    start..start + length.max(at.end.min(end) - start)
+/// The header, up to its end or to what is no name; a key in it is known to be one.
+fn header(text: &str, fault: &Fault) -> Range<usize> {
+    let line = line_start(text, fault.at.start);
+    let end = line_end(text, line);
+    let start = end - text[line..end].trim_start().len();
+    let is_part = |character: char| character.is_alphanumeric() || "[_-.".contains(character);
+    let length = text[start..end].find(|character| !is_part(character)).unwrap_or(end - start);
+    let closed = start + length + usize::from(text[start + length..end].starts_with(']'));
+    let known = fault.piece.as_ref().map_or(start, |_| fault.at.end.min(end));
+    start..closed.max(known)
 }

@@ -326,7 +326,7 @@ pub(super) fn read<D>(
         faults.extend(result.err().into_iter().flatten());
     }
     for (position, second) in known.iter().enumerate() {
-        if let Some((_, first)) = known[..position].iter().find(|first| are_alternatives(*first, second)) {
+        if let Some((_, first)) = known[..position].iter().find(|first| are_alternatives(first, second)) {
             faults.push(alternatives(first, None, second.1, second.0, place));
         }
     }

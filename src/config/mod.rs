@@ -167,15 +167,12 @@ struct Configuration<'a> {
 
 impl<'a> Configuration<'a> {
     fn read(sources: &[Source], environment: &'a Environment, flags: &'a Flags) -> Result<Self, Error> {
-        let documents = Document::all(sources, environment)?;
-        let mut reader = Reader {
-            documents: &documents,
-            environment,
-            flags,
-            defaults: Draft::new(),
-            accounts: Vec::new(),
-            faults: Vec::new(),
-        };
+        Self::understand(&Document::all(sources, environment)?, environment, flags)
+    }
+
+    fn understand(documents: &[Document], environment: &'a Environment, flags: &'a Flags) -> Result<Self, Error> {
+        let mut reader =
+            Reader { documents, environment, flags, defaults: Draft::new(), accounts: Vec::new(), faults: Vec::new() };
         let parsed = documents.iter().map(Document::parse).collect::<Result<Vec<_>, _>>()?;
         reader.read(parsed);
         let (defaults, accounts) = reader.finish()?;
@@ -480,6 +477,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    use crate::os::exposure::Contents;
+
     use crate::account::{Auth, Keep, Password, Proxy, ProxyKind, Route, Secret, Target, Tls, TlsMode};
 
     /// A home folder with a configuration in it.
@@ -529,8 +528,11 @@ mod tests {
 
         /// The error, with the home folder as `~`.
         fn refused(&self, result: Result<Vec<Account>, Error>) -> String {
-            let message = result.expect_err("is accepted").to_string();
+            let error = result.expect_err("is accepted");
+            let message = error.to_string();
             assert!(!message.contains('\n'), "more than a line: {message}");
+            let reports = error.reports().concat();
+            assert!(!reports.contains("canary"), "{reports}");
             message.replace(&self.folder.path().display().to_string(), "~")
         }
     }
@@ -887,6 +889,31 @@ mod tests {
                 let home = Home::with(&text.as_bytes()[..cut]);
                 let message = home.refused(home.wanted(&[]));
                 assert!(!message.contains("canary"), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_slip_of_the_finger_shows_the_secret() {
+        let toml = "[accounts.work]\nuser = \"petar\" # me\npassword = \"canary\"\ntunnel = [\"a\", \"b\"]\n\
+                    oauth2 = { client_secret = \"canary\", flow = 1 }\nport = \"x\"\n[defaults]\nserver = \"x\"\n";
+        let json = "{\"accounts\": {\"work\": {\"user\": 1,\n\"password\": \"canary\", \"port\": [1, \"x\"],\n\
+                    \"proxy\": \"http://a:canary@h:1\"}}}";
+        let (environment, flags) = (Environment::default(), Flags::default());
+        let reports_of = |name: &str, text: &str| {
+            let contents = Contents { octets: text.as_bytes().to_vec().into(), exposure: None };
+            let document = Document::new(name.to_owned(), Path::new("/c"), contents).unwrap();
+            Configuration::understand(&[document], &environment, &flags)
+                .map_or_else(|error| error.reports(), |_| vec![])
+        };
+        for (name, text) in [("c.toml", toml), ("c.json", json)] {
+            for at in 0..text.len() {
+                let inserted = "\"'\n=#]{,".chars().map(|slip| format!("{}{slip}{}", &text[..at], &text[at..]));
+                let removed = [1, 2].map(|count| format!("{}{}", &text[..at], &text[text.len().min(at + count)..]));
+                for slip in inserted.chain(removed).filter(|text| text.contains("canary")) {
+                    let reports = reports_of(name, &slip).concat();
+                    assert!(!reports.contains("canary"), "{slip}\n{reports}");
+                }
             }
         }
     }
