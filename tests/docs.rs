@@ -16,7 +16,7 @@ use std::process::Command;
 use clap_complete::Shell;
 use popfetch::account::Account;
 use popfetch::cli;
-use popfetch::config::{self, Error, Flags, Key, Source};
+use popfetch::config::{self, Error, Flags, Key, Secrecy, Source};
 use popfetch::failure::{Kind, exit_status};
 use popfetch::ledger::Ledger;
 
@@ -263,6 +263,16 @@ fn difference(described: &[&str], exist: &[&str]) -> Vec<String> {
     missing.chain(unknown).collect()
 }
 
+/// The page says of every secret that others must not be able to read its file.
+fn unprotected_secrets(page: &str) -> Vec<String> {
+    let keys = config::account_keys().chain(config::oauth2_keys());
+    let secrets = keys.filter(|key| matches!(key.secrecy, Secrecy::Secret | Secrecy::Login)).map(|key| key.name);
+    let (introduction, _) = page.split_once("\n.Ss ").unwrap_or((page, ""));
+    let named = behind("Ic", introduction);
+    let missing = secrets.filter(|key| !named.contains(key));
+    missing.map(|key| format!("nothing says who may read a file with `{key}`")).collect()
+}
+
 /// The page has the default of each key, and an account to which it is written is the same account.
 fn wrong_defaults(page: &str) -> Vec<String> {
     let bare = "[accounts.a]\nserver = \"h\"\nuser = \"u\"\ndeliver = \"mbox:/m\"\n";
@@ -292,6 +302,7 @@ fn default_of(head: &str) -> Option<String> {
 fn every_key_is_described_where_it_belongs_and_every_described_one_exists() {
     assert_eq!(wrong_keys(&config_page()), NONE);
     assert_eq!(wrong_defaults(&config_page()), NONE);
+    assert_eq!(unprotected_secrets(&config_page()), NONE);
 }
 
 #[test]
@@ -300,6 +311,8 @@ fn wrong_keys_and_defaults_are_found() {
     assert_eq!(wrong_keys(&page), ["`max_size` is not described", "there is no key `maxsize`"]);
     let page = config_page().replace("default Li 60\n", "default Li 61\n");
     assert_eq!(wrong_defaults(&page), ["the default of `timeout` is Some(\"60\")"]);
+    let page = config_page().replace(".Ic client_secret\nor\n", "");
+    assert_eq!(unprotected_secrets(&page), ["nothing says who may read a file with `client_secret`"]);
     let page = config_page().replace(".Ic mbox Pq string", ".Ic mailbox Pq string");
     assert_eq!(wrong_keys(&page), ["`mbox` is not described", "there is no key `mailbox`"]);
     let page = config_page().replace(".It Ic flow ", ".It Ic flows ");

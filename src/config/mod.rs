@@ -87,7 +87,7 @@ impl Flags {
     fn say(&self, draft: &mut Draft, environment: &Environment) -> Option<Problem> {
         let here = env::current_dir().unwrap_or_default();
         let paths = Paths { environment, folder: &here };
-        let faults = keys::read(&settings::KEYS, &self.0, &Place::Options, paths, draft);
+        let faults = keys::read(settings::KEYS, &self.0, &Place::Options, paths, draft);
         faults.into_iter().next().map(|fault| fault.problem)
     }
 }
@@ -300,7 +300,7 @@ impl Reader<'_> {
         let table = self.table_of(number, Some(entry), TABLE)?;
         let place = Place::Target(name);
         let mut target = None;
-        let faults = keys::read(&target::KEYS_OF_NAMED, table, &place, self.paths(number), &mut target);
+        let faults = keys::read(target::KEYS_OF_NAMED, table, &place, self.paths(number), &mut target);
         self.report(number, faults);
         if !is_said("deliver", table) {
             let keys = vec![in_words("deliver")];
@@ -329,7 +329,7 @@ impl Reader<'_> {
         for (number, parsed) in parsed.iter().enumerate() {
             let Some(table) = self.table_of(number, parsed.table.get("defaults"), TABLE) else { continue };
             let mut draft = self.defaults.clone();
-            let faults = keys::read(&settings::KEYS, table, &Place::Defaults, self.paths(number), &mut draft);
+            let faults = keys::read(settings::KEYS, table, &Place::Defaults, self.paths(number), &mut draft);
             self.report(number, faults);
             for entry in table.iter() {
                 let clash = earlier.iter().find_map(|(other, first)| self.clash((*other, first), (number, entry)));
@@ -343,15 +343,15 @@ impl Reader<'_> {
     /// What two defaults of two documents say against each other.
     fn clash(&self, (other, first): (usize, &Entry), (number, second): (usize, &Entry)) -> Option<Fault> {
         let at = self.documents[other].place(first.key_at.start);
-        let is_public = keys::is_public(&settings::KEYS, second);
+        let is_public = keys::is_public(settings::KEYS, second);
         if first.key == second.key {
             let mut draft = self.defaults.clone();
             let table = Table::from(second.clone());
-            let faults = keys::read(&settings::KEYS, &table, &Place::Defaults, self.paths(number), &mut draft);
+            let faults = keys::read(settings::KEYS, &table, &Place::Defaults, self.paths(number), &mut draft);
             let is_other = faults.is_empty() && draft != self.defaults;
             return is_other.then(|| second.at_key(Problem::OtherDefault { key: second.key.clone(), at }, is_public));
         }
-        keys::clash(&settings::KEYS, first, at, second, &Place::Defaults)
+        keys::clash(settings::KEYS, first, at, second, &Place::Defaults)
     }
 
     fn read_accounts(&mut self, parsed: &[Parsed]) {
@@ -386,7 +386,7 @@ impl Reader<'_> {
         let table = self.table_of(number, Some(entry), if is_key { NAMED } else { TABLE })?;
         let place = Place::Account(name.clone());
         let mut draft = self.defaults.clone();
-        let faults = keys::read(&settings::KEYS, table, &place, self.paths(number), &mut draft);
+        let faults = keys::read(settings::KEYS, table, &place, self.paths(number), &mut draft);
         let is_sound = faults.is_empty();
         self.report(number, faults);
         // An option that makes no sense has been refused before.
@@ -890,6 +890,26 @@ mod tests {
                 let message = home.refused(home.wanted(&[]));
                 assert!(!message.contains("canary"), "{message}");
             }
+        }
+    }
+
+    #[test]
+    fn what_the_table_calls_secret_is_not_shown_and_not_for_others() {
+        let not_public: Vec<_> = account_keys().filter(|key| key.secrecy != Secrecy::Public).collect();
+        assert!(not_public.len() > 5, "{not_public:?}");
+        for key in not_public {
+            for value in ["\"canary\\n\"", "[\"canary\", 1]", "canary", "\"canary\" x", "{ x = \"canary\" }"] {
+                let home = Home::with(work(&format!("{} = {value}", key.name)));
+                let reports = home.wanted(&[]).map_or_else(|error| error.reports().concat(), |_| String::new());
+                assert!(!reports.contains("canary"), "{reports}");
+            }
+        }
+        for key in all_keys().filter(|key| key.secrecy == Secrecy::Secret) {
+            let home = Home::with(work(&format!("{} = \"canary\"", key.name)));
+            let path = home.path(".config/popfetch/config.toml");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            let message = home.refused(home.wanted(&[]));
+            assert!(message.contains("holds a password but is open to others"), "{}: {message}", key.name);
         }
     }
 

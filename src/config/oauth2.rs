@@ -10,7 +10,7 @@ use super::value::Value;
 use crate::account::{Flow, OAuth2, Password};
 
 /// Every key of the table.
-pub(super) static KEYS: [Row<Draft>; 8] = [
+pub(super) static KEYS: &[Row<Draft>] = &[
     Row::<Draft>::new("provider", |draft, said| said.some(&mut draft.provider, provider)),
     Row::<Draft>::new("client_id", |draft, said| said.some(&mut draft.client_id, word)).elsewhere(&["client", "id"]),
     Row::<Draft>::new("client_secret", |draft, said| {
@@ -91,7 +91,7 @@ pub(super) fn read(said: &Said<'_>) -> Result<OAuth2, Vec<Fault>> {
     let table = said.table(TABLE)?;
     let place = Place::Key("oauth2");
     let mut draft = Draft::default();
-    let faults = keys::read(&KEYS, table, &place, said.paths, &mut draft);
+    let faults = keys::read(KEYS, table, &place, said.paths, &mut draft);
     if !faults.is_empty() {
         return Err(faults);
     }

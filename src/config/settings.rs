@@ -23,7 +23,7 @@ use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Route, 
 use crate::os::user::User;
 
 /// Every key of an account, in the order of the manual.
-pub(super) static KEYS: [Row<Draft>; 32] = [
+pub(super) static KEYS: &[Row<Draft>] = &[
     Row::<Draft>::new("url", |draft, said| {
         draft.set_url(url(said)?);
         Ok(())
@@ -345,7 +345,7 @@ impl Draft {
             identity: None,
             identity_password: None,
         };
-        keys::defaults(&KEYS, draft)
+        keys::defaults(KEYS, draft)
     }
 
     /// The targets that have a name.

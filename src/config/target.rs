@@ -16,14 +16,14 @@ use crate::os::user::User;
 use crate::text;
 
 /// The keys of a target as a table; at most one may be given.
-pub(super) static KEYS: [Row<Option<Target>>; 3] = [
+pub(super) static KEYS: &[Row<Option<Target>>] = &[
     Row::new("maildir", |target, said| said.some(target, |value| path(value).map(Target::maildir))),
     Row::new("mbox", |target, said| said.some(target, |value| path(value).map(Target::mbox))),
     Row::new("mda", |target, said| said.some(target, |value| words(value).map(Target::mda))),
 ];
 
 /// The keys of `[targets.NAME]`.
-pub(super) static KEYS_OF_NAMED: [Row<Option<Written>>; 1] = [Row::new("deliver", |target, said| {
+pub(super) static KEYS_OF_NAMED: &[Row<Option<Written>>] = &[Row::new("deliver", |target, said| {
     *target = Some(read_one(said, None)?);
     Ok(())
 })];
@@ -114,7 +114,7 @@ fn unknown(name: &str, targets: &Targets) -> Expected {
 fn read_table(said: &Said<'_>) -> Result<Target, Vec<Fault>> {
     let table = said.table(TABLE)?;
     let mut target = None;
-    let faults = keys::read(&KEYS, table, &Place::Key("deliver"), said.paths, &mut target);
+    let faults = keys::read(KEYS, table, &Place::Key("deliver"), said.paths, &mut target);
     match target {
         _ if table.iter().count() != 1 => Err(said.wrong(TABLE)),
         Some(target) if faults.is_empty() => Ok(target),
