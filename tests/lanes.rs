@@ -191,6 +191,27 @@ fn a_target_that_is_not_there_is_left_out_and_nothing_is_retrieved_for_it() {
 }
 
 #[test]
+fn what_only_a_target_lacks_that_cannot_be_opened_is_not_retrieved_and_keeps_nothing_back() {
+    let server = server(mails(2)).start();
+    let sandbox = Sandbox::new();
+    let account = Account::on(server.port).set("deliver", both("\"maildir:~/file/Mail\"")).set("keep", false);
+    sandbox.config(&account.set("max_messages", 1).to_string());
+    sandbox.file("file", "no folder");
+    for number in 1..=2 {
+        let run = || drop(sandbox.popfetch(["-q"]).exits(73).says(&["gets no more messages in this run", "file"]));
+        assert_eq!(retrieved(&server, run), 1, "the next message has its turn");
+        assert!(sandbox.maildir().messages() == all_at_home(&mails(number)));
+    }
+    assert_eq!(retrieved(&server, || drop(sandbox.popfetch(["-q"]).exits(73))), 0);
+    assert_eq!(server.unique_ids(USER).len(), 2);
+    fs::remove_file(sandbox.path("file")).unwrap();
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let there = names(&sandbox.path("file/Mail/new")).len();
+    assert_eq!((there, sandbox.maildir().messages().len(), server.unique_ids(USER).len()), (2, 2, 0));
+}
+
+#[test]
 fn a_dry_run_and_a_talkative_one_name_every_target() {
     let server = server(mails(1)).start();
     let sandbox = Sandbox::new();

@@ -277,30 +277,35 @@ impl<'f> Fetch<'f> {
 
     /// Opens the lanes that some message is to go to. What only lacks one that cannot be opened is not wanted any more.
     fn open_lanes(&mut self, ledger: &mut Ledger, surveyed: &mut Surveyed) -> Result<Vec<Lane<'f>>, Failure> {
-        let wanted: Vec<Lanes> = surveyed.plan.retrieve.iter().map(|key| key.lanes).collect();
-        if self.run.dry_run || wanted.is_empty() {
-            return Ok(vec![]);
+        let mut lanes: Vec<Lane<'f>> = vec![];
+        if self.run.dry_run || surveyed.plan.retrieve.is_empty() {
+            return Ok(lanes);
         }
-        let (context, open, closed) = (self.context(), self.open(), self.closed.len());
-        let mut lanes = vec![];
-        for (number, target) in self.account.targets.iter().enumerate().filter(|(number, _)| open.has(*number)) {
-            if !wanted.iter().any(|lanes| lanes.has(number)) {
-                continue;
+        let context = self.context();
+        loop {
+            let (open, closed) = (self.open(), self.closed.len());
+            for (number, target) in self.account.targets.iter().enumerate().filter(|(number, _)| open.has(*number)) {
+                let is_wanted = surveyed.plan.retrieve.iter().any(|key| key.lanes.has(number));
+                if !is_wanted || lanes.iter().any(|lane| lane.number == number) {
+                    continue;
+                }
+                match deliver::open(target, &context) {
+                    Ok((stager, publisher)) => lanes.push(Lane { number, target, stager, publisher }),
+                    Err(error) => self.closed.push((number, error.into())),
+                }
             }
-            match deliver::open(target, &context) {
-                Ok((stager, publisher)) => lanes.push(Lane { number, target, stager, publisher }),
-                Err(error) => self.closed.push((number, error.into())),
+            if self.closed.len() == closed {
+                break;
             }
+            // Other messages may have their turn now, and want lanes that none has wanted so far.
+            surveyed.decide(ledger, &self.policy(), now())?;
         }
         for lane in lanes.iter().filter(|lane| deliver::guarantee(lane.target) == Guarantee::ExactlyOnce) {
             ledger.note_target(lane.target, now())?;
         }
-        // What is safe is deleted also when the only target is full.
-        if lanes.is_empty() && !self.closed.iter().all(|(_, failure)| failure.is_full()) {
+        // What is safe is deleted also when every target is full.
+        if self.open().is_empty() && !self.closed.iter().all(|(_, failure)| failure.is_full()) {
             return Err(self.closed_lane().expect("a lane that is not open is closed"));
-        }
-        if self.closed.len() > closed {
-            surveyed.decide(ledger, &self.policy(), now())?;
         }
         Ok(lanes)
     }
