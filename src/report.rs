@@ -3,7 +3,6 @@
 mod abridged;
 mod results;
 
-use std::fmt;
 use std::time::Duration;
 
 use serde_json::json;
@@ -75,12 +74,12 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refused { number, unique_id, lane, reason, .. } = self;
-        write!(f, "message {number} (`{}`) stays on the server", printable(unique_id))?;
-        lane.as_ref().map_or(Ok(()), |lane| write!(f, " for `{lane}`"))?;
-        write!(f, ": {reason}")
+impl Refused {
+    /// The line for people; `unique_id` is its unique-id as it is shown.
+    fn line(&self, unique_id: &str) -> String {
+        let Refused { number, lane, reason, .. } = self;
+        let lane = lane.as_ref().map_or_else(String::new, |lane| format!(" for `{lane}`"));
+        format!("message {number} (`{unique_id}`) stays on the server{lane}: {reason}")
     }
 }
 
@@ -209,7 +208,8 @@ impl Summary {
         if !style.quiet {
             lines.extend(self.too_large_line(style));
         }
-        let refused = self.refused.iter().map(|refused| (refused.reason.clone(), refused.to_string()));
+        let refused =
+            self.refused.iter().map(|refused| (refused.reason.clone(), refused.line(&self.shown(&refused.unique_id))));
         let undeleted = self.undeleted.iter().map(|refusal| {
             let (number, text) = (refusal.number, printable(&refusal.text));
             (text.clone(), format!("the server refused to delete message {number}: `{text}`"))
@@ -228,6 +228,14 @@ impl Summary {
 
     fn without_secret(&self, text: String) -> String {
         self.secret.as_ref().map_or_else(|| text.clone(), |secret| secret.masked_in(&text))
+    }
+
+    /// Octets of the server, masked before they are cut: of half a secret nobody knows what it is.
+    fn shown(&self, octets: &[u8]) -> String {
+        match &self.secret {
+            Some(secret) => secret.masked_in(&printable(&secret.masked_in_octets(octets))),
+            None => printable(octets),
+        }
     }
 
     /// With `--dry-run`: the result, for standard output.
@@ -316,18 +324,18 @@ impl Summary {
             "too_large": self.too_large.len(),
             "refused": self.refused.iter().map(|refused| json!({
                 "number": refused.number.0,
-                "unique_id": printable(&refused.unique_id),
+                "unique_id": self.shown(&refused.unique_id),
                 "status": refused.kind.code(),
                 "lane": refused.lane.as_ref().map(|lane| self.without_secret(lane.clone())),
                 "reason": self.without_secret(refused.reason.clone()),
             })).collect::<Vec<_>>(),
             "undeleted": self.undeleted.iter().map(|refusal| json!({
                 "number": refusal.number.0,
-                "unique_id": printable(&refusal.unique_id),
+                "unique_id": self.shown(&refusal.unique_id),
                 "status": Kind::Temporary.code(),
-                "reason": self.without_secret(printable(&refusal.text)),
+                "reason": self.shown(&refusal.text),
             })).collect::<Vec<_>>(),
-            "notices": self.notices.iter().map(Notice::to_string).collect::<Vec<_>>(),
+            "notices": self.notices.iter().map(|notice| self.without_secret(notice.to_string())).collect::<Vec<_>>(),
             "would_deliver": self.would_retrieve,
             "would_delete": self.would_delete,
             "seconds": self.elapsed.as_secs_f64(),

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::Signal;
 
 use crate::sandbox::{Account, CANARY, Run, Sandbox, USER, left_out, mails, server, wait_until};
-use crate::server::{Fault, Maildrop, Misdeed, Moment, ScriptServer};
+use crate::server::{Fault, Mail, Maildrop, Misdeed, Moment, ScriptServer};
 
 fn without_password(port: u16) -> Account {
     Account::on(port).without("password")
@@ -363,6 +363,27 @@ fn a_server_that_repeats_the_password_in_another_form_is_not_repeated() {
                 let run = run.says(&["said: ****"]);
                 assert!(!(run.stdout + &run.stderr).contains(form.as_str()), "{command}: {form}");
             }
+        }
+    }
+}
+
+/// The ledger has to keep a unique-id as it is, so this is another password than the one that the sandbox looks for.
+#[test]
+fn a_unique_id_that_is_the_password_is_shown_nowhere() {
+    const PASSWORD: &str = "perroquet-91c3e7";
+    for unique_id in [PASSWORD.to_owned(), format!("{}{PASSWORD}", "x".repeat(190))] {
+        for command in ["", "RETR 1", "DELE"] {
+            let mail = Mail::new(&*unique_id, "Subject: x\r\n\r\nx\r\n");
+            let mut server = Maildrop::builder().user(USER, PASSWORD, [mail]);
+            if !command.is_empty() {
+                server = server.answer(command, "-ERR not now");
+            }
+            let server = server.start();
+            let account = Account::on(server.port).set("keep", false).set("password", format!("{PASSWORD:?}"));
+            let run = Sandbox::with(account).popfetch(["-v", "--json"]);
+            let all = run.stdout + &run.stderr;
+            assert!(!all.contains(&PASSWORD[..8]), "{command}: {all}");
+            assert!(all.contains("**"), "{command}: {all}");
         }
     }
 }

@@ -551,8 +551,15 @@ impl<'f> Fetch<'f> {
         let opened = lanes.len();
         let in_doubt = wanted.iter().map(|key| &key.unique_id).filter(|id| ledger.is_doubtful(id));
         let in_doubt: Vec<Vec<u8>> = in_doubt.cloned().collect();
-        let transfer =
-            Transfer { run: self.run, account: self.account, bar: self.bar, transaction, wanted, deletes_nothing };
+        let transfer = Transfer {
+            run: self.run,
+            account: self.account,
+            secret: self.summary.secret.clone(),
+            bar: self.bar,
+            transaction,
+            wanted,
+            deletes_nothing,
+        };
         let moved = transfer.run(lanes, ledger);
         self.summary.delivered += moved.delivered;
         self.summary.octets += moved.octets;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::in_step::{Came, MOST, Places};
 use super::{Failure, Run, caught, now};
-use crate::account::{Account, Target};
+use crate::account::{Account, Password, Target};
 use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
 use crate::failure;
 use crate::header::Identity;
@@ -49,6 +49,8 @@ pub struct Lane<'t> {
 pub struct Transfer<'t, 'l> {
     pub run: &'t Run<'t>,
     pub account: &'t Account,
+    /// What nobody may see, whatever the server calls its messages.
+    pub secret: Option<Password>,
     pub bar: &'t Bar,
     pub transaction: &'t mut Transaction<Line<'l>>,
     pub wanted: Vec<Key>,
@@ -96,7 +98,8 @@ impl<'t> Transfer<'t, '_> {
         let total = self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?));
         self.bar.begin(self.wanted.len() as u64, total);
         let wanted: Vec<Lanes> = self.wanted.iter().map(|key| key.lanes).collect();
-        let (run, account) = (self.run, self.account);
+        let (run, account, secret) = (self.run, self.account, self.secret.take());
+        let secret = &secret;
         let shared = Shared { ledger: Mutex::new(ledger), is_over: AtomicBool::new(false) };
         let (at_work, done) = channel();
         thread::scope(|scope| {
@@ -106,7 +109,7 @@ impl<'t> Transfer<'t, '_> {
                 let limit = deliver::batch_limit(target);
                 let (sender, receiver) = sync_channel(limit.ahead);
                 let (shared, alike) = (&shared, Alike::default());
-                let committer = Committer { run, account, shared, number, target, limit, publisher, alike };
+                let committer = Committer { run, account, secret, shared, number, target, limit, publisher, alike };
                 let at_work: Sender<()> = at_work.clone();
                 let commit = move || {
                     let _at_work = at_work;
@@ -711,6 +714,7 @@ impl<'c> Shared<'c> {
 struct Committer<'c, 's, 't> {
     run: &'t Run<'t>,
     account: &'t Account,
+    secret: &'s Option<Password>,
     shared: &'s Shared<'c>,
     number: usize,
     target: &'t Target,
@@ -790,6 +794,13 @@ impl Committer<'_, '_, '_> {
         Some(self.target).filter(|_| self.account.targets.len() > 1)
     }
 
+    fn shown(&self, unique_id: &[u8]) -> String {
+        match self.secret {
+            Some(secret) => secret.masked_in(&printable(&secret.masked_in_octets(unique_id))),
+            None => printable(unique_id),
+        }
+    }
+
     /// The line that `-v` shows for each message.
     fn say(&self, key: &Key, outcome: &Outcome) {
         let Outcome::Delivered(receipt) = outcome else { return };
@@ -798,7 +809,7 @@ impl Committer<'_, '_, '_> {
             Place::Mbox { path, offset, .. } => format!("{} at {offset}", path.display()),
             Place::Mda => self.target.to_string(),
         };
-        let id = if key.unique_id.is_empty() { "-".into() } else { printable(&key.unique_id) };
+        let id = if key.unique_id.is_empty() { "-".into() } else { self.shown(&key.unique_id) };
         let (account, number, octets) = (&self.account.name, key.number, octets(receipt.octets()));
         self.run.progress.println(&format!("{account}: {number} {id} {octets} -> {}", printable(place.as_bytes())));
     }

@@ -172,7 +172,7 @@ impl Lanes {
     }
 }
 
-/// Which lanes have a message: the number of a set in the [`Table`] of the ledger.
+/// Which lanes have a message: the number of a set in the ledger's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LaneSet(u16);
 

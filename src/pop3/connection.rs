@@ -210,6 +210,16 @@ impl<T: Transport> Connection<T> {
         Refused { code: ResponseCode::of(text), text: self.words(text) }
     }
 
+    /// An error about a whole line, with as much of it as an error keeps.
+    pub fn in_words(&self, error: Error) -> Error {
+        match error {
+            Error::Malformed { awaited, line, expected } => {
+                Error::Malformed { awaited, line: self.words(&line), expected }
+            }
+            error => error,
+        }
+    }
+
     /// A server's words as far as an error keeps them, masked before they are cut: half a secret is not found any more.
     fn words(&self, text: &[u8]) -> Vec<u8> {
         let mask = if self.is_login { Password::masked_in_answer } else { Password::masked_in_octets };

@@ -236,7 +236,7 @@ fn uidl<T: Transport>(connection: &mut Connection<T>, is_due: bool, cost: Cost) 
     }
     listing.has_unique_ids = true;
     let mut guard = Guard::new(connection, verb, cost);
-    connection.lines(verb, |line| {
+    let listed = connection.lines(verb, |line| {
         let (number, id) =
             listing::uidl(line).ok_or_else(|| guard.malformed(line, "a message-number and a unique-id"))?;
         guard.admit(number, id.len())?;
@@ -244,7 +244,8 @@ fn uidl<T: Transport>(connection: &mut Connection<T>, is_due: bool, cost: Cost) 
             return Err(guard.too_much());
         }
         Ok(())
-    })?;
+    });
+    listed.map_err(|error| connection.in_words(error))?;
     guard.finish(&listing)?;
     Ok(listing)
 }
@@ -256,7 +257,7 @@ fn list<T: Transport>(connection: &mut Connection<T>, listing: &mut Listing) -> 
     let mut guard = Guard::new(connection, verb, MESSAGE);
     let mut sizes: Vec<(MessageNumber, Option<u64>)> = vec![];
     let mut next = 0;
-    connection.lines(verb, |line| {
+    let listed = connection.lines(verb, |line| {
         let (number, octets) =
             listing::list(line).ok_or_else(|| guard.malformed(line, "a message-number and a size"))?;
         // Both listings are in the same order, as a rule; what is not waits for the slow way.
@@ -269,7 +270,8 @@ fn list<T: Transport>(connection: &mut Connection<T>, listing: &mut Listing) -> 
             sizes.push((number, octets));
         }
         Ok(())
-    })?;
+    });
+    listed.map_err(|error| connection.in_words(error))?;
     set_out_of_order(listing, sizes);
     guard.finish(listing)
 }
@@ -379,7 +381,7 @@ impl Guard {
     }
 
     fn malformed(&self, line: &[u8], expected: &'static str) -> Error {
-        Error::Malformed { awaited: Awaited::Lines(self.verb), line: super::connection::kept(line), expected }
+        Error::Malformed { awaited: Awaited::Lines(self.verb), line: line.to_vec(), expected }
     }
 
     fn too_much(&self) -> Error {
