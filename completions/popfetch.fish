@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_popfetch_global_optspecs
-    string join \n deliver= keep= no-keep all max-size= max-messages= tls= ca-file= auth= timeout= create dry-run jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
+    string join \n deliver= keep= no-keep all max-size= max-messages= tls= ca-file= auth= timeout= create fill yes dry-run jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
 end
 
 function __fish_popfetch_needs_command
@@ -55,6 +55,8 @@ never\t'Never'"
 complete -c popfetch -n "__fish_popfetch_needs_command" -l no-keep -d 'Delete messages from the server once they are safe at home'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l all -d 'Fetch messages that have been fetched before, too'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_needs_command" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_needs_command" -l yes -d 'Do not ask before `state known`'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_needs_command" -s q -l quiet -d 'Say nothing but errors'
@@ -63,6 +65,7 @@ complete -c popfetch -n "__fish_popfetch_needs_command" -s h -l help -d 'Print h
 complete -c popfetch -n "__fish_popfetch_needs_command" -s V -l version -d 'Print version'
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "fetch" -d 'Fetch mail; this is what happens without a command, too'
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "login" -d 'Sign in to an account with OAuth 2.0, once; fetching then refreshes its tokens by itself'
+complete -c popfetch -n "__fish_popfetch_needs_command" -a "state" -d 'Look at what is known of the messages on the server, and mend it'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
@@ -94,6 +97,8 @@ never\t'Never'"
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l no-keep -d 'Delete messages from the server once they are safe at home'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l all -d 'Fetch messages that have been fetched before, too'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l yes -d 'Do not ask before `state known`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s q -l quiet -d 'Say nothing but errors'
@@ -130,8 +135,87 @@ never\t'Never'"
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l no-keep -d 'Delete messages from the server once they are safe at home'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l all -d 'Fetch messages that have been fetched before, too'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l yes -d 'Do not ask before `state known`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+starttls\t''
+none\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+user\t''
+plain\t''
+apop\t''
+login\t''
+cram-md5\t''
+scram-sha-1\t''
+scram-sha-1-plus\t''
+scram-sha-256\t''
+scram-sha-256-plus\t''
+external\t''
+xoauth2\t''
+oauthbearer\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l yes -d 'Do not ask before `state known`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l json -d 'Report on standard output as JSON Lines, as things happen'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -f -a "known" -d 'Let what is on the server now count as fetched: no run delivers it'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+starttls\t''
+none\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+user\t''
+plain\t''
+apop\t''
+login\t''
+cram-md5\t''
+scram-sha-1\t''
+scram-sha-1-plus\t''
+scram-sha-256\t''
+scram-sha-256-plus\t''
+external\t''
+xoauth2\t''
+oauthbearer\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l yes -d 'Do not ask before `state known`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l json -d 'Report on standard output as JSON Lines, as things happen'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -45,6 +45,7 @@ Examples:
   popfetch -v work              fetch one, with a line per message
   popfetch --dry-run            show what would be fetched and deleted
   popfetch fetch fetch          fetch the account that is called `fetch`
+  popfetch state known work     let what is on the server count as fetched, and fetch what comes later
   popfetch login work           sign in with OAuth 2.0, as the provider of `work` wants it
   popfetch pop3s://petar@pop.example.com --deliver maildir:~/Mail/inbox
                                 fetch without a configuration
@@ -87,6 +88,24 @@ pub enum Command {
         /// Name of an account that has `oauth2` in the configuration
         account: String,
     },
+    /// Look at what is known of the messages on the server, and mend it
+    #[command(subcommand_required = true)]
+    State {
+        /// What is to be done with it.
+        #[command(subcommand)]
+        command: State,
+    },
+}
+
+/// What may be done with a ledger.
+#[derive(Debug, Subcommand)]
+pub enum State {
+    /// Let what is on the server now count as fetched: no run delivers it
+    Known {
+        /// Names of accounts
+        #[arg(value_name = "ACCOUNT")]
+        accounts: Vec<String>,
+    },
 }
 
 /// What to do with all of them.
@@ -99,6 +118,14 @@ pub struct Options {
     /// Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone
     #[arg(long, global = true, help_heading = FETCH)]
     pub create: bool,
+
+    /// Deliver known messages to those targets of their account that do not have them
+    #[arg(long, conflicts_with = "all", global = true, help_heading = FETCH)]
+    pub fill: bool,
+
+    /// Do not ask before `state known`
+    #[arg(long, global = true, help_heading = FETCH)]
+    pub yes: bool,
 
     /// Show what would be fetched and deleted, and do neither
     #[arg(long, global = true, help_heading = FETCH)]
@@ -218,6 +245,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
     // For clap `fetch` is an account in `work fetch`, but a command in `work --all fetch`. The user may decide.
     match (&cli.wanted.accounts[..], &cli.command) {
         ([account, ..], Some(command)) => Err(misplaced(account, command)),
+        _ if cli.marks_known() && cli.wanted().iter().any(|name| name.contains("://")) => {
+            let message = "`state known` is for accounts of the configuration: a URL settles nothing";
+            Err(command().error(ErrorKind::InvalidValue, message))
+        }
         _ if cli.options.sources().iter().filter(|source| **source == Source::Stdin).count() > 1 => {
             Err(command()
                 .error(ErrorKind::ArgumentConflict, "standard input can be read once: one `--config -` is enough"))
@@ -231,9 +262,16 @@ fn misplaced(account: &str, misplaced: &Command) -> clap::Error {
     let name = match misplaced {
         Command::Fetch(_) => "fetch",
         Command::Login { .. } => "login",
+        Command::State { .. } => "state",
     };
     let message = format!("`{name}` comes before the accounts; `popfetch fetch {account} {name}` fetches both");
     command().error(ErrorKind::ArgumentConflict, message)
+}
+
+/// What is wrong with `state known` where nobody can be asked.
+pub fn unasked() -> clap::Error {
+    let message = "`state known` asks on a terminal, and there is none; `--yes` says so beforehand";
+    command().error(ErrorKind::MissingRequiredArgument, message)
 }
 
 /// The definitions, for completions and tests.
@@ -252,8 +290,14 @@ impl Cli {
         match &self.command {
             Some(Command::Fetch(wanted)) => &wanted.accounts,
             Some(Command::Login { account }) => std::slice::from_ref(account),
+            Some(Command::State { command: State::Known { accounts } }) => accounts,
             None => &self.wanted.accounts,
         }
+    }
+
+    /// True when what is on the server is to count as fetched.
+    pub fn marks_known(&self) -> bool {
+        matches!(self.command, Some(Command::State { .. }))
     }
 
     /// What is to be done; to fetch, where nothing is said.

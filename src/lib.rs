@@ -50,7 +50,7 @@ use anyhow::Context as _;
 use account::Account;
 use cli::{Cli, Command};
 use failure::{Failure as _, Kind};
-use fetch::Run;
+use fetch::{Mark, Run};
 use listings::Budget;
 use os::limits;
 use progress::Progress;
@@ -68,9 +68,13 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &arguments).into(),
     };
+    let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if cli.marks_known() && !cli.options.yes && !may_ask {
+        return refuse(&cli::unasked(), &arguments).into();
+    }
     let results = Results::new(cli.options.json);
     let status = match cli.subcommand() {
-        None | Some(Command::Fetch(_)) => fetch_accounts(&cli, &results),
+        None | Some(Command::Fetch(_) | Command::State { .. }) => fetch_accounts(&cli, &results),
         Some(Command::Login { account }) => log_in(&cli, account, &results),
     };
     let worst = status.unwrap_or_else(|error| {
@@ -176,18 +180,22 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
         stop: Stop::on_signals().context("cannot listen to signals")?,
         dry_run: options.dry_run,
         create: options.create,
+        fill: options.fill,
+        mark: cli.marks_known().then_some(if options.yes { Mark::Yes } else { Mark::Ask }),
         verbose: options.verbose,
         ledgers: OnceLock::new(),
         listings: Budget::default(),
     };
     let style = Style { is_terminal, quiet: options.quiet, verbose: options.verbose > 0, dry_run: options.dry_run };
-    results.run("fetch", accounts.len(), options.dry_run);
+    results.run(if cli.marks_known() { "state" } else { "fetch" }, accounts.len(), options.dry_run);
     let summaries = fetch::side_by_side(&accounts, &run, options.jobs.unwrap_or(JOBS), |summary| {
         summary.lines(style).iter().for_each(|line| progress.println(line));
         results.account(|| summary.json());
     });
     if options.dry_run {
         summaries.iter().filter_map(Summary::dry_line).for_each(|line| results.line(&line));
+    } else {
+        summaries.iter().filter_map(Summary::mark_line).for_each(|line| results.line(&line));
     }
     Ok(end(results, &summaries, failure::worst(summaries.iter().filter_map(Summary::kind))))
 }

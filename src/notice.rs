@@ -63,6 +63,12 @@ pub enum Notice {
     Renamed(usize),
     /// The clock is wrong, so that nothing is deleted because of its age.
     Clock,
+    /// Messages of an interrupted run of which a dry run cannot tell what became of them.
+    InDoubt(usize),
+    /// Messages that a run by URL would delete, and that the account of the configuration still wants.
+    Owed(usize),
+    /// So many messages are settled, and no lane of the account has ever had one.
+    NewTarget(usize),
     /// Messages that another ledger has delivered to the same target.
     Adopted {
         /// How many.
@@ -191,6 +197,21 @@ impl fmt::Display for Notice {
             Notice::Renamed(messages) => write!(
                 f,
                 "all unique-ids are new, but {} were recognized as delivered before, and are known under the new ones now",
+                counted(*messages, "message")
+            ),
+            Notice::InDoubt(messages) => write!(
+                f,
+                "{} of an interrupted run in doubt: the next run finds out whether they are at home",
+                counted(*messages, "message")
+            ),
+            Notice::Owed(messages) => write!(
+                f,
+                "{} left on the server: the account of the configuration has not fetched them yet",
+                counted(*messages, "message")
+            ),
+            Notice::NewTarget(messages) => write!(
+                f,
+                "{} came before `deliver` was changed, and only new mail goes there; `--fill` delivers the others as well",
                 counted(*messages, "message")
             ),
             Notice::Adopted { messages, maildrop } => write!(

@@ -104,6 +104,8 @@ pub struct Plan {
     pub delete: Vec<Recorded>,
     /// Facts of messages that all lanes of the account have, and that no run of it has settled so far.
     pub settle: Vec<u32>,
+    /// Of those to retrieve, so many are not deleted for all that: the account has not done with them.
+    pub held_back: usize,
     /// Nothing can become due for deletion in this session.
     pub deletes_nothing: bool,
     /// Messages had unique-ids before, and those without one may have been delivered under theirs.
@@ -349,6 +351,9 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn decide(&mut self, position: usize) {
+        if self.view.ledger.is_in_doubt(self.view.listing.get(position).unique_id) {
+            return;
+        }
         let Standing::Known(fact) = self.view.standings.get(position) else { return self.wanted(position, None) };
         let identity = self.identities.get(&position).copied();
         match identity {
@@ -403,6 +408,13 @@ impl Planner<'_> {
         };
         self.row(position, verdict);
         if verdict == Verdict::Retrieve {
+            if self.view.policy.keep == Keep::Never && self.view.ledger.holds_back() {
+                let is_settled = match self.view.standings.get(position) {
+                    Standing::Known(fact) => identity.is_none() && self.view.ledger.facts().get(fact).is_settled,
+                    Standing::New { .. } => false,
+                };
+                self.plan.held_back += usize::from(!is_settled && !message.unique_id.is_empty());
+            }
             self.plan.retrieve.push(self.key(position, identity));
         }
     }

@@ -130,6 +130,8 @@ pub struct Summary {
     pub too_large: Vec<TooLarge>,
     /// Left on the server because somebody refused them.
     pub refused: Vec<Refused>,
+    /// With `state known`: how many messages were not known before.
+    pub marked: Option<usize>,
     /// With `--dry-run`: what would be retrieved.
     pub would_retrieve: usize,
     /// With `--dry-run`: what would be deleted, also of what is retrieved.
@@ -178,6 +180,7 @@ impl Summary {
             later: 0,
             too_large: vec![],
             refused: vec![],
+            marked: None,
             would_retrieve: 0,
             would_delete: 0,
             notices: vec![],
@@ -236,6 +239,12 @@ impl Summary {
             Some(secret) => secret.masked_in(&printable(&secret.masked_in_octets(octets))),
             None => printable(octets),
         }
+    }
+
+    /// With `state known`: the result, for standard output.
+    pub fn mark_line(&self) -> Option<String> {
+        let Summary { account, listed, .. } = self;
+        self.marked.map(|news| format!("{account}: {listed} on the server, all of them known now; {news} were not"))
     }
 
     /// With `--dry-run`: the result, for standard output.

@@ -332,7 +332,7 @@ fn a_run_by_url_and_an_account_with_the_same_target_share_what_they_know() {
     sandbox.file(".netrc", format!("machine 127.0.0.1 login {USER} password {}\n", crate::sandbox::CANARY));
     let by_url = ["-q", "--tls", "none", "--deliver", "maildir:~/Mail/", &url];
     sandbox.popfetch(by_url).exits(0);
-    sandbox.popfetch(["-q"]).exits(0).says(&["4 messages came to the same target"]);
+    sandbox.popfetch(["-q"]).exits(0).silently();
     sandbox.popfetch(["-q"]).exits(0).silently();
     assert_at_home(&sandbox, &all, "once by URL, once by name");
     assert_eq!(server.count("RETR"), 4);

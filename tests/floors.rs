@@ -21,8 +21,8 @@ fn floor(room: &str) -> Option<u8> {
 }
 
 /// What the ledger may know of a delivery: where a message goes and that it got there.
-const DELIVERY_FACTS: [&str; 8] =
-    ["Place", "Receipt", "Synced", "Intents", "Outcome", "Recovered", "Refusal", "Staged"];
+const DELIVERY_FACTS: [&str; 9] =
+    ["Place", "Receipt", "Synced", "Intents", "Outcome", "Recovered", "Refusal", "Staged", "Found"];
 
 /// The arrows that floor 1 allows itself: `ledger` to the facts of a delivery, `plan` to the ledger, `config` to the
 /// words of a destination.

@@ -55,6 +55,8 @@ mod limits;
 
 /// What changes on the server between two runs: ids, sizes, whole maildrops.
 mod between;
+/// One ledger a maildrop: accounts, runs by URL, targets that change, ledgers of earlier builds; and who only looks.
+mod doors;
 /// What a server may do to us, and what it may not: nonsense, silence, cuts, floods.
 mod hostile;
 /// Keys and options together, pair by pair.

@@ -208,7 +208,9 @@ fn a_target_that_is_new_or_only_tidied_up_is_made_in_silence() {
     for (number, deliver) in [(4, "maildir:~/other/Mail"), (5, "mbox:~/one/more/mbox"), (6, "mbox:~/one/more/mbox")] {
         sandbox.config(&account(deliver));
         arrive(number);
-        sandbox.popfetch(["-q"]).exits(0).silently();
+        let run = sandbox.popfetch(["-q"]).exits(0);
+        // A new target gets new mail only, which is worth a line.
+        assert!(run.stderr.lines().all(|line| line.contains("--fill")), "{run:#?}");
         // Readers remove an empty mbox.
         let _ = fs::remove_file(sandbox.path("one/more/mbox"));
     }

@@ -22,19 +22,33 @@ fn run_again(server: &Maildrop, sandbox: &Sandbox) -> (Run, usize) {
 }
 
 #[test]
-fn a_ledger_that_is_gone_or_empty_is_said_loudly() {
-    let changes: [fn(&std::path::Path); 4] = [
-        |ledger| fs::remove_file(ledger).unwrap(),
-        |ledger| fs::write(ledger, "").unwrap(),
-        |ledger| fs::write(ledger, "{\"popfetch\":1,").unwrap(),
-        |ledger| fs::write(ledger, [0; 4096]).unwrap(),
+fn an_alarm_stands_until_somebody_has_decided() {
+    let changes: [(fn(&std::path::Path), &str); 5] = [
+        (|ledger| fs::remove_file(ledger).unwrap(), "is gone or empty though this account was fetched before"),
+        (|ledger| fs::write(ledger, "").unwrap(), "is gone or empty"),
+        (|ledger| fs::write(ledger, "{\"popfetch\":1,").unwrap(), "is gone or empty"),
+        (|ledger| fs::write(ledger, [0; 4096]).unwrap(), "is gone or empty"),
+        (|ledger| fs::write(ledger, "garbage\nmore\n").unwrap(), "is not a ledger"),
     ];
-    for change in changes {
+    for (change, words) in changes {
         let (server, sandbox) = delivered();
         change(&sandbox.ledger(USER, server.port));
+        for _ in 0..2 {
+            let (run, fetched) = run_again(&server, &sandbox);
+            run.exits(65).says(&[words, ".jsonl", "--all", "nothing was delivered or deleted"]);
+            assert_eq!(fetched, 0);
+        }
+        // A run that fails before it has done what was decided leaves the alarm.
+        server.answer("CAPA", Some("-ERR not now"));
+        server.answer("USER", Some("-ERR [SYS/TEMP] not now"));
+        assert_ne!(sandbox.popfetch(["-q", "--all"]).code(), 0);
+        server.answer("CAPA", None);
+        server.answer("USER", None);
         let (run, fetched) = run_again(&server, &sandbox);
-        run.exits(0).says(&["is gone or empty though this account was fetched before", ".jsonl"]);
-        assert_eq!(fetched, 3);
+        run.exits(65).says(&["--all"]);
+        assert_eq!(fetched, 0);
+        sandbox.popfetch(["-q", "--all"]).exits(0);
+        assert_eq!(server.count("RETR"), 6);
         let (run, fetched) = run_again(&server, &sandbox);
         run.exits(0).silently();
         assert_eq!(fetched, 0);
@@ -61,7 +75,6 @@ fn what_is_no_ledger_is_refused_and_nothing_is_fetched() {
     let foreign = "{\"popfetch\":1,\"maildrop\":\"eve@example.org\"}\n";
     for (text, words) in [
         ("garbage", "is not a ledger"),
-        ("garbage\nmore\n", "is not a ledger"),
         ("\u{0}\n", "is not a ledger"),
         (future, "newer popfetch (format 4)"),
         (foreign, "`eve@example.org`"),
@@ -124,16 +137,38 @@ fn damaged_lines_are_numbered_kept_and_passed_over() {
     let (server, sandbox) = delivered();
     let ledger = sandbox.ledger(USER, server.port);
     let mut lines: Vec<_> = read(&ledger).split_inclusive(|octet| *octet == b'\n').map(<[u8]>::to_vec).collect();
-    for (at, damage) in [(1, &b"\0\0\0\n"[..]), (3, b"{\"delivered\":\"x\"\n"), (5, b"\xff\n"), (6, b"[[[[\n")] {
+    for (at, damage) in [(1, &b"\0\0\0\n"[..]), (3, b"{\"delivered\":\"x\"\n"), (5, b"\xff\n")] {
         lines.insert(at, damage.to_vec());
     }
     fs::write(&ledger, lines.concat()).unwrap();
     let (run, fetched) = run_again(&server, &sandbox);
-    run.exits(65).says(&["4 lines", "line 2, 4, 6, 7", "damaged-1"]);
+    run.exits(65).says(&["3 lines", "line 2, 4, 6", "damaged-1"]);
     assert_eq!(fetched, 0, "what is intact is used");
     assert_eq!(read(&ledger.with_extension("damaged-1")), lines.concat());
     let (run, fetched) = run_again(&server, &sandbox);
     run.exits(0).silently();
+    assert_eq!(fetched, 0);
+}
+
+#[test]
+fn more_damaged_lines_than_a_few_are_an_alarm_that_stands() {
+    let (server, sandbox) = delivered();
+    let ledger = sandbox.ledger(USER, server.port);
+    let damaged = [read(&ledger), b"garbage\n".repeat(4)].concat();
+    fs::write(&ledger, &damaged).unwrap();
+    for _ in 0..2 {
+        let (run, fetched) = run_again(&server, &sandbox);
+        run.exits(65).says(&["4 of ", "cannot be read", "--all"]);
+        assert_eq!((fetched, read(&ledger)), (0, damaged.clone()));
+    }
+    sandbox.popfetch(["-q", "--all"]).exits(65).says(&["damaged-1"]);
+    assert_eq!(read(&ledger.with_extension("damaged-1")), damaged);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    // Of very many lines, a few more are only worth a notice.
+    let lines: String = (0..600).map(|n| format!("{{\"delivered\":\"old{n}\",\"at\":1}}\n")).collect();
+    fs::write(&ledger, [read(&ledger), lines.into_bytes(), b"garbage\n".repeat(4)].concat()).unwrap();
+    let (run, fetched) = run_again(&server, &sandbox);
+    run.exits(65).says(&["4 lines of the ledger", "the rest is used"]);
     assert_eq!(fetched, 0);
 }
 

@@ -11,6 +11,7 @@ mod transfer;
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::{self, Write as _};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -21,10 +22,10 @@ pub use side_by_side::side_by_side;
 use transfer::{Lane, Transfer};
 
 use crate::account::{Account, Keep, Secret, Target};
-use crate::deliver::{self, Guarantee, Place, Recovered};
+use crate::deliver::{self, Found, Guarantee, Place, Recovered};
 use crate::failure::{Failure as _, Kind};
 use crate::header;
-use crate::ledger::{self, Committed, Kin, Lanes, Ledger, Recorded, Standings, Wanted};
+use crate::ledger::{self, Committed, Door, Kin, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing};
 use crate::notice::Notice;
@@ -34,6 +35,7 @@ use crate::progress::{Bar, Progress};
 use crate::report::{Refused, Summary, TooLarge, Undeleted};
 use crate::session::{self, Line, Opener, Surveyed, Terms};
 use crate::stop::Stop;
+use crate::text::{counted, printable};
 
 /// What all accounts of a run share.
 pub struct Run<'r> {
@@ -47,12 +49,25 @@ pub struct Run<'r> {
     pub dry_run: bool,
     /// Create a target that is gone, too.
     pub create: bool,
+    /// Give every target what it lacks, settled or not.
+    pub fill: bool,
+    /// Fetch nothing: what is on the server counts as fetched.
+    pub mark: Option<Mark>,
     /// 1: a line per message; 2: the wire as well.
     pub verbose: u8,
     /// Memory for the listings of all accounts.
     pub listings: Budget,
     /// The ledgers that were there when the first account asked.
     pub ledgers: OnceLock<Vec<PathBuf>>,
+}
+
+/// Whether a person is asked before what is on the server counts as fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// On the terminal.
+    Ask,
+    /// It was said before.
+    Yes,
 }
 
 /// The ledger's note about a maildrop whose server does not answer what is sent ahead, and how long it counts: servers
@@ -143,7 +158,7 @@ impl<'f> Fetch<'f> {
     fn run(&mut self) -> Result<(), Failure> {
         // A password may take its time, and the account should not be held meanwhile. But nobody should be asked for one
         // in vain.
-        if !matches!(self.account.secret, Secret::Literal(_)) {
+        if !matches!(self.account.secret, Secret::Literal(_)) && !self.run.dry_run {
             Ledger::check_free(&self.run.state_dir, &self.ledger_name())?;
         }
         let credentials = self.opener().credentials()?;
@@ -239,9 +254,6 @@ impl<'f> Fetch<'f> {
         credentials: &Credentials,
         manner: Manner,
     ) -> Result<(), Failure> {
-        if self.run.dry_run {
-            ledger.pretend();
-        }
         let mut transaction = self.opener().log_in(credentials, share, &mut self.summary.notices)?;
         if manner.in_lock_step {
             transaction.keep_in_step();
@@ -249,19 +261,30 @@ impl<'f> Fetch<'f> {
         self.bar.phase("listing");
         let mut surveyed = self.survey(&mut transaction, ledger, manner.without_top)?;
         share.settle();
+        if let Some(mark) = self.run.mark {
+            // The server is not kept waiting while a person thinks, and nothing depends on its farewell.
+            let _ = transaction.update(&[] as &[Committed]);
+            return self.mark(mark, ledger, &surveyed);
+        }
         let lanes = self.open_lanes(ledger, &mut surveyed)?;
         let Surveyed { survey, standings, plan, .. } = surveyed;
         self.note_clock(ledger);
         self.note_plan(&plan, &survey.listing, ledger)?;
+        if self.summary.known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())? {
+            self.summary.notices.push(Notice::NewTarget(self.summary.known));
+        }
+        let held_back = plan.held_back;
         let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, .. } = plan;
         if self.run.dry_run {
-            let deleted_at_once = if self.account.keep == Keep::Never { wanted.len() } else { 0 };
+            let deleted_at_once =
+                if self.account.keep == Keep::Never { wanted.len().saturating_sub(held_back) } else { 0 };
             self.summary.would_retrieve = wanted.len();
             self.summary.would_delete = due.len() + deleted_at_once;
             // Nothing depends on the server's farewell.
             let _ = transaction.update(&[] as &[Committed]);
             return Ok(());
         }
+        ledger.acted()?;
         ledger.settled(&settle)?;
         let closed = self.closed.len();
         if !lanes.is_empty() {
@@ -273,6 +296,26 @@ impl<'f> Fetch<'f> {
             self.settle(ledger, &survey, &standings)?;
         }
         self.closed_lane().map_or(updated, Err)
+    }
+
+    /// Lets what is on the server count as fetched.
+    fn mark(&mut self, mark: Mark, ledger: &mut Ledger, surveyed: &Surveyed) -> Result<(), Failure> {
+        let Surveyed { survey, standings, .. } = surveyed;
+        let messages = counted(survey.listing.len(), "message");
+        let account = printable(self.account.name.as_bytes());
+        let question =
+            format!("{account}: {messages} on the server count as fetched from now on, and never come; go on? [y/N] ");
+        let mut answer = String::new();
+        if mark == Mark::Ask {
+            self.run.progress.aside(&question, &mut || {
+                let _ = io::stderr().write_all(question.as_bytes());
+                let _ = io::stdin().read_line(&mut answer);
+            });
+        }
+        if mark == Mark::Yes || matches!(answer.trim(), "y" | "Y" | "yes") {
+            self.summary.marked = Some(ledger.know(&survey.listing, standings, now())?);
+        }
+        Ok(())
     }
 
     /// Opens the lanes that some message is to go to. What only lacks one that cannot be opened is not wanted any more.
@@ -301,7 +344,7 @@ impl<'f> Fetch<'f> {
             surveyed.decide(ledger, &self.policy(), now())?;
         }
         for lane in lanes.iter().filter(|lane| deliver::guarantee(lane.target) == Guarantee::ExactlyOnce) {
-            ledger.note_target(lane.target, now())?;
+            ledger.note_target(lane.target)?;
         }
         // What is safe is deleted also when every target is full.
         if self.open().is_empty() && !self.closed.iter().all(|(_, failure)| failure.is_full()) {
@@ -335,10 +378,18 @@ impl<'f> Fetch<'f> {
         first
     }
 
-    /// Locks and reads the ledger, and finishes what an interrupted run left between intent and record.
+    /// Reads the ledger. Without `--dry-run` it is locked, and what an interrupted run left between intent and record is
+    /// finished.
     fn open_ledger(&mut self) -> Result<Ledger, Failure> {
-        let maildrop = self.account.maildrop();
-        let (mut ledger, notices) = Ledger::open(&self.run.state_dir, &self.ledger_name(), &maildrop)?;
+        let (maildrop, name) = (self.account.maildrop(), self.ledger_name());
+        let door = Door {
+            folder: &self.run.state_dir,
+            name: &name,
+            maildrop: &maildrop,
+            ledgers: &|| self.ledgers_of(&name),
+            is_decided: self.account.all || self.run.fill || self.run.mark.is_some(),
+        };
+        let Opened { mut ledger, mut former, notices } = if self.run.dry_run { door.look()? } else { door.fetch()? };
         if notices.is_missing {
             self.summary.notices.push(Notice::LedgerMissing(ledger.path().into()));
         }
@@ -347,10 +398,54 @@ impl<'f> Fetch<'f> {
             self.summary.notices.push(Notice::LedgerDamaged { path, lines: notices.damaged, kept: notices.kept });
         }
         ledger.serve(&self.account.targets, self.wanted());
-        for (number, target) in self.account.targets.iter().enumerate() {
-            self.check_target(target, &ledger).or_else(|failure| self.leave_out(number, failure))?;
+        self.check_targets(&ledger)?;
+        for former in &mut former {
+            let context = self.context_of(former.name());
+            self.finish(former.ledger(), &context)?;
+            if former.is_pending() {
+                // What it knows of them would be lost.
+                return Err(self.closed_lane().expect("a lane that cannot be asked is closed"));
+            }
         }
+        let context = self.context();
+        self.finish(&mut ledger, &context)?;
+        if !former.is_empty() {
+            if !ledger.pending().is_empty() {
+                return Err(self.closed_lane().expect("a lane that cannot be asked is closed"));
+            }
+            ledger.take_over(former)?;
+            self.check_targets(&ledger)?;
+        }
+        if !self.account.one_off {
+            ledger.note_account(now())?;
+        }
+        if self.run.dry_run && ledger.in_doubt() > 0 {
+            self.summary.notices.push(Notice::InDoubt(ledger.in_doubt()));
+        }
+        Ok(ledger)
+    }
+
+    /// Leaves targets out that cannot be used, where there are others.
+    fn check_targets(&mut self, ledger: &Ledger) -> Result<(), Failure> {
+        for (number, target) in self.account.targets.iter().enumerate() {
+            if self.open().has(number) {
+                self.check_target(target, ledger).or_else(|failure| self.leave_out(number, failure))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes what an interrupted run left between intent and record; a dry run only looks what became of it.
+    fn finish(&mut self, ledger: &mut Ledger, context: &deliver::Context) -> Result<(), Failure> {
         let pending = ledger.pending();
+        if self.run.dry_run {
+            for (batch, places) in pending {
+                // What cannot be looked at now is in doubt.
+                let found = deliver::look(&places, context).unwrap_or_else(|_| vec![Found::InDoubt; places.len()]);
+                ledger.suppose(batch, &found);
+            }
+            return Ok(());
+        }
         if !pending.is_empty() {
             // A run may have been killed before they were durable, and what recovery makes of them is.
             ledger.sync()?;
@@ -363,7 +458,7 @@ impl<'f> Fetch<'f> {
                 is_in_doubt = true;
                 continue;
             }
-            match (self.recover(&places, lane.is_none()), lane) {
+            match (self.recover(&places, lane.is_none(), context), lane) {
                 (Ok(found), _) => ledger.resolve(batch, &found)?,
                 (Err(failure), Some(number)) => {
                     self.leave_out(number, failure)?;
@@ -375,16 +470,16 @@ impl<'f> Fetch<'f> {
         // What has not been asked for needs what it left. Also when there will be nothing to fetch: a dead run's lock on an
         // mbox keeps other programs out.
         if !is_in_doubt {
-            self.sweep(&mut ledger)?;
+            self.sweep(ledger, context)?;
         }
-        Ok(ledger)
+        Ok(())
     }
 
-    fn sweep(&mut self, ledger: &mut Ledger) -> Result<(), Failure> {
-        let (context, open) = (self.context(), self.open());
-        deliver::sweep_spool(&context, || ledger.sync().map_err(Failure::from))?;
+    fn sweep(&mut self, ledger: &mut Ledger, context: &deliver::Context) -> Result<(), Failure> {
+        let open = self.open();
+        deliver::sweep_spool(context, || ledger.sync().map_err(Failure::from))?;
         for (number, target) in self.account.targets.iter().enumerate().filter(|(number, _)| open.has(*number)) {
-            deliver::sweep(target, &context).map(drop).or_else(|error| self.leave_out(number, error.into()))?;
+            deliver::sweep(target, context).map(drop).or_else(|error| self.leave_out(number, error.into()))?;
         }
         Ok(())
     }
@@ -404,11 +499,16 @@ impl<'f> Fetch<'f> {
 
     /// What became of the messages of a batch. A place to which the account no longer delivers, and which cannot be used
     /// any more, holds nothing up.
-    fn recover(&mut self, places: &[Place], is_former: bool) -> Result<Vec<Recovered>, Failure> {
+    fn recover(
+        &mut self,
+        places: &[Place],
+        is_former: bool,
+        context: &deliver::Context,
+    ) -> Result<Vec<Recovered>, Failure> {
         let path = places.iter().find_map(Place::path).map(PathBuf::from).unwrap_or_default();
-        let found = deliver::recover(places, &self.context());
+        let found = deliver::recover(places, context);
         if is_former {
-            deliver::tidy(places, &self.context());
+            deliver::tidy(places, context);
         }
         let found = match found {
             Err(error) if is_former && matches!(error.kind(), Kind::CannotCreate | Kind::Io) => {
@@ -429,21 +529,28 @@ impl<'f> Fetch<'f> {
     }
 
     fn wanted(&self) -> Wanted {
-        if self.account.one_off { Wanted::ByUrl } else { Wanted::Unsettled }
+        match self.account.one_off {
+            true => Wanted::ByUrl,
+            false if self.run.fill => Wanted::Lacking,
+            false => Wanted::Unsettled,
+        }
     }
 
     fn ledger_name(&self) -> String {
-        let destination = self.account.one_off.then(|| self.account.targets[0].to_string());
-        ledger::file_name(&self.account.maildrop(), destination.as_deref())
+        ledger::file_name(&self.account.maildrop())
     }
 
     fn context(&self) -> deliver::Context {
-        let name = self.ledger_name();
+        self.context_of(&self.ledger_name())
+    }
+
+    /// For what runs with a ledger of this name have left.
+    fn context_of(&self, name: &str) -> deliver::Context {
         deliver::Context {
             account: self.account.name.clone(),
             recipient: self.account.user.clone(),
             spool_dir: self.run.state_dir.clone(),
-            tag: ledger::fingerprint(&name),
+            tag: ledger::fingerprint(name),
             envelope_sender: header::envelope_sender,
             mda_timeout: self.account.mda_timeout,
             owner: self.account.owner.clone(),
@@ -464,19 +571,25 @@ impl<'f> Fetch<'f> {
 
     /// Other ledgers that have delivered to this account's target what may be the same maildrop.
     fn kin(&self, own: &Path) -> Vec<Kin> {
+        let of_user = self.ledgers_of(&ledger::file_name(&format!("{}@", self.account.user)));
+        let others = of_user.iter().filter(|path| *path != own);
+        others.filter_map(|path| Kin::read(path, &self.account.maildrop(), &self.account.targets)).collect()
+    }
+
+    /// The ledgers whose names begin so.
+    fn ledgers_of(&self, beginning: &str) -> &'f [PathBuf] {
         let ledgers = self.run.ledgers.get_or_init(|| {
             let entries = fs::read_dir(&self.run.state_dir).into_iter().flatten().flatten();
             let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
             paths.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
-            paths.sort();
+            paths.sort_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
             paths
         });
-        let user = self.run.state_dir.join(ledger::file_name(&format!("{}@", self.account.user), None));
-        let of_user =
-            |path: &&PathBuf| path.as_os_str().as_encoded_bytes().starts_with(user.as_os_str().as_encoded_bytes());
-        let from = ledgers.partition_point(|path| path.as_os_str() < user.as_os_str());
-        let of_user = ledgers[from..].iter().take_while(of_user).filter(|path| *path != own);
-        of_user.filter_map(|path| Kin::read(path, &self.account.maildrop(), &self.account.targets)).collect()
+        let beginning = self.run.state_dir.join(beginning);
+        let begins_so =
+            |path: &&PathBuf| path.as_os_str().as_encoded_bytes().starts_with(beginning.as_os_str().as_encoded_bytes());
+        let from = ledgers.partition_point(|path| path.as_os_str() < beginning.as_os_str());
+        &ledgers[from..from + ledgers[from..].iter().take_while(begins_so).count()]
     }
 
     /// Lists the maildrop, compares it with the ledger, and decides.
@@ -513,7 +626,9 @@ impl<'f> Fetch<'f> {
         let sizeless = plan.retrieve.iter().filter(|key| key.octets.is_none()).count();
         let nameless = |messages| Notice::Nameless { messages, had_ids: plan.had_ids };
         let relisted = plan.with(Verdict::Delete { again: true }).count();
+        let owed = plan.left(Reason::Owed) + plan.held_back;
         let notices = [
+            (owed, Notice::Owed(owed)),
             (sizeless, Notice::Sizeless(sizeless)),
             (plan.left(Reason::Nameless), nameless(plan.left(Reason::Nameless))),
             (plan.left(Reason::Unproved), Notice::Unproved(plan.left(Reason::Unproved))),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::door::Alarm;
 use crate::failure::{Failure, Kind, make_room};
 use crate::os::{self, limits};
 use crate::text::{is_disk_full, reason};
@@ -39,6 +40,13 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A known maildrop would come again: a person has to decide.
+    Alarm {
+        /// The ledger.
+        path: PathBuf,
+        /// Why.
+        alarm: Alarm,
+    },
     /// Something is in the way that is no file of ours, so that it is neither read nor written.
     NotOurs {
         /// Where.
@@ -70,9 +78,11 @@ impl Failure for Error {
             Error::Held { .. } => Kind::Temporary,
             Error::Io { source, .. } if limits::is_exhausted(source) => Kind::Temporary,
             Error::Io { .. } | Error::Closed => Kind::Io,
-            Error::Alien { .. } | Error::Future { .. } | Error::Foreign { .. } | Error::NotOurs { .. } => {
-                Kind::BadState
-            }
+            Error::Alien { .. }
+            | Error::Alarm { .. }
+            | Error::Future { .. }
+            | Error::Foreign { .. }
+            | Error::NotOurs { .. } => Kind::BadState,
         }
     }
 
@@ -85,6 +95,11 @@ impl Failure for Error {
             Error::Io { action: "create" | "write into" | "open", .. } => {
                 Some("name another folder for the state with `--state-dir`, or make this one writable".into())
             }
+            Error::Alarm { .. } => Some(
+                "put a copy of it back, if there is one; else `popfetch state known ACCOUNT` lets what is on the server \
+                 now count as fetched, and `--all` fetches everything again"
+                    .into(),
+            ),
             Error::NotOurs { .. } => Some("the state wants a folder of its own; see `--state-dir`".into()),
             Error::Future { .. } => Some("use the newer popfetch for this account".into()),
             _ => None,
@@ -122,6 +137,29 @@ impl fmt::Display for Error {
                 write!(f, "`{}` was written by a newer popfetch (format {version})", path.display())
             }
             Error::Alien { path } => write!(f, "`{}` is not a ledger", path.display()),
+            Error::Alarm { path, alarm: Alarm::Missing } => write!(
+                f,
+                "the ledger `{}` is gone or empty though this account was fetched before, so that everything on the \
+                 server would come again",
+                path.display()
+            ),
+            Error::Alarm { path, alarm: Alarm::Headless } => write!(
+                f,
+                "`{}` is not a ledger: its first line is damaged, so that everything on the server would come again",
+                path.display()
+            ),
+            Error::Alarm { path, alarm: Alarm::Damaged(damaged, lines) } => write!(
+                f,
+                "{damaged} of {lines} lines of the ledger `{}` cannot be read: messages that only they knew would come \
+                 again",
+                path.display()
+            ),
+            Error::Alarm { path, alarm: Alarm::Undecided } => write!(
+                f,
+                "the ledger `{}` was begun anew, and the run that was to do what had been decided failed, so that \
+                 everything on the server would come again",
+                path.display()
+            ),
             Error::NotOurs { path, what } => write!(f, "`{}` is {what}", path.display()),
             Error::Foreign { path, maildrop } => {
                 let maildrop = crate::text::printable(maildrop.as_bytes());

@@ -5,8 +5,7 @@
 //! TOP, the fingerprint. Sizes alone decide little: GNU mailutils rewrites `Status` between sessions.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::io::{BufRead as _, BufReader, Read};
 
 use super::error::Error;
 use super::facts::{Fact, State, comparable};
@@ -15,7 +14,6 @@ use super::load::Loaded;
 use super::rewrite::{self, Kept};
 use super::{Key, Ledger, Recorded, Relisted};
 use crate::maildrop::{Fingerprint, Listed, MessageNumber};
-use crate::os;
 
 /// What the server answered to TOP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,16 +90,20 @@ impl Ledger {
     pub fn heads(&self, facts: impl IntoIterator<Item = u32>) -> Result<HashMap<u32, Fingerprint>, Error> {
         let mut heads = HashMap::new();
         let wanted = facts.into_iter().map(|fact| (self.facts().get(fact).line, fact)).collect();
-        lines_of(&self.path, wanted, |fact, line| {
+        let collect = |fact, line: Line<'_>| {
             heads.extend(line.head.as_ref().and_then(|head| head.parse().ok()).map(|head| (fact, head)));
-        })?;
+        };
+        lines_of(|| self.reader(), wanted, collect)?;
         Ok(heads)
     }
 
     /// Writes down, durably, that known messages have other unique-ids now: what is known of them goes over to these, and
     /// the old ids are gone.
     pub fn renamed(&mut self, renamed: &[Renamed<'_>], now: u64) -> Result<(), Error> {
-        let mut text = copies(&self.path, &mut self.loaded, renamed)?;
+        let mut loaded = std::mem::take(&mut self.loaded);
+        let copies = copies(|| self.reader(), &mut loaded, renamed);
+        self.loaded = loaded;
+        let mut text = copies?;
         let gone: Vec<u32> = renamed.iter().map(|renamed| renamed.fact).collect();
         text.extend(self.ended(&gone, State::Gone, now));
         self.append_whole(&text)
@@ -128,25 +130,29 @@ impl Ledger {
     }
 }
 
-/// What the ledger of a path says of facts, under their new unique-ids.
-pub(super) fn copies(path: &Path, loaded: &mut Loaded, renamed: &[Renamed<'_>]) -> Result<Vec<u8>, Error> {
+/// What a ledger says of facts, under their new unique-ids.
+pub(super) fn copies<R: Read>(
+    open: impl FnOnce() -> Result<R, Error>,
+    loaded: &mut Loaded,
+    renamed: &[Renamed<'_>],
+) -> Result<Vec<u8>, Error> {
     let by_fact: HashMap<u32, &Renamed<'_>> = renamed.iter().map(|renamed| (renamed.fact, renamed)).collect();
     let wanted = by_fact.keys().map(|fact| (loaded.facts.get(*fact).line, *fact)).collect();
     let mut text = vec![];
-    lines_of(path, wanted, |number, line| {
+    lines_of(open, wanted, |number, line| {
         let Renamed { unique_id, nth, octets, .. } = *by_fact[&number];
         let known = loaded.facts.get(number);
         let octets = octets.map_or(known.octets, |octets| comparable(Some(octets)));
         let fact = Fact { nth, octets, state: State::Delivered, ..known };
-        let kept = Kept { fact, gone_since: None, again: false };
+        let kept = Kept { fact, gone_since: None, again: false, begins: false, head: None };
         rewrite::write(&mut text, &kept, &id_text(unique_id), line, "", &mut loaded.lanes, None);
     })?;
     Ok(text)
 }
 
 /// Calls `each` with the line that speaks of each fact; `wanted` has the number of the line and of the fact.
-pub(super) fn lines_of(
-    path: &Path,
+pub(super) fn lines_of<R: Read>(
+    open: impl FnOnce() -> Result<R, Error>,
     mut wanted: Vec<(u32, u32)>,
     mut each: impl FnMut(u32, Line<'_>),
 ) -> Result<(), Error> {
@@ -155,12 +161,11 @@ pub(super) fn lines_of(
     if wanted.peek().is_none() {
         return Ok(());
     }
-    let file = os::file::read(path)?;
-    let mut file = BufReader::with_capacity(64 << 10, file);
+    let mut file = BufReader::with_capacity(64 << 10, open()?);
     let mut text = vec![];
     for number in 1.. {
         text.clear();
-        if wanted.peek().is_none() || file.read_until(b'\n', &mut text).map_err(Error::io("read", path))? == 0 {
+        if wanted.peek().is_none() || file.read_until(b'\n', &mut text).map_err(Error::io("read", "the ledger"))? == 0 {
             return Ok(());
         }
         while let Some((_, fact)) = wanted.next_if(|(line, _)| *line == number) {

@@ -57,7 +57,7 @@ impl Kin {
         let known: Vec<(u32, u32)> = known.map(|(number, fact)| (fact.line, number)).collect();
         let mut delivered = vec![];
         let collect = |fact, line: Line<'_>| delivered.push((fact, line.head.and_then(|head| head.parse().ok())));
-        lines_of(path, known, collect).ok()?;
+        lines_of(|| Ok(os::file::read(path)?), known, collect).ok()?;
         (!delivered.is_empty()).then_some(Kin { path: path.into(), maildrop: theirs, loaded, delivered })
     }
 
@@ -81,7 +81,8 @@ impl Kin {
 impl Ledger {
     /// Takes over, durably, what another ledger knows of these messages.
     pub fn adopt(&mut self, kin: &mut Kin, adopted: &[Renamed<'_>]) -> Result<(), Error> {
-        let copies = copies(&kin.path, &mut kin.loaded, adopted)?;
+        let path = kin.path.clone();
+        let copies = copies(|| Ok(os::file::read(&path)?), &mut kin.loaded, adopted)?;
         if copies.is_empty() { Ok(()) } else { self.append_whole(&copies) }
     }
 }

@@ -15,7 +15,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use super::line::{Line, path_of};
+use super::line::{Line, path_of, path_text};
 use crate::account::Target;
 use crate::text;
 
@@ -79,6 +79,15 @@ impl Lane {
     fn is_at(&self, other: &Lane) -> bool {
         let (Some((kind, path)), Some((other_kind, other))) = (&self.place, &other.place) else { return false };
         kind == other_kind && resolved(path) == resolved(other)
+    }
+}
+
+/// The line that says nothing but that messages go to this target.
+pub(super) fn line(target: &Target) -> Line<'_> {
+    let path = target.path().map(path_text);
+    match target.kind() {
+        "mbox" => Line { mbox: path, ..Line::default() },
+        _ => Line { maildir: path, ..Line::default() },
     }
 }
 
@@ -188,7 +197,7 @@ pub(super) type Number = u16;
 pub(super) const ELSEWHERE: Number = 0;
 
 /// The lane of an MDA in a ledger of an earlier format, which did not say which one it was. It counts as any of them.
-const SOME_MDA: Number = 1;
+pub(super) const SOME_MDA: Number = 1;
 
 /// How lines name the first two lanes.
 const NAMES: [&str; 2] = ["elsewhere", "mda"];
@@ -215,13 +224,15 @@ pub(super) struct Table {
     own: Vec<Own>,
     /// For each set, the lanes of this run that are not in it.
     lacking: Vec<Lanes>,
+    /// Lanes that have a line of their own.
+    noted: Vec<Number>,
 }
 
 impl Default for Table {
     fn default() -> Self {
         let last = (b"none".to_vec(), ELSEWHERE);
-        let (lanes, sets, alone, numbers, own, lacking) = Default::default();
-        let mut table = Table { lanes, sets, alone, numbers, last, own, lacking };
+        let (lanes, sets, alone, numbers, own, lacking, noted) = Default::default();
+        let mut table = Table { lanes, sets, alone, numbers, last, own, lacking, noted };
         table.set([].into());
         // No hash is as small as these.
         for number in [ELSEWHERE, SOME_MDA] {
@@ -263,6 +274,25 @@ impl Table {
             (None, None) if line.mda => Some(SOME_MDA),
             (None, None) => Some(ELSEWHERE),
         }
+    }
+
+    /// A line that says nothing but that messages have gone to this place. `None` when it does not.
+    pub fn note_line(&mut self, line: &Line<'_>) -> Option<()> {
+        let number = Lane::of_line(line).and_then(|lane| self.number_of(lane))?;
+        self.noted.push(number);
+        Some(())
+    }
+
+    /// The same of a target.
+    pub fn note(&mut self, target: &Target) {
+        let number = self.number_of(Lane::of(target));
+        self.noted.extend(number);
+    }
+
+    /// True when there is such a line.
+    pub fn is_noted(&self, target: &Target) -> bool {
+        let lane = Lane::of(target);
+        self.noted.iter().any(|number| self.lanes[usize::from(*number)].name == lane.name)
     }
 
     /// The lane with this name.
@@ -376,6 +406,11 @@ impl Table {
     /// The lanes of this run.
     pub fn own(&self) -> Lanes {
         Lanes::first(self.own.len())
+    }
+
+    /// True when no line has spoken of a lane of this run.
+    pub fn are_own_new(&self) -> bool {
+        !self.own.is_empty() && self.own.iter().all(|own| own.same.iter().all(|lane| *lane == SOME_MDA))
     }
 
     /// The number of a lane of this run; without any, that of the unknown one.

@@ -17,6 +17,7 @@
 //! {"listed":"ID"}                          listed again after that
 //! {"listed":"ID","octets":4125}            listed with another size
 //! {"listed":"ID","at":…}                   listed when the clock was right again: its time counts from here
+//! {"maildir":"/home/petar/Mail"}            messages go there; kept though all of them are over
 //! {"note":"WORD","id":"ID","at":…}         something to remember about a message, or, with an empty id, the maildrop
 //! {"note":"WORD","id":"ID","over":true}    it is not so any more
 //! {"x-…":…}                                of others: skipped, and kept
@@ -230,7 +231,7 @@ pub fn id_octets<'t>(text: &'t str) -> Option<Cow<'t, [u8]>> {
 }
 
 /// A path as text. One that is not UTF-8 is marked by a NUL, which no path contains, and written like an id.
-fn path_text(path: &Path) -> Cow<'_, str> {
+pub fn path_text(path: &Path) -> Cow<'_, str> {
     match path.to_str() {
         Some(text) => text.into(),
         None => format!("\0{}", id_text(path.as_os_str().as_encoded_bytes())).into(),

@@ -205,6 +205,10 @@ impl Loaded {
     pub fn take_lines(&mut self, text: &[u8]) {
         for text in text.split_inclusive(|octet| *octet == b'\n') {
             self.lines += 1;
+            if is_foreign(text) {
+                self.others += 1;
+                continue;
+            }
             let line = serde_json::from_slice(text).ok();
             let taken = line.and_then(|line| self.apply(&line, text));
             debug_assert!(taken.is_some(), "{}", String::from_utf8_lossy(text));
@@ -238,7 +242,10 @@ impl Loaded {
         if let Some(id) = line.another.as_ref().or(line.settled.as_ref()) {
             return self.begin_generation(line, &id_octets(id)?);
         }
-        let id = line.deleted.as_ref().or(line.gone.as_ref()).or(line.listed.as_ref())?;
+        let Some(id) = line.deleted.as_ref().or(line.gone.as_ref()).or(line.listed.as_ref()) else {
+            self.others += 1;
+            return self.lanes.note_line(line);
+        };
         let fact = self.facts.find(&id_octets(id)?, line.nth.unwrap_or(1))?;
         match line {
             Line { deleted: Some(_), .. } => self.facts.set(fact, |fact| fact.state = State::Deleted),
@@ -313,6 +320,11 @@ impl Loaded {
         Some(())
     }
 
+    /// Its unique-id.
+    pub fn id_of(&self, intent: &Intent) -> &[u8] {
+        &self.pending_text[intent.id.clone()]
+    }
+
     /// Where an intent goes. One whose place cannot be read is as good as one that cannot be looked at.
     pub fn place(&self, intent: &Intent) -> Place {
         self.read_place(intent).unwrap_or(Place::Mda)
@@ -373,7 +385,13 @@ impl Loaded {
     pub fn kept(&self, is_needed: impl Fn(u32, &Fact) -> bool) -> Vec<Kept> {
         let facts = (0..).zip(self.facts.iter()).filter(|(number, fact)| is_needed(*number, fact));
         let since = |number| self.facts.gone_since(number).map(u64::from);
-        let kept = facts.map(|(number, fact)| Kept { fact, gone_since: since(number), again: false });
+        let kept = facts.map(|(number, fact)| Kept {
+            fact,
+            gone_since: since(number),
+            again: false,
+            begins: false,
+            head: None,
+        });
         let mut kept: Vec<Kept> = kept.collect();
         kept.sort_unstable_by_key(|kept| kept.fact.line);
         kept

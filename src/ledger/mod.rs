@@ -20,6 +20,7 @@
 //! be a server's bad day, and everything would be fetched again.
 
 mod brief;
+mod door;
 mod error;
 mod facts;
 mod identity;
@@ -30,25 +31,26 @@ mod load;
 mod lock;
 mod notes;
 mod rewrite;
+mod takeover;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::Access;
-
+pub use door::{Alarm, Door, Opened};
 pub use error::Error;
 pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
 pub use identity::{Identity, Renamed, SameMessage, Top};
 pub use kin::{Kin, Known};
 pub use lane::{LaneSet, Lanes};
 pub use notes::Noted;
+pub use takeover::Former;
 pub use text::fingerprint;
 
 use crate::account::Target;
-use crate::deliver::{Intents, Outcome, Place, Recovered, Synced};
+use crate::deliver::{Found, Intents, Outcome, Place, Recovered, Synced};
 use crate::maildrop::sealed::OfTheLedger;
 use crate::maildrop::{Durable, Fingerprint, Listing, MessageNumber};
 use crate::os;
@@ -59,6 +61,9 @@ use load::{Loaded, Seen};
 
 /// How long an id is remembered that the server no longer lists.
 pub const GONE: Duration = Duration::from_secs(30 * 86400);
+
+/// The note of a lane that is new to a maildrop, when that was said.
+const NEW_TARGET: &str = "new-target";
 
 /// The note of a maildrop that an account of the configuration fetches.
 const ACCOUNT: &str = "account";
@@ -98,6 +103,12 @@ pub struct Ledger {
     is_synced: bool,
     /// Nothing is written.
     is_pretended: bool,
+    /// A merged ledger that nobody has written.
+    memory: Option<Vec<u8>>,
+    /// Ledgers of an earlier kind are to be taken over.
+    is_old: bool,
+    /// A person has decided about an alarm, and that is still to be done.
+    is_undecided: bool,
     /// The newest date that it had when it was opened.
     newest: u64,
     wanted: Wanted,
@@ -105,7 +116,10 @@ pub struct Ledger {
     partly: HashMap<MessageNumber, Lanes>,
     /// Messages that have begun a new generation in this session.
     renewed: HashSet<u32>,
-    lock: lock::Lock,
+    /// Ids of messages of which only a mended place would tell whether they were delivered.
+    in_doubt: HashSet<Vec<u8>>,
+    /// Held by who may write.
+    lock: Option<lock::Lock>,
 }
 
 /// What a person should hear about a ledger that was opened.
@@ -256,52 +270,6 @@ impl Ledger {
         if path.exists() { lock::hold(&path).map(drop) } else { Ok(()) }
     }
 
-    /// Locks, reads and repairs the ledger `NAME.jsonl` in a folder, creating both when they are not there.
-    ///
-    /// # Errors
-    /// [`Error::Held`] when another run has the account.
-    pub fn open(folder: &Path, name: &str, maildrop: &str) -> Result<(Ledger, Notices), Error> {
-        os::folder::create(folder)?;
-        // Better known now than after the first message was fetched.
-        rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
-            .map_err(|error| Error::io("write into", folder)(error.into()))?;
-        let lock = lock::hold(&lock_path(folder, name))?;
-        let path = folder.join(format!("{name}.jsonl"));
-        os::file::remove(&path.with_extension(REPLACEMENT))?;
-        let file = os::file::append(&path)?;
-        let loaded = load::load(BufReader::with_capacity(64 << 10, &file), &path, maildrop)?;
-        let is_missing = lock.was_known && loaded.whole == 0;
-        let notices = Notices { is_missing, damaged: loaded.damaged.clone(), kept: None };
-        let octets = loaded.octets;
-        let newest = loaded.facts.dates().filter(|at| is_date(*at)).max().unwrap_or(0);
-        let mut ledger = Ledger {
-            path,
-            maildrop: maildrop.to_owned(),
-            file,
-            octets,
-            loaded,
-            is_closed: false,
-            is_synced: false,
-            is_pretended: false,
-            newest,
-            wanted: Wanted::default(),
-            partly: HashMap::new(),
-            renewed: HashSet::new(),
-            lock,
-        };
-        ledger.repair()?;
-        if ledger.octets == 0 {
-            ledger.begin()?;
-        }
-        if !ledger.lock.was_known {
-            ledger.make_names_last()?;
-            ledger.lock.mark()?;
-        }
-        ledger.upgrade()?;
-        let kept = if notices.damaged.is_empty() { None } else { Some(ledger.keep_damaged()?) };
-        Ok((ledger, Notices { kept, ..notices }))
-    }
-
     /// Cuts off half a line at the end: its write was never finished, so nothing was done because of it.
     fn repair(&mut self) -> Result<(), Error> {
         if self.loaded.whole < self.octets {
@@ -309,12 +277,6 @@ impl Ledger {
             self.octets = self.loaded.whole;
         }
         Ok(())
-    }
-
-    fn begin(&mut self) -> Result<(), Error> {
-        let mut text = vec![];
-        Line::header(&self.maildrop).write(&mut text);
-        self.append(&text, 1)
     }
 
     /// Makes a new ledger durable, its name and that of its folder, also when another run has made them: it may have been
@@ -326,23 +288,9 @@ impl Ledger {
         Ok(os::folder::sync_name(folder)?)
     }
 
-    /// Puts a damaged ledger aside, and goes on with what is intact, so that the complaint comes once.
-    fn keep_damaged(&mut self) -> Result<PathBuf, Error> {
-        let kept = (1..)
-            .map(|n| self.path.with_extension(format!("damaged-{n}")))
-            .find(|path| !path.exists() || is_same(path, &self.path))
-            .expect("a free number is found");
-        // It is there already when a run was killed before it could write the intact part.
-        if !kept.exists() {
-            std::fs::hard_link(&self.path, &kept).map_err(Error::io("keep a copy of", &self.path))?;
-        }
-        self.leave_damage_behind()?;
-        Ok(kept)
-    }
-
     /// Rewrites a damaged ledger, as soon as no intent in it waits for an answer.
     fn leave_damage_behind(&mut self) -> Result<(), Error> {
-        if self.loaded.damaged.is_empty() || !self.loaded.pending.is_empty() {
+        if self.loaded.damaged.is_empty() || !self.loaded.pending.is_empty() || self.is_old || self.is_pretended {
             return Ok(());
         }
         self.compact(|_, _| true, |_| true)
@@ -351,15 +299,28 @@ impl Ledger {
     /// Rewrites a ledger of an earlier format, as soon as no intent in it waits for an answer. An earlier release
     /// refuses it from then on: it would take new lines for damage, and drop them.
     fn upgrade(&mut self) -> Result<(), Error> {
-        if self.loaded.version == VERSION || self.loaded.version == 0 || !self.loaded.pending.is_empty() {
+        let is_current = self.loaded.version == VERSION || self.loaded.version == 0;
+        if is_current || !self.loaded.pending.is_empty() || self.is_old || self.is_pretended {
             return Ok(());
         }
-        self.compact(|_, _| true, |_| true)
+        self.is_old = true;
+        self.take_over(vec![]).map(drop)
     }
 
-    /// From now on nothing is written: what is found out serves this run alone.
-    pub fn pretend(&mut self) {
-        self.is_pretended = true;
+    /// True for a ledger of an account that an earlier build wrote.
+    fn is_of_an_old_account(&self) -> bool {
+        (1..VERSION).contains(&self.loaded.version)
+    }
+
+    /// Reads the file from its beginning.
+    fn reader(&self) -> Result<Box<dyn Read + '_>, Error> {
+        if let Some(text) = &self.memory {
+            return Ok(Box::new(&text[..]));
+        }
+        // The file that was opened, whatever has taken its place since.
+        let mut file = self.file.try_clone().map_err(Error::io("read", &self.path))?;
+        file.seek(SeekFrom::Start(0)).map_err(Error::io("read", &self.path))?;
+        Ok(Box::new(file))
     }
 
     /// The file.
@@ -377,6 +338,25 @@ impl Ledger {
         batches
     }
 
+    /// Takes for granted what a look at the places of a pending batch found.
+    pub fn suppose(&mut self, batch: u64, found: &[Found]) {
+        let intents = self.loaded.pending.iter().filter(|intent| intent.batch == batch);
+        let in_doubt = intents.zip(found).filter(|(_, found)| **found == Found::InDoubt);
+        let in_doubt: Vec<Vec<u8>> = in_doubt.map(|(intent, _)| self.loaded.id_of(intent).to_vec()).collect();
+        self.in_doubt.extend(in_doubt);
+        self.loaded.publish(batch, &absent(found.iter().map(|found| *found == Found::Delivered)));
+    }
+
+    /// True for a message of which only the next run finds out whether it was delivered.
+    pub fn is_in_doubt(&self, unique_id: &[u8]) -> bool {
+        !self.in_doubt.is_empty() && self.in_doubt.contains(unique_id)
+    }
+
+    /// How many these are.
+    pub fn in_doubt(&self) -> usize {
+        self.in_doubt.len()
+    }
+
     /// Records what recovery found for a pending batch.
     pub fn resolve(&mut self, batch: u64, found: &[Recovered]) -> Result<(), Error> {
         let but = absent(found.iter().map(|found| matches!(found, Recovered::Delivered(_))));
@@ -391,6 +371,11 @@ impl Ledger {
     pub fn serve(&mut self, targets: &[Target], wanted: Wanted) {
         self.loaded.lanes.serve(targets);
         self.wanted = wanted;
+    }
+
+    /// Notes that an account of the configuration fetches this maildrop.
+    pub fn note_account(&mut self, at: u64) -> Result<(), Error> {
+        self.note(ACCOUNT, b"", at).map(drop)
     }
 
     /// The lanes of this run.
@@ -536,8 +521,12 @@ impl Ledger {
 
     /// False for what no lane has, and, in a run by URL, for what the account has not done with.
     pub fn may_be_deleted(&self, fact: &Fact) -> bool {
-        let is_owed = self.wanted == Wanted::ByUrl && !fact.is_settled && self.has_note(ACCOUNT, b"");
-        fact.lanes != LaneSet::EMPTY && !is_owed
+        fact.lanes != LaneSet::EMPTY && (fact.is_settled || !self.holds_back())
+    }
+
+    /// True for a run by URL of a maildrop that an account fetches, too: what is not settled is not deleted.
+    pub fn holds_back(&self) -> bool {
+        self.wanted == Wanted::ByUrl && self.has_note(ACCOUNT, b"")
     }
 
     /// Writes down that the account has done with these messages what it wanted. A run by URL settles nothing.
@@ -556,6 +545,51 @@ impl Ledger {
         self.append(&text, news.len() as u32)?;
         news.iter().for_each(|fact| self.loaded.facts.set(*fact, |fact| fact.is_settled = true));
         Ok(())
+    }
+
+    /// Writes down, durably, that everything that is listed counts as fetched: no run of the account wants it. Returns of
+    /// how many messages that is news.
+    pub fn know(&mut self, listing: &Listing, standings: &Standings, now: u64) -> Result<usize, Error> {
+        let at = if self.trusts_clock(now) { now } else { 0 };
+        let (mut text, mut news) = (vec![], 0);
+        for (position, message) in listing.iter().enumerate().filter(|(_, message)| !message.unique_id.is_empty()) {
+            let settled = Some(id_text(message.unique_id));
+            let line = match standings.get(position) {
+                Standing::New { nth } => {
+                    Line { settled, nth: Some(nth), octets: message.octets, at: Some(at), ..Line::default() }
+                }
+                Standing::Known(fact) => match self.loaded.facts.get(fact) {
+                    fact if fact.is_settled => continue,
+                    fact => Line { settled, nth: Some(fact.nth), ..Line::default() },
+                },
+            };
+            Line { nth: line.nth.filter(|nth| *nth > 1), ..line }.write(&mut text);
+            news += 1;
+        }
+        if news > 0 {
+            self.append_whole(&text)?;
+        }
+        self.acted()?;
+        self.sync()?;
+        Ok(news)
+    }
+
+    /// True when no lane of this account was ever one of this maildrop's, though others were.
+    pub fn is_at_new_targets(&self) -> bool {
+        let lanes = &self.loaded.lanes;
+        let is_had = |set: LaneSet| set != LaneSet::EMPTY && lanes.lacking(set) != lanes.own();
+        self.wanted == Wanted::Unsettled
+            && lanes.are_own_new()
+            && self.loaded.facts.lanes().any(|set| set != LaneSet::EMPTY)
+            && !self.loaded.facts.lanes().any(is_had)
+    }
+
+    /// Notes that this was said, and tells whether it is news.
+    pub fn note_new_targets(&mut self, at: u64) -> Result<bool, Error> {
+        let name = self.loaded.lanes.own_name(0).unwrap_or_default();
+        let is_news = !self.has_note(NEW_TARGET, name.as_bytes());
+        self.note(NEW_TARGET, name.as_bytes(), at)?;
+        Ok(is_news)
     }
 
     /// Writes down that the server confirmed these deletions.
@@ -674,8 +708,16 @@ impl Ledger {
     }
 
     /// Writes down that messages go to this Maildir or mbox, unless that is known.
-    pub fn note_target(&mut self, target: &Target, at: u64) -> Result<(), Error> {
-        self.note(&target_word(target), b"", at).map(drop)
+    pub fn note_target(&mut self, target: &Target) -> Result<(), Error> {
+        if self.loaded.lanes.is_noted(target) || self.has_note(&target_word(target), b"") {
+            return Ok(());
+        }
+        let mut text = vec![];
+        lane::line(target).write(&mut text);
+        self.append(&text, 1)?;
+        self.loaded.lanes.note(target);
+        self.loaded.others += 1;
+        Ok(())
     }
 
     /// True when messages have gone to this Maildir or mbox, as a note or the line of one of them says.
@@ -723,7 +765,7 @@ impl Ledger {
         if self.is_closed {
             return Err(Error::Closed);
         }
-        if !self.is_synced {
+        if !self.is_synced && !self.is_pretended {
             let synced = self.file.sync_data();
             self.is_closed = synced.is_err();
             synced.map_err(Error::io("sync", &self.path))?;
@@ -799,18 +841,17 @@ impl Ledger {
         is_needed: impl Fn(u32, &Fact) -> bool,
         is_noted: impl Fn(&[u8]) -> bool,
     ) -> Result<(), Error> {
-        let io = |action| Error::io(action, &self.path);
         let mut new = self.beside()?;
         let kept = self.loaded.kept(is_needed);
-        let mut header = vec![];
-        Line::header(&self.maildrop).write(&mut header);
-        let old = File::open(&self.path).map_err(io("read"))?;
-        let old = BufReader::with_capacity(64 << 10, old);
+        let header = self.beginning();
+        let mut lanes = std::mem::take(&mut self.loaded.lanes);
+        let old = BufReader::with_capacity(64 << 10, self.reader()?);
         let written = new
             .file()
             .write_all(&header)
-            .and_then(|()| rewrite::rewrite(old, new.file(), &kept, &mut self.loaded.lanes, None, is_noted));
-        let octets = written.map_err(io("rewrite"))? + header.len() as u64;
+            .and_then(|()| rewrite::rewrite(old, new.file(), &kept, &mut lanes, None, is_noted));
+        self.loaded.lanes = lanes;
+        let octets = written.map_err(Error::io("rewrite", &self.path))? + header.len() as u64;
         self.replace(new)?;
         self.reload()?;
         debug_assert_eq!(self.octets, octets, "all of it was read");
@@ -819,7 +860,7 @@ impl Ledger {
 
     /// Reads the file anew; the lanes of this run stay what they are.
     fn reload(&mut self) -> Result<(), Error> {
-        let file = BufReader::with_capacity(64 << 10, &self.file);
+        let file = BufReader::with_capacity(64 << 10, self.reader()?);
         let loaded = load::load(file, &self.path, &self.maildrop)?;
         let old = std::mem::replace(&mut self.loaded, loaded);
         self.loaded.batch = self.loaded.batch.max(old.batch);
@@ -846,8 +887,7 @@ impl Ledger {
     fn append_whole(&mut self, text: &[u8]) -> Result<(), Error> {
         if !self.is_pretended {
             let mut new = self.beside()?;
-            let mut old = os::file::read(&self.path)?;
-            let written = io::copy(&mut old, new.file()).and_then(|_| new.file().write_all(text));
+            let written = io::copy(&mut self.reader()?, new.file()).and_then(|_| new.file().write_all(text));
             written.map_err(Error::io("rewrite", &self.path))?;
             self.replace(new)?;
             self.octets += text.len() as u64;
@@ -922,14 +962,9 @@ fn absent(is_delivered: impl Iterator<Item = bool>) -> Vec<u32> {
     (0..).zip(is_delivered).filter(|(_, is_delivered)| !is_delivered).map(|(position, _)| position).collect()
 }
 
-/// The file name of a ledger, without its ending: the maildrop, and for a one-off run the destination as well, so that
-/// a second target starts afresh.
-pub fn file_name(maildrop: &str, destination: Option<&str>) -> String {
-    let name = text::file_name(maildrop);
-    match destination {
-        Some(destination) => format!("{name},{}", fingerprint(destination)),
-        None => name,
-    }
+/// The file name of the ledger of a maildrop, without its ending.
+pub fn file_name(maildrop: &str) -> String {
+    text::file_name(maildrop)
 }
 
 fn lock_path(folder: &Path, name: &str) -> PathBuf {
@@ -1116,7 +1151,7 @@ mod tests {
             assert_eq!(known(&mut ledger, &["a", "b"]), [false, false], "cut at {cut}");
             drop(ledger);
             let repaired = home.text();
-            assert!(repaired.ends_with(b"\n") && (text.starts_with(&repaired) || cut < 20), "cut at {cut}");
+            assert!(repaired.ends_with(b"\n") && (text.starts_with(&repaired) || cut <= header), "cut at {cut}");
         }
     }
 
@@ -1218,7 +1253,9 @@ mod tests {
         let headless = "{\"delivered\":\"x\",\"octets\":9,\"at\":1}\n";
         for text in [headless, "garbage", "garbage\n", "\n", "{\"popfetch\":", "{}\n", &"x".repeat(100_000)] {
             home.write(text.as_bytes());
-            let error = home.open().err();
+            let folder = home.folder.path();
+            let door = Door { folder, name: "ledger", maildrop: MAILDROP, ledgers: &|| &[], is_decided: false };
+            let error = door.fetch().err();
             match text.starts_with("{\"pop") {
                 true => assert!(error.is_none(), "{text:?} is the beginning of a header"),
                 false => {

@@ -3,8 +3,9 @@
 use std::io::{self, BufRead, Write};
 
 use super::facts::{Fact, State};
-use super::lane::{LaneSet, Table};
+use super::lane::{LaneSet, SOME_MDA, Table};
 use super::line::{Line, id_octets, is_foreign, unknown_keys};
+use crate::maildrop::Fingerprint;
 
 /// A message that stays in the ledger.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +16,10 @@ pub struct Kept {
     pub gone_since: Option<u64>,
     /// A line before this one speaks of it.
     pub again: bool,
+    /// It speaks of another message.
+    pub begins: bool,
+    /// Its fingerprint, where the line has none.
+    pub head: Option<Fingerprint>,
 }
 
 /// Copies the lines that are needed as plain facts: where a message went is kept, intents and batches are not. `kept` is
@@ -63,7 +68,7 @@ pub fn write<'l>(
     lanes: &mut Table,
     mda: Option<&'l str>,
 ) {
-    let Kept { fact, gone_since, again } = *kept;
+    let Kept { fact, gone_since, again, begins, head } = *kept;
     if line.mda && line.lane.is_none() {
         line.lane = mda.map(Into::into);
     }
@@ -75,6 +80,11 @@ pub fn write<'l>(
     if fact.octets != u32::MAX {
         line.octets = Some(u64::from(fact.octets));
     }
+    line.head = line.head.or_else(|| head.map(|head| head.to_string().into()));
+    if begins {
+        let (nth, octets, at) = (line.nth, line.octets, line.at);
+        Line { another: Some(id.into()), nth, octets, at, head: line.head.clone(), ..Line::default() }.write(text);
+    }
     // Places that were only of interest until the record.
     (line.spool, line.spool_offset) = (None, None);
     if fact.lanes == LaneSet::EMPTY {
@@ -85,7 +95,9 @@ pub fn write<'l>(
     } else {
         line.owed = !fact.is_settled;
         line.delivered = Some(id.into());
-        let others = lanes.names(fact.lanes).filter(|(number, _)| Some(*number) != own);
+        // The unknown MDA is known now.
+        let is_own = |number| Some(number) == own || (mda.is_some() && number == SOME_MDA);
+        let others = lanes.names(fact.lanes).filter(|(number, _)| !is_own(*number));
         let others: Vec<_> = others.map(|(_, name)| name.into()).collect();
         line.also = Some(others).filter(|others| !others.is_empty());
     }
@@ -104,6 +116,9 @@ pub fn write<'l>(
 /// True for a line of others, and for a note that is still needed.
 fn is_other(line: &[u8], is_noted: impl Fn(&[u8]) -> bool) -> bool {
     if is_foreign(line) {
+        return true;
+    }
+    if line.starts_with(b"{\"maildir\":") || line.starts_with(b"{\"mbox\":") {
         return true;
     }
     if !line.starts_with(b"{\"note\":") {
