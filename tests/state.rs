@@ -23,7 +23,8 @@ fn run_again(server: &Maildrop, sandbox: &Sandbox) -> (Run, usize) {
 
 #[test]
 fn an_alarm_stands_until_somebody_has_decided() {
-    let changes: [(fn(&std::path::Path), &str); 5] = [
+    type Change = fn(&std::path::Path);
+    let changes: [(Change, &str); 5] = [
         (|ledger| fs::remove_file(ledger).unwrap(), "is gone or empty though this account was fetched before"),
         (|ledger| fs::write(ledger, "").unwrap(), "is gone or empty"),
         (|ledger| fs::write(ledger, "{\"popfetch\":1,").unwrap(), "is gone or empty"),
