@@ -1470,6 +1470,17 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_line_about_a_target_is_left_behind_like_any_other() {
+        let home = Home::new();
+        home.ledger();
+        let lines = b"{\"maildir\":\"/m\"}\0{\"intend\":\n{\"mbox\":\"/b\"}\n";
+        home.write(&[home.text(), lines.to_vec()].concat());
+        assert_eq!(home.open().unwrap().1.damaged, [2]);
+        assert_eq!(home.open().unwrap().1, Notices::default());
+        assert!(home.text().ends_with(b"{\"mbox\":\"/b\"}\n"), "the sound one is kept");
+    }
+
+    #[test]
     fn a_note_is_written_once() {
         let home = Home::new();
         let mut ledger = home.ledger();

@@ -119,7 +119,8 @@ fn is_other(line: &[u8], is_noted: impl Fn(&[u8]) -> bool) -> bool {
         return true;
     }
     if line.starts_with(b"{\"maildir\":") || line.starts_with(b"{\"mbox\":") {
-        return true;
+        // A damaged one would be told again by every run.
+        return serde_json::from_slice::<Line<'_>>(line).is_ok();
     }
     if !line.starts_with(b"{\"note\":") {
         return false;
