@@ -30,7 +30,7 @@ pub const USER: &str = "alice";
 pub const CANARY: &str = "kanarinac-7f3a9c";
 
 /// No run of a test takes longer, or it hangs.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A private home directory, gone at the end of the test.
 pub struct Sandbox {
