@@ -385,6 +385,16 @@ fn a_command_that_is_lost_ahead_shifts_no_message() {
 }
 
 #[test]
+fn what_is_too_large_is_said_though_a_second_session_follows() {
+    let large = Mail::new("large", message(9) + &"x".repeat(30_000) + "\r\n");
+    let server = server(Exact.mails(8).into_iter().chain([large])).loses_ahead(&["RETR 3"]).start();
+    let sandbox = Sandbox::with(patient(&server).set("max_size", "\"20k\""));
+    sandbox.popfetch([] as [&str; 0]).exits(0).says(&["one command at a time", "1 message larger than `max_size`"]);
+    assert_eq!(server.connections(), 2);
+    sandbox.popfetch([] as [&str; 0]).exits(0).silently();
+}
+
+#[test]
 fn a_command_that_is_lost_ahead_shifts_nothing_into_an_mbox_or_an_mda() {
     for destination in [Destination::Mbox, Destination::Mda] {
         for top in [true, false] {

@@ -640,11 +640,13 @@ impl<'f> Fetch<'f> {
         self.summary.notices.extend(notices.map(|(_, notice)| notice));
         self.summary.known = plan.known(listing.len());
         self.summary.later = plan.left(Reason::Later);
-        self.summary.too_large.clear();
+        // A session before this one may have noted it, and nobody has heard of it so far.
+        let found = std::mem::take(&mut self.summary.too_large);
+        let news: HashSet<_> = found.iter().filter(|large| large.is_news).map(|large| large.number).collect();
         for position in plan.with(Verdict::Leave(Reason::TooLarge)) {
             let message = listing.get(position);
             // What `max_size` leaves on the server is news once.
-            let is_news = is_news(self.run, ledger, message.unique_id)?;
+            let is_news = is_news(self.run, ledger, message.unique_id)? || news.contains(&message.number);
             let octets = message.octets.unwrap_or(u64::MAX);
             self.summary.too_large.push(TooLarge { number: message.number, octets, is_news });
         }
