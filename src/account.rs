@@ -438,6 +438,11 @@ impl Password {
         String::from_utf8_lossy(&masked).into_owned()
     }
 
+    /// Octets of others as they are shown, in which the secret is masked before and after they are cut.
+    pub fn masked_in_shown(&self, octets: &[u8]) -> String {
+        self.masked_in(&text::printable(&self.masked_in_octets(octets)))
+    }
+
     /// Octets in which the secret is masked, for what is cut before it is shown: of a secret cut in two,
     /// [`Password::masked_in`] knows neither half.
     pub fn masked_in_octets(&self, octets: &[u8]) -> Vec<u8> {

@@ -136,7 +136,7 @@ impl fmt::Display for Notice {
         match self {
             Notice::LedgerMissing(path) => write!(
                 f,
-                "the ledger `{}` is gone or empty though this account was fetched before; every message on the server counts as new",
+                "the ledger `{}` was gone or empty though this account was fetched before; a new one is begun",
                 path.display()
             ),
             Notice::LedgerDamaged { path, lines, kept } => {

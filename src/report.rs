@@ -236,7 +236,7 @@ impl Summary {
     /// Octets of the server, masked before they are cut: of half a secret nobody knows what it is.
     fn shown(&self, octets: &[u8]) -> String {
         match &self.secret {
-            Some(secret) => secret.masked_in(&printable(&secret.masked_in_octets(octets))),
+            Some(secret) => secret.masked_in_shown(octets),
             None => printable(octets),
         }
     }

@@ -6,6 +6,9 @@ mod server;
 /// A home directory for each test, and runs of the binary in it.
 mod sandbox;
 
+/// Proof that a message may be deleted, for a session without a run.
+mod proof;
+
 /// Faults at an exact system call.
 mod faults;
 

@@ -5,14 +5,14 @@
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{LazyLock, Mutex};
 
 use popfetch::account::{Auth, Password, SecretKind};
 use popfetch::config::{self, Flags, Source};
-use popfetch::ledger::{Committed, Identity, Ledger, SameMessage, Top};
-use popfetch::maildrop::{Listed, MessageNumber};
+use popfetch::ledger::Ledger;
 use popfetch::pop3::{Authorization, Credentials, Error, Incoming, Limits, Transport, Wanted, Window};
 use proptest::prelude::*;
+
+use crate::proof::committed;
 
 /// A server that has said everything already.
 struct Said<'a> {
@@ -38,25 +38,6 @@ impl Write for Said<'_> {
 }
 
 impl Transport for Said<'_> {}
-
-/// A ledger that knows a message, and the proof that the server lists it.
-static LEDGER: LazyLock<Mutex<(Ledger, SameMessage)>> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let lines = "{\"popfetch\":2,\"maildrop\":\"u@h\"}\n{\"delivered\":\"x\",\"octets\":1,\"at\":1795423680}\n";
-    fs::write(folder.path().join("l.jsonl"), lines).expect("a file can be written");
-    let (ledger, _) = Ledger::open(folder.path(), "l", "u@h").expect("it is a ledger");
-    let listed = Listed { number: MessageNumber(1), unique_id: b"x", octets: Some(1) };
-    let Identity::Same(same) = ledger.identify(0, None, &listed, Top::Missing) else { panic!("the size is the same") };
-    Mutex::new((ledger, same))
-});
-
-/// What lets these messages be deleted: nothing but a ledger can make it.
-fn committed(numbers: &[MessageNumber]) -> Vec<Committed> {
-    let mut known = LEDGER.lock().expect("nobody panics while holding it");
-    let (ledger, same) = &mut *known;
-    let recorded = numbers.iter().map(|number| ledger.recorded(*same, *number)).collect();
-    ledger.commit(recorded).expect("the disk is well")
-}
 
 /// A whole session as a fetch would have it; how many messages arrived.
 fn session(wire: &[u8], piece: usize, octets: bool) -> Result<usize, Error> {

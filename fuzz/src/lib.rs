@@ -1,15 +1,15 @@
 //! What the targets share: a server that has said everything already, and words to log in with.
 
 use std::cell::RefCell;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
-use std::sync::{LazyLock, Mutex};
 
 use popfetch::account::{Auth, Password, SecretKind};
-use popfetch::ledger::{Committed, Identity, Ledger, SameMessage, Top};
-use popfetch::maildrop::{Listed, MessageNumber};
 use popfetch::pop3::{Credentials, Transport};
+
+#[path = "../../tests/proof.rs"]
+mod proof;
+pub use proof::committed;
 
 /// Plays back octets in pieces of the given sizes, then ends; hears everything.
 pub struct Scripted<'a> {
@@ -77,23 +77,4 @@ pub fn assert_printable(text: &str) {
 /// The first octet, for decisions, and the rest.
 pub fn choice(data: &[u8]) -> Option<(u8, &[u8])> {
     data.split_first().map(|(first, rest)| (*first, rest))
-}
-
-/// A ledger that knows a message, and the proof that the server lists it.
-static LEDGER: LazyLock<Mutex<(Ledger, SameMessage)>> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let lines = "{\"popfetch\":2,\"maildrop\":\"u@h\"}\n{\"delivered\":\"x\",\"octets\":1,\"at\":1795423680}\n";
-    fs::write(folder.path().join("l.jsonl"), lines).expect("a file can be written");
-    let (ledger, _) = Ledger::open(folder.path(), "l", "u@h").expect("it is a ledger");
-    let listed = Listed { number: MessageNumber(1), unique_id: b"x", octets: Some(1) };
-    let Identity::Same(same) = ledger.identify(0, None, &listed, Top::Missing) else { panic!("the size is the same") };
-    Mutex::new((ledger, same))
-});
-
-/// What lets these messages be deleted: nothing but a ledger can make it.
-pub fn committed(numbers: &[MessageNumber]) -> Vec<Committed> {
-    let mut known = LEDGER.lock().expect("nobody panics while holding it");
-    let (ledger, same) = &mut *known;
-    let recorded = numbers.iter().map(|number| ledger.recorded(*same, *number)).collect();
-    ledger.commit(recorded).expect("the disk is well")
 }

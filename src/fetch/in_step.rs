@@ -1,11 +1,11 @@
 //! Whether messages came in their own places.
 //!
-//! Replies are told apart by their order alone. A server that loses one of several RETR sent ahead, and answers the
-//! others, makes each later message come in the place of an earlier one; a message with a forged reply in it, from a
-//! server that does not stuff dots, makes each later one come too late. The sizes that were announced tell, where they
-//! are good for it: servers count a line end as one octet or two, add or leave out a header, or estimate. So one size
-//! that does not fit proves nothing, two that fit other messages at the same distance prove a shift, and a size that
-//! fits, and that no message behind it has as well, proves all places before it.
+//! Only the order of replies says which command each of them answers. A server that loses one of several RETR sent ahead,
+//! and answers the others, makes each later message come in the place of an earlier one; a message with a forged reply in
+//! it, from a server that does not stuff dots, makes each later one come too late. The announced sizes show that, as far as
+//! they can be relied on: servers count a line end as one octet or two, add or leave out a header, or estimate. So one size
+//! that does not fit proves nothing, two that fit other messages at the same distance prove a shift, and a size that fits,
+//! and that no message behind it has as well, proves all places before it.
 
 use crate::pop3::{Size, Wanted, Window};
 

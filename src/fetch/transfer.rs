@@ -794,13 +794,6 @@ impl Committer<'_, '_, '_> {
         Some(self.target).filter(|_| self.account.targets.len() > 1)
     }
 
-    fn shown(&self, unique_id: &[u8]) -> String {
-        match self.secret {
-            Some(secret) => secret.masked_in(&printable(&secret.masked_in_octets(unique_id))),
-            None => printable(unique_id),
-        }
-    }
-
     /// The line that `-v` shows for each message.
     fn say(&self, key: &Key, outcome: &Outcome) {
         let Outcome::Delivered(receipt) = outcome else { return };
@@ -809,7 +802,11 @@ impl Committer<'_, '_, '_> {
             Place::Mbox { path, offset, .. } => format!("{} at {offset}", path.display()),
             Place::Mda => self.target.to_string(),
         };
-        let id = if key.unique_id.is_empty() { "-".into() } else { self.shown(&key.unique_id) };
+        let id = match self.secret {
+            _ if key.unique_id.is_empty() => "-".into(),
+            Some(secret) => secret.masked_in_shown(&key.unique_id),
+            None => printable(&key.unique_id),
+        };
         let (account, number, octets) = (&self.account.name, key.number, octets(receipt.octets()));
         self.run.progress.println(&format!("{account}: {number} {id} {octets} -> {}", printable(place.as_bytes())));
     }
