@@ -69,7 +69,7 @@ pub fn run() -> ExitCode {
         Err(error) => return refuse(&error, &arguments).into(),
     };
     let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if cli.marks_known() && !cli.options.yes && !may_ask {
+    if cli.marks_known() && !cli.options.yes && !cli.options.dry_run && !may_ask {
         return refuse(&cli::unasked(), &arguments).into();
     }
     let results = Results::new(cli.options.json);
@@ -194,9 +194,8 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
     });
     if options.dry_run {
         summaries.iter().filter_map(Summary::dry_line).for_each(|line| results.line(&line));
-    } else {
-        summaries.iter().filter_map(Summary::mark_line).for_each(|line| results.line(&line));
     }
+    summaries.iter().filter_map(|summary| summary.mark_line(style)).for_each(|line| results.line(&line));
     Ok(end(results, &summaries, failure::worst(summaries.iter().filter_map(Summary::kind))))
 }
 

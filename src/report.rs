@@ -83,6 +83,24 @@ impl Refused {
     }
 }
 
+/// What came of `state known`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// Every listed message counts as fetched; so many did not before.
+    Known(usize),
+    /// The person said no.
+    Declined,
+}
+
+impl Marked {
+    fn messages(self) -> Option<usize> {
+        match self {
+            Marked::Known(news) => Some(news),
+            Marked::Declined => None,
+        }
+    }
+}
+
 /// A message whose DELE the server refused.
 #[derive(Debug)]
 pub struct Undeleted {
@@ -130,8 +148,8 @@ pub struct Summary {
     pub too_large: Vec<TooLarge>,
     /// Left on the server because somebody refused them.
     pub refused: Vec<Refused>,
-    /// With `state known`: how many messages were not known before.
-    pub marked: Option<usize>,
+    /// With `state known`: what came of it.
+    pub marked: Option<Marked>,
     /// With `--dry-run`: what would be retrieved.
     pub would_retrieve: usize,
     /// With `--dry-run`: what would be deleted, also of what is retrieved.
@@ -223,7 +241,12 @@ impl Summary {
             lines.push(format!("popfetch: {account}: {failure}{}", self.standing()));
             lines.extend(failure.hint().map(|hint| format!("  hint: {hint}")));
         }
-        if self.failure.is_none() && !style.quiet && (style.is_terminal || style.verbose) && !style.dry_run {
+        if self.failure.is_none()
+            && self.marked.is_none()
+            && !style.quiet
+            && (style.is_terminal || style.verbose)
+            && !style.dry_run
+        {
             lines.push(self.line());
         }
         lines.into_iter().map(|line| self.without_secret(line)).collect()
@@ -242,14 +265,20 @@ impl Summary {
     }
 
     /// With `state known`: the result, for standard output.
-    pub fn mark_line(&self) -> Option<String> {
+    pub fn mark_line(&self, style: Style) -> Option<String> {
         let Summary { account, listed, .. } = self;
-        self.marked.map(|news| format!("{account}: {listed} on the server, all of them known now; {news} were not"))
+        self.marked.map(|marked| match marked {
+            Marked::Known(news) if style.dry_run => {
+                format!("{account}: {listed} on the server; {news} of them would count as fetched")
+            }
+            Marked::Known(news) => format!("{account}: {listed} on the server, all of them known now; {news} were not"),
+            Marked::Declined => format!("{account}: {listed} on the server; nothing was changed"),
+        })
     }
 
     /// With `--dry-run`: the result, for standard output.
     pub fn dry_line(&self) -> Option<String> {
-        self.failure.is_none().then(|| {
+        (self.failure.is_none() && self.marked.is_none()).then(|| {
             format!(
                 "{}: {} on the server; would deliver {} to {} and delete {}",
                 self.account, self.listed, self.would_retrieve, self.target, self.would_delete
@@ -345,6 +374,7 @@ impl Summary {
                 "reason": self.shown(&refusal.text),
             })).collect::<Vec<_>>(),
             "notices": self.notices.iter().map(|notice| self.without_secret(notice.to_string())).collect::<Vec<_>>(),
+            "marked": self.marked.and_then(Marked::messages),
             "would_deliver": self.would_retrieve,
             "would_delete": self.would_delete,
             "seconds": self.elapsed.as_secs_f64(),

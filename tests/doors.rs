@@ -374,6 +374,10 @@ fn what_is_known_by_a_persons_word_is_neither_fetched_nor_deleted() {
     let server = server(mails(3)).start();
     let sandbox = Sandbox::with(account(&server, "maildir:~/Mail"));
     sandbox.popfetch(["state", "known", "work"]).exits(64).says(&["--yes"]);
+    let run = sandbox.popfetch(["state", "known", "--dry-run"]).exits(0);
+    assert_eq!(run.stdout, "work: 3 on the server; 3 of them would count as fetched\n");
+    let run = sandbox.popfetch(["state", "known", "--dry-run", "--json"]).exits(0);
+    assert!(run.stdout.contains("\"marked\":3,"), "{run:#?}");
     let run = sandbox.popfetch(["state", "known", "work", "--yes"]).exits(0);
     assert_eq!(run.stdout, "work: 3 on the server, all of them known now; 3 were not\n");
     let run = sandbox.popfetch(["state", "known", "--yes"]).exits(0);

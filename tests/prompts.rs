@@ -151,3 +151,24 @@ fn bars_come_back_when_a_question_is_answered() {
     rustix::process::kill_process(pid, Signal::INT).unwrap();
     terminal.exits(130);
 }
+
+#[test]
+fn what_counts_as_fetched_is_a_persons_decision() {
+    for (typed, code, marked, says) in [
+        ("y\n", 0, true, "3 on the server, all of them known now; 3 were not"),
+        ("n\n", 0, false, "3 on the server; nothing was changed"),
+        ("\x04", 0, false, "3 on the server; nothing was changed"),
+        ("\x03", 130, false, "stopped by signal 2"),
+    ] {
+        let server = server(mails(3)).start();
+        let sandbox = Sandbox::with(Account::on(server.port));
+        let Some(mut run) = OnTerminal::start(&sandbox, &["--progress=never", "state", "known"]) else { return };
+        run.wait_for(|shown| shown.contains("go on? [y/N] "));
+        run.type_in(typed);
+        run.wait_for(|shown| shown.contains(says));
+        let shown = run.exits(code);
+        assert!(!shown.contains("no new mail"), "{typed:?}: {shown:?}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!(server.count("RETR"), if marked { 0 } else { 3 }, "{typed:?}");
+    }
+}

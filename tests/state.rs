@@ -39,6 +39,9 @@ fn an_alarm_stands_until_somebody_has_decided() {
             run.exits(65).says(&[words, ".jsonl", "--all", "nothing was delivered or deleted"]);
             assert_eq!(fetched, 0);
         }
+        // Every target would seem to lack everything.
+        sandbox.popfetch(["-q", "--fill"]).exits(65).says(&["--all"]);
+        assert_eq!(server.count("RETR"), 3);
         // A run that fails before it has done what was decided leaves the alarm.
         server.answer("CAPA", Some("-ERR not now"));
         server.answer("USER", Some("-ERR [SYS/TEMP] not now"));

@@ -32,9 +32,9 @@ use crate::notice::Notice;
 use crate::plan::{self, Plan, Policy, Reason, Verdict};
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress};
-use crate::report::{Refused, Summary, TooLarge, Undeleted};
+use crate::report::{Marked, Refused, Summary, TooLarge, Undeleted};
 use crate::session::{self, Line, Opener, Surveyed, Terms};
-use crate::stop::Stop;
+use crate::stop::{Stop, Stopped, Woken};
 use crate::text::{counted, printable};
 
 /// What all accounts of a run share.
@@ -305,16 +305,16 @@ impl<'f> Fetch<'f> {
         let account = printable(self.account.name.as_bytes());
         let question =
             format!("{account}: {messages} on the server count as fetched from now on, and never come; go on? [y/N] ");
-        let mut answer = String::new();
-        if mark == Mark::Ask {
-            self.run.progress.aside(&question, &mut || {
-                let _ = io::stderr().write_all(question.as_bytes());
-                let _ = io::stdin().read_line(&mut answer);
-            });
+        let mut is_wanted = mark == Mark::Yes || self.run.dry_run;
+        if !is_wanted {
+            let mut answer = Ok(false);
+            self.run.progress.aside(&question, &mut || answer = says_yes(&question, &self.run.stop));
+            is_wanted = answer?;
         }
-        if mark == Mark::Yes || matches!(answer.trim(), "y" | "Y" | "yes") {
-            self.summary.marked = Some(ledger.know(&survey.listing, standings, now())?);
-        }
+        self.summary.marked = Some(match is_wanted {
+            true => Marked::Known(ledger.know(&survey.listing, standings, now())?),
+            false => Marked::Declined,
+        });
         Ok(())
     }
 
@@ -387,7 +387,7 @@ impl<'f> Fetch<'f> {
             name: &name,
             maildrop: &maildrop,
             ledgers: &|| self.ledgers_of(&name),
-            is_decided: self.account.all || self.run.fill || self.run.mark.is_some(),
+            is_decided: self.account.all || self.run.mark.is_some(),
         };
         let Opened { mut ledger, mut former, notices } = if self.run.dry_run { door.look()? } else { door.fetch()? };
         if notices.is_missing {
@@ -773,6 +773,26 @@ impl<'f> Fetch<'f> {
         }
         Ok(ledger.settle(&survey.listing, standings, now())?)
     }
+}
+
+/// Asks on the terminal. What cannot be read is no.
+fn says_yes(question: &str, stop: &Stop) -> Result<bool, Stopped> {
+    let _ = io::stderr().write_all(question.as_bytes());
+    let mut answer = vec![];
+    while !answer.contains(&b'\n') {
+        let mut chunk = [0; 64];
+        match stop.readable(io::stdin(), None) {
+            Ok(Woken::Stopped(stopped)) => return Err(stopped),
+            Ok(Woken::Late) => continue,
+            Ok(Woken::Readable) => {}
+            Err(_) => return Ok(false),
+        }
+        match rustix::io::read(io::stdin(), &mut chunk) {
+            Ok(count @ 1..) => answer.extend_from_slice(&chunk[..count]),
+            _ => return Ok(false),
+        }
+    }
+    Ok(matches!(answer.trim_ascii(), b"y" | b"Y" | b"yes"))
 }
 
 fn left_out(failure: Failure) -> Notice {
