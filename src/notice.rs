@@ -65,6 +65,8 @@ pub enum Notice {
     Clock,
     /// Messages of an interrupted run of which a dry run cannot tell what became of them.
     InDoubt(usize),
+    /// Messages that a run will retrieve, to find out whether they are the known ones.
+    Compared(usize),
     /// Messages that a run by URL would delete, and that the account of the configuration still wants.
     Owed(usize),
     /// So many messages are settled, and no lane of the account has ever had one.
@@ -204,6 +206,11 @@ impl fmt::Display for Notice {
                 "{} of an interrupted run in doubt: the next run finds out whether they are at home",
                 counted(*messages, "message")
             ),
+            Notice::Compared(messages) => write!(
+                f,
+                "{} would be retrieved to see whether they are known; those that are not would be delivered as well",
+                counted(*messages, "message")
+            ),
             Notice::Owed(messages) => write!(
                 f,
                 "{} left on the server: the account of the configuration has not fetched them yet",
@@ -211,7 +218,7 @@ impl fmt::Display for Notice {
             ),
             Notice::NewTarget(messages) => write!(
                 f,
-                "{} came before `deliver` was changed, and only new mail goes there; `--fill` delivers the others as well",
+                "{} came before `deliver` was changed, and only new mail goes there; `--fill` delivers the others as well (this run deletes none of them)",
                 counted(*messages, "message")
             ),
             Notice::Adopted { messages, maildrop } => write!(

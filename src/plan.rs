@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::account::Keep;
 use crate::failure::{Failure, Kind};
 use crate::ledger::{
-    DOUBTFUL, Fact, Identity, Key, LaneSet, Lanes, Ledger, Noted, Recorded, Standing, Standings, State, comparable,
-    is_date,
+    DOUBTFUL, Fact, Identity, Key, LaneSet, Lanes, Ledger, MISFIT, Noted, Recorded, Standing, Standings, State,
+    comparable, is_date,
 };
 use crate::maildrop::Listing;
 
@@ -104,6 +104,8 @@ pub struct Plan {
     pub delete: Vec<Recorded>,
     /// Facts of messages that all lanes of the account have, and that no run of it has settled so far.
     pub settle: Vec<u32>,
+    /// Facts that are settled, and that the account wants for lanes that lack them (`--fill`, `--all`).
+    pub unsettle: Vec<u32>,
     /// Of those to retrieve, so many are not deleted for all that: the account has not done with them.
     pub held_back: usize,
     /// Nothing can become due for deletion in this session.
@@ -281,7 +283,8 @@ impl View<'_> {
         planner.plan.had_ids = knows_ids;
         let positions = 0..self.listing.len();
         let (distrusted, refused) = (self.ledger.noted(OUT_OF_STEP), self.ledger.noted(REFUSED));
-        if distrusted.is_none() && refused.is_none() && identities.is_empty() {
+        let misfits = self.ledger.noted(MISFIT);
+        if distrusted.is_none() && misfits.is_none() && refused.is_none() && identities.is_empty() {
             let are_known_left = self.are_known_left();
             positions
                 .filter(|position| !are_known_left || self.standings.is_new(*position))
@@ -294,7 +297,10 @@ impl View<'_> {
         let is_in = |ids: Option<&Noted>, position: usize| {
             ids.is_some_and(|ids| ids.contains(self.listing.get(position).unique_id))
         };
-        let (last, others): (Vec<usize>, Vec<usize>) = positions.partition(|position| is_in(distrusted, *position));
+        let is_last = |position: &usize| is_in(distrusted, *position) || is_in(misfits, *position);
+        let (mut last, others): (Vec<usize>, Vec<usize>) = positions.partition(is_last);
+        // Of those the ones that are known to have been cut are most likely to end the session.
+        last.sort_by_key(|position| is_in(misfits, *position));
         let (later, first): (Vec<usize>, Vec<usize>) =
             others.into_iter().partition(|position| is_in(refused, *position) || is_compared(position));
         first.into_iter().chain(later).for_each(|position| planner.decide(position));
@@ -321,6 +327,12 @@ impl View<'_> {
     /// The lanes to which a known message is to go.
     fn lacks(&self, fact: u32) -> Lanes {
         self.ledger.lacks(&self.ledger.facts().get(fact))
+    }
+
+    /// True for a settled message that this run is to bring to lanes that lack it.
+    fn wants_more(&self, fact: u32) -> bool {
+        let fact = self.ledger.facts().get(fact);
+        self.ledger.is_lacked_though_settled(&fact) && (self.policy.all || !self.ledger.lacks(&fact).is_empty())
     }
 
     /// The time, where it matters and can be trusted.
@@ -356,6 +368,9 @@ impl Planner<'_> {
         }
         let Standing::Known(fact) = self.view.standings.get(position) else { return self.wanted(position, None) };
         let identity = self.identities.get(&position).copied();
+        if self.view.wants_more(fact) {
+            self.plan.unsettle.push(fact);
+        }
         match identity {
             _ if self.view.policy.all => self.wanted(position, None),
             // It may well be at home: what is too large to be looked at is no news.

@@ -213,6 +213,55 @@ fn a_ledger_of_a_run_by_url_is_taken_over() {
 }
 
 #[test]
+fn a_ledger_of_a_run_by_url_that_is_lost_or_damaged_is_an_alarm() {
+    type Change = fn(&std::path::Path);
+    let changes: [(Change, &str); 4] = [
+        (|ledger| fs::remove_file(ledger).unwrap(), "is gone or empty"),
+        (|ledger| fs::write(ledger, "").unwrap(), "is gone or empty"),
+        (|ledger| fs::write(ledger, "garbage\n").unwrap(), "is not a ledger"),
+        (
+            |ledger| {
+                let text = fs::read_to_string(ledger).unwrap();
+                fs::write(ledger, text.replace("{\"intend\"", "~{\"intend\"")).unwrap();
+            },
+            "cannot be read",
+        ),
+    ];
+    for (change, words) in changes {
+        let server = server(mails(5)).start();
+        let (sandbox, old) = of_an_earlier_build(&server, 2, Destination::Maildir);
+        change(&old);
+        sandbox.config(&account(&server, "maildir:~/Mail").to_string());
+        for _ in 0..2 {
+            sandbox.popfetch(["-q"]).exits(65).says(&[words, "popfetch state known"]);
+            sandbox.popfetch(["-q", "--dry-run"]).exits(65).says(&[words]);
+        }
+        // Damage is told by the run that leaves it behind, also where somebody has decided.
+        let status = if words == "cannot be read" { 65 } else { 0 };
+        sandbox.popfetch(["-q", "state", "known", "--yes"]).exits(status);
+        sandbox.popfetch(["-q"]).exits(0);
+        assert_eq!(server.count("RETR"), 5, "{words}: nothing came again");
+    }
+}
+
+#[test]
+fn a_damaged_line_of_an_earlier_format_is_told_and_kept() {
+    for format in [1, 2] {
+        let server = server(mails(3)).start();
+        let sandbox = home();
+        sandbox.config(&account(&server, "maildir:~/Mail").to_string());
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        let ledger = as_of_format(&sandbox, &server, format, None);
+        let text = fs::read_to_string(&ledger).unwrap();
+        fs::write(&ledger, text.replacen("{\"intend\"", "~{\"intend\"", 1)).unwrap();
+        sandbox.popfetch(["-q"]).says(&["cannot be read", "damaged-1"]);
+        assert!(ledger.with_extension("damaged-1").exists(), "format {format}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!(server.count("RETR"), 4, "format {format}");
+    }
+}
+
+#[test]
 fn ledgers_of_an_account_and_of_a_run_by_url_become_one() {
     for format in [1, 2] {
         let all = mails(6);
@@ -220,12 +269,15 @@ fn ledgers_of_an_account_and_of_a_run_by_url_become_one() {
         let (sandbox, old) = of_an_earlier_build(&server, format, Destination::Maildir);
         let (kept, lock) = (read(&old), old.with_extension("lock"));
         fs::remove_file(&old).unwrap();
+        let kept_lock = read(&lock);
+        fs::remove_file(&lock).unwrap();
         // The account has two of them, and one more, at a target of its own.
         server.replace(USER, [all[2].clone(), all[3].clone(), all[4].clone()]);
         sandbox.config(&account(&server, "maildir:~/Own").to_string());
         sandbox.popfetch(["-q"]).exits(0).silently();
         as_of_format(&sandbox, &server, format, None);
         fs::write(&old, kept).unwrap();
+        fs::write(&lock, kept_lock).unwrap();
         server.replace(USER, all.clone());
         let before = server.count("RETR");
         // While an earlier build holds the one or the other, nothing is done.

@@ -385,6 +385,45 @@ fn a_command_that_is_lost_ahead_shifts_no_message() {
 }
 
 #[test]
+fn a_message_that_was_cut_is_not_deleted_for_its_header() {
+    for keep in [true, false] {
+        let mut all = Equal.mails(9);
+        let head = "Message-ID: <cut@x>\r\nSubject: cut\r\n\r\n".to_owned();
+        let long = "long text\r\n".repeat(300);
+        all[2] = Mail::new("m3", head + &"a line\r\n".repeat(60) + ".\r\n+OK\r\n" + &long);
+        let server = server(all.clone()).start();
+        server.forget_dots(true);
+        let sandbox = Sandbox::with(Account::on(server.port).set("keep", keep));
+        for _ in 0..6 {
+            sandbox.popfetch(["-q"]);
+            wait_until(|| server.is_idle());
+        }
+        assert!(server.unique_ids(USER).contains(&"m3".to_owned()), "{keep}");
+        let home = sandbox.maildir().messages();
+        let others = all.iter().filter(|mail| mail.unique_id != "m3");
+        others.for_each(|mail| assert!(home.contains(&at_home(&mail.octets)), "{keep}: {}", mail.unique_id));
+    }
+}
+
+#[test]
+fn a_reply_too_many_becomes_no_part_of_a_message() {
+    for keep in [true, false] {
+        for pipelining in [true, false] {
+            let all = mails(6);
+            let third = String::from_utf8(all[2].octets.clone()).unwrap();
+            let server = server(all.clone()).start();
+            server.answer("RETR 3", Some(&format!("+OK extra\r\n+OK here it is\r\n{third}.")));
+            let sandbox = Sandbox::with(Account::on(server.port).set("keep", keep).set("pipelining", pipelining));
+            assert_ne!(sandbox.popfetch(["-q"]).code(), 0, "{keep} {pipelining}");
+            server.answer("RETR 3", None);
+            (0..3).for_each(|_| drop(sandbox.popfetch(["-q"])));
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert_eq!(sandbox.maildir().messages(), all_at_home(&all), "{keep} {pipelining}");
+        }
+    }
+}
+
+#[test]
 fn what_is_too_large_is_said_though_a_second_session_follows() {
     let large = Mail::new("large", message(9) + &"x".repeat(30_000) + "\r\n");
     let server = server(Exact.mails(8).into_iter().chain([large])).loses_ahead(&["RETR 3"]).start();

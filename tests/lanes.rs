@@ -145,6 +145,54 @@ fn a_message_that_one_target_refuses_stays_and_is_brought_to_that_target_alone()
 }
 
 #[test]
+fn what_was_begun_for_a_new_target_is_owed_to_it_and_nothing_is_deleted_before() {
+    for options in [&["-q", "--fill"][..], &["-q", "--fill", "--max-messages=1"], &["-q", "--all"]] {
+        let server = server(mails(3)).start();
+        let sandbox = Sandbox::new();
+        sandbox.config(&account(&server, "\"maildir:~/Mail\"", true));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        let refusing = sandbox.mda_script("cat >/dev/null; exit 75");
+        sandbox.config(&account(&server, both(&refusing), false));
+        sandbox.popfetch(options).exits(75);
+        assert_eq!(server.unique_ids(USER).len(), 3, "{options:?}");
+        sandbox.mda();
+        let dry = sandbox.popfetch(["--dry-run"]).exits(0);
+        assert!(dry.stdout.contains("would deliver 3 ") && dry.stdout.contains("and delete 3"), "{dry:#?}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(sandbox.mda_messages() == all_at_home(&mails(3)), "{options:?}");
+        assert!(server.unique_ids(USER).is_empty(), "{options:?}");
+    }
+}
+
+#[test]
+fn what_is_said_of_a_new_target_can_still_be_done() {
+    let server = server(mails(3)).start();
+    let sandbox = Sandbox::new();
+    sandbox.config(&account(&server, "\"maildir:~/Mail\"", true));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    sandbox.config(&account(&server, "\"maildir:~/copies\"", false));
+    let dry = sandbox.popfetch(["--dry-run"]).exits(0).says(&["`--fill`"]);
+    assert!(dry.stdout.contains("and delete 0"), "{dry:#?}");
+    sandbox.popfetch(["-q"]).exits(0).says(&["`--fill`", "deletes none"]);
+    assert_eq!(server.unique_ids(USER).len(), 3);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((server.unique_ids(USER).len(), copies(&sandbox).len()), (0, 0));
+}
+
+#[test]
+fn two_names_of_one_place_get_each_message_once_and_are_told() {
+    let server = server(mails(2)).start();
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("real")).unwrap();
+    std::os::unix::fs::symlink(sandbox.path("real"), sandbox.path("link")).unwrap();
+    sandbox.config(&account(&server, "[\"maildir:~/real/Mail\", \"maildir:~/link/Mail\"]", false));
+    for _ in 0..2 {
+        sandbox.popfetch(["-q"]).exits(78).says(&["link/Mail` gets no more messages", "same place", "leave one"]);
+        assert_eq!(names(&sandbox.path("real/Mail/new")).len(), 2);
+    }
+}
+
+#[test]
 fn a_target_that_takes_nothing_gets_no_more_while_the_other_gets_everything() {
     const MESSAGES: usize = 60;
     let server = server(mails(MESSAGES)).start();

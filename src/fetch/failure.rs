@@ -57,6 +57,8 @@ pub enum Failure {
     NoThread(io::Error),
     /// popfetch itself made a mistake.
     Panic(String),
+    /// A target is the place of this other one, by another name: each message would come there twice.
+    SamePlace(String),
     /// The run was asked to stop.
     Stopped(Stopped),
 }
@@ -138,6 +140,7 @@ impl failure::Failure for Failure {
             Failure::Deliver(error) => error.kind(),
             Failure::Lane { failure, .. } => failure.kind(),
             Failure::MdaTakesNone { kind, .. } => *kind,
+            Failure::SamePlace(_) => Kind::Configuration,
             Failure::Ledger(error) => error.kind(),
             Failure::NoThread(_) => Kind::Temporary,
             Failure::Panic(_) => Kind::Io,
@@ -155,6 +158,7 @@ impl failure::Failure for Failure {
             }
             Failure::Deliver(error) => error.hint(),
             Failure::Lane { failure, .. } => failure.hint(),
+            Failure::SamePlace(_) => Some("leave one of the two out of `deliver`".into()),
             Failure::MdaTakesNone { .. } => {
                 Some("try the command of `deliver` by hand, with a message as its input".into())
             }
@@ -185,12 +189,15 @@ impl fmt::Display for Failure {
             ),
             Failure::OutOfOrder { number, is_early: false } => write!(
                 f,
-                "the server sends earlier messages in the places of later ones: one reply too many came behind message \
-                 {number}"
+                "the server sends earlier messages in the places of later ones: one reply too many came before or behind \
+                 message {number}"
             ),
             Failure::Deliver(error) => error.fmt(f),
             Failure::Lane { target, failure } => {
                 write!(f, "`{}` gets no more messages in this run: {failure}", printable(target.as_bytes()))
+            }
+            Failure::SamePlace(other) => {
+                write!(f, "it is the same place as `{}`, by another name", printable(other.as_bytes()))
             }
             Failure::MdaTakesNone { left, .. } => write!(
                 f,

@@ -24,6 +24,8 @@ pub struct Places<'w> {
     is_silent: bool,
     /// For each reply, whether a message came whose size fits.
     fits: Vec<bool>,
+    /// For each reply, the size of the message that came.
+    sizes: Vec<Option<Size>>,
 }
 
 /// A message, by its position among those wanted.
@@ -48,12 +50,14 @@ impl Came {
 
 impl<'w> Places<'w> {
     pub fn new(wanted: &'w [Wanted]) -> Self {
-        Places { wanted, counting: None, last: None, is_silent: false, fits: Vec::with_capacity(wanted.len()) }
+        let (fits, sizes) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
+        Places { wanted, counting: None, last: None, is_silent: false, fits, sizes }
     }
 
     /// The server refused the next message.
     pub fn refused(&mut self) {
         self.fits.push(false);
+        self.sizes.push(None);
     }
 
     /// The next message came, when so many had been asked for.
@@ -61,6 +65,7 @@ impl<'w> Places<'w> {
         let came = Came { position: self.fits.len(), size, fits: false, asked };
         let fits = self.is_fit(&came);
         self.fits.push(fits);
+        self.sizes.push(Some(size));
         Came { fits, ..came }
     }
 
@@ -137,6 +142,19 @@ impl<'w> Places<'w> {
     pub fn is_alone(&self, position: usize) -> bool {
         let behind = self.wanted.iter().skip(position + 1).take(Window::default().messages);
         behind.into_iter().all(|other| other.octets != self.wanted[position].octets)
+    }
+
+    /// Of the first so many messages, those whose size does not fit, when the sizes of most do: they may be cut short, or be
+    /// the rest of another one.
+    pub fn misfits(&self, first: usize) -> Vec<&'w Wanted> {
+        let Some((which, off)) = self.counting else { return vec![] };
+        let came = self.sizes.iter().enumerate().take(first).filter_map(|(position, size)| Some((position, (*size)?)));
+        let differences = came.filter_map(|(position, size)| Some((position, self.differences(position, size)?)));
+        let (fit, misfits): (Vec<_>, Vec<_>) = differences.partition(|(_, differences)| differences[which] == off);
+        if fit.len() <= misfits.len() {
+            return vec![];
+        }
+        misfits.into_iter().map(|(position, _)| &self.wanted[position]).collect()
     }
 
     /// Of the first so many messages, those whose place nothing proves, in a session that ended too early.
@@ -218,5 +236,8 @@ mod tests {
         assert_eq!(places.unproved(4), &[], "600 that no 600 follows");
         assert_eq!(places.unproved(3), &wanted[1..3]);
         assert_eq!(Places::new(&wanted).unproved(6), &[]);
+        let misfits: Vec<_> = places.misfits(5).iter().map(|wanted| wanted.number.0).collect();
+        assert_eq!(misfits, [5]);
+        assert_eq!(places.misfits(4), [] as [&Wanted; 0]);
     }
 }

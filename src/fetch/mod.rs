@@ -25,7 +25,7 @@ use crate::account::{Account, Keep, Secret, Target};
 use crate::deliver::{self, Found, Guarantee, Place, Recovered};
 use crate::failure::{Failure as _, Kind};
 use crate::header;
-use crate::ledger::{self, Committed, Door, Kin, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
+use crate::ledger::{self, Committed, Door, Former, Kin, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing};
 use crate::notice::Notice;
@@ -270,15 +270,22 @@ impl<'f> Fetch<'f> {
         let Surveyed { survey, standings, plan, .. } = surveyed;
         self.note_clock(ledger);
         self.note_plan(&plan, &survey.listing, ledger)?;
-        if self.summary.known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())? {
+        let is_new_target = self.summary.known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
+        let held_back = plan.held_back;
+        let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, unsettle, .. } = plan;
+        if is_new_target {
+            // The notice offers what a deletion would make impossible.
+            due.clear();
             self.summary.notices.push(Notice::NewTarget(self.summary.known));
         }
-        let held_back = plan.held_back;
-        let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, .. } = plan;
         if self.run.dry_run {
             let deleted_at_once =
                 if self.account.keep == Keep::Never { wanted.len().saturating_sub(held_back) } else { 0 };
-            self.summary.would_retrieve = wanted.len();
+            let compared = wanted.iter().filter(|key| key.known_head.is_some()).count();
+            if compared > 0 {
+                self.summary.notices.push(Notice::Compared(compared));
+            }
+            self.summary.would_retrieve = wanted.len() - compared;
             self.summary.would_delete = due.len() + deleted_at_once;
             // Nothing depends on the server's farewell.
             let _ = transaction.update(&[] as &[Committed]);
@@ -286,6 +293,7 @@ impl<'f> Fetch<'f> {
         }
         ledger.acted()?;
         ledger.settled(&settle)?;
+        ledger.unsettle(&unsettle)?;
         let closed = self.closed.len();
         if !lanes.is_empty() {
             due.extend(self.transfer(&mut transaction, ledger, &survey.listing, lanes, wanted, deletes_nothing)?);
@@ -397,6 +405,10 @@ impl<'f> Fetch<'f> {
             let path = ledger.path().into();
             self.summary.notices.push(Notice::LedgerDamaged { path, lines: notices.damaged, kept: notices.kept });
         }
+        for (path, lines, kept) in former.iter().map(Former::damage).filter(|(_, lines, _)| !lines.is_empty()) {
+            let (path, lines, kept) = (path.into(), lines.to_vec(), kept.map(PathBuf::from));
+            self.summary.notices.push(Notice::LedgerDamaged { path, lines, kept });
+        }
         ledger.serve(&self.account.targets, self.wanted());
         self.check_targets(&ledger)?;
         for former in &mut former {
@@ -429,7 +441,7 @@ impl<'f> Fetch<'f> {
     fn check_targets(&mut self, ledger: &Ledger) -> Result<(), Failure> {
         for (number, target) in self.account.targets.iter().enumerate() {
             if self.open().has(number) {
-                self.check_target(target, ledger).or_else(|failure| self.leave_out(number, failure))?;
+                self.check_target(number, target, ledger).or_else(|failure| self.leave_out(number, failure))?;
             }
         }
         Ok(())
@@ -485,7 +497,10 @@ impl<'f> Fetch<'f> {
     }
 
     /// A Maildir that is gone may be on a disk that is not mounted: with a history, it is not made anew in silence.
-    fn check_target(&self, target: &Target, ledger: &Ledger) -> Result<(), Failure> {
+    fn check_target(&self, number: usize, target: &Target, ledger: &Ledger) -> Result<(), Failure> {
+        if let Some(other) = ledger.has_place_of_another(number) {
+            return Err(Failure::SamePlace(self.account.targets[other].to_string()));
+        }
         let context = self.context();
         deliver::check_owner(target, &context)?;
         match deliver::check_present(target, &context) {
@@ -692,12 +707,18 @@ impl<'f> Fetch<'f> {
             let doubtful: HashSet<_> = moved.doubtful.iter().collect();
             let messages = listing.iter().filter(|message| doubtful.contains(&message.number));
             ledger.doubt(messages.map(|message| message.unique_id).filter(|id| !id.is_empty()), now())?;
+            let misfits: HashSet<_> = moved.misfits.iter().collect();
+            for message in listing.iter().filter(|message| misfits.contains(&message.number)) {
+                ledger.note(ledger::MISFIT, message.unique_id, now())?;
+            }
             ledger.sync()?;
         }
         if moved.failure.is_none() && moved.ended.is_empty() && !in_doubt.is_empty() {
             let refused: HashSet<_> = self.summary.refused.iter().map(Refused::unique_id).collect();
             let settled = in_doubt.iter().map(Vec::as_slice).filter(|id| !refused.contains(id));
-            ledger.note_over(ledger::DOUBTFUL, settled)?;
+            let settled: Vec<&[u8]> = settled.collect();
+            ledger.note_over(ledger::DOUBTFUL, settled.iter().copied())?;
+            ledger.note_over(ledger::MISFIT, settled)?;
         }
         let takes_none = |(_, failure): &(usize, Failure)| matches!(failure, Failure::MdaTakesNone { .. });
         if self.summary.later > 0 || moved.ended.iter().any(takes_none) {

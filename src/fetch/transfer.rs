@@ -74,6 +74,8 @@ pub struct Moved {
     pub broken: Option<Key>,
     /// Messages that were handed on, and may have come in the place of another one.
     pub doubtful: Vec<MessageNumber>,
+    /// Those of them whose sizes fit no place, while those of others do.
+    pub misfits: Vec<MessageNumber>,
     /// Messages much shorter than announced.
     pub short: Vec<Short>,
     /// Messages that turned out larger than wanted, and what came of them.
@@ -226,8 +228,11 @@ impl Reader<'_, '_> {
         let is_out_of_step = self.retrieval.is_out_of_step() || matches!(ended, Err(Failure::OutOfOrder { .. }));
         // What was thrown away has had its reply as well.
         if !self.arrivals.moved.is_in_order && (is_out_of_step || self.is_early()) {
-            let unproved = self.places.unproved(self.arrivals.handed_on);
-            self.arrivals.moved.doubtful = unproved.iter().map(|wanted| wanted.number).collect();
+            let handed_on = self.arrivals.handed_on;
+            let misfits: Vec<_> = self.places.misfits(handed_on).iter().map(|wanted| wanted.number).collect();
+            let unproved = self.places.unproved(handed_on).iter().map(|wanted| wanted.number);
+            self.arrivals.moved.doubtful = unproved.chain(misfits.iter().copied()).collect();
+            self.arrivals.moved.misfits = misfits;
         }
         ended
     }
@@ -294,6 +299,10 @@ impl Reader<'_, '_> {
                 Err(failure) => {
                     match failure {
                         Failure::Endless { .. } => self.arrivals.moved.out_of_step = Some(key),
+                        Failure::OutOfOrder { .. } => {
+                            self.arrivals.moved.refused.push(Refused::out_of_step(&key));
+                            self.arrivals.moved.out_of_step = Some(key);
+                        }
                         Failure::Session(_) => self.arrivals.moved.broken = Some(key),
                         _ => {}
                     }
@@ -389,9 +398,12 @@ impl Arrivals {
         }
         let others = self.lanes.len() - stages.len() - failed.len();
         let (is_over, identity) = (false, Identity::default());
-        let mut sink = Sink { stages, failed, others, is_over, bar, identity, octets: 0, max_size, thrown_away };
+        let beginning = Vec::with_capacity(BEGINNING);
+        let mut sink =
+            Sink { stages, failed, others, is_over, bar, beginning, identity, octets: 0, max_size, thrown_away };
         let copied = body.copy_to(&mut sink);
         let has_lanes = sink.has_lanes();
+        let is_reply = sink.begins_as_a_reply();
         let Sink { stages, failed, is_over, identity, octets: came, .. } = sink;
         failed.into_iter().for_each(|(lane, error)| self.end_lane(lane, error));
         let size = match copied {
@@ -403,6 +415,9 @@ impl Arrivals {
                 return Ok((Some(vec![]), Size { octets: came, at_home: came }));
             }
         };
+        if is_reply {
+            return Err(Failure::OutOfOrder { number: key.number, is_early: false });
+        }
         bar.message();
         key.head = Some(identity.fingerprint());
         if is_over {
@@ -537,6 +552,8 @@ struct Sink<'s> {
     /// The message is larger than wanted.
     is_over: bool,
     bar: &'s Bar,
+    /// The first octets of the message.
+    beginning: Vec<u8>,
     identity: Identity,
     octets: u64,
     max_size: Option<u64>,
@@ -588,10 +605,19 @@ impl Write for ThrownAway {
 /// RETR has as much.
 const THROWN_AWAY: u64 = 16 << 20;
 
+/// As long as the longest status indicator (RFC 1939 §3).
+const BEGINNING: usize = 4;
+
 impl Sink<'_> {
     /// True when some lane goes on behind this message.
     fn has_lanes(&self) -> bool {
         self.is_over || self.others > 0 || !self.stages.is_empty()
+    }
+
+    /// True for what no header begins with (RFC 5322 §2.2): one reply too many came before this one, and its status line
+    /// would become a part of the message.
+    fn begins_as_a_reply(&self) -> bool {
+        self.beginning.starts_with(b"+OK") || self.beginning == b"-ERR"
     }
 
     fn is_beyond(&self, slack: u64) -> bool {
@@ -610,6 +636,8 @@ impl Write for Sink<'_> {
             let is_full = self.failed.iter().all(|(_, error)| error.is_disk_full());
             return if is_full { self.thrown_away.write(octets) } else { Err(io::Error::other("no lane goes on")) };
         }
+        let wanted = BEGINNING.saturating_sub(self.beginning.len()).min(octets.len());
+        self.beginning.extend_from_slice(&octets[..wanted]);
         self.identity.push(octets);
         self.octets += octets.len() as u64;
         self.bar.octets(octets.len() as u64);

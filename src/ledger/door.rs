@@ -84,7 +84,7 @@ impl Door<'_> {
             Notices { is_missing: alarm == Some(Alarm::Missing), damaged: loaded.damaged.clone(), kept: None };
         let is_old = is_old(&loaded);
         let former = match is_old {
-            true => takeover::former(self.folder, (self.ledgers)(), self.name, self.maildrop)?,
+            true => takeover::former(self)?,
             false => vec![],
         };
         let mut ledger = Ledger::new(path, self.maildrop, file, loaded, Some(lock));
@@ -110,12 +110,12 @@ impl Door<'_> {
             file => file.map(Some),
         };
         let lock = lock_path(self.folder, self.name);
-        let was_known = fs::symlink_metadata(&lock).is_ok_and(|metadata| metadata.len() > 0);
+        let was_known = was_known(&lock);
         let mut file = read(&path)?;
         let mut seen = self.look_at(file.as_ref(), &path, was_known)?;
         let mut former = vec![];
         if is_old(&seen.0) {
-            former = takeover::former_to_read((self.ledgers)(), self.name, self.maildrop)?;
+            former = takeover::former_to_read(self)?;
             // A run may have taken them over meanwhile; then the ledger of the maildrop has them.
             file = read(&path)?;
             seen = self.look_at(file.as_ref(), &path, was_known)?;
@@ -149,20 +149,32 @@ impl Door<'_> {
             }
             loaded => loaded?,
         };
-        let (damaged, lines) = (loaded.damaged.len(), loaded.lines);
-        let alarm = match () {
-            () if was_known && loaded.whole == 0 => Some(Alarm::Missing),
-            () if damaged > FEW && damaged as u64 * 100 > u64::from(lines) => Some(Alarm::Damaged(damaged, lines)),
-            () if loaded.notes.of(UNDECIDED).is_some() => Some(Alarm::Undecided),
-            () => None,
-        };
+        let alarm = Alarm::of(&loaded, was_known);
         let alarm = alarm.map(|alarm| self.allow(path, alarm)).transpose()?;
         Ok((loaded, alarm))
     }
 
-    fn allow(&self, path: &Path, alarm: Alarm) -> Result<Alarm, Error> {
+    pub(super) fn allow(&self, path: &Path, alarm: Alarm) -> Result<Alarm, Error> {
         if self.is_decided { Ok(alarm) } else { Err(Error::Alarm { path: path.into(), alarm }) }
     }
+}
+
+impl Alarm {
+    /// Of a ledger that has a header, or none at all.
+    pub(super) fn of(loaded: &Loaded, was_known: bool) -> Option<Self> {
+        let (damaged, lines) = (loaded.damaged.len(), loaded.lines);
+        match () {
+            () if was_known && loaded.whole == 0 => Some(Alarm::Missing),
+            () if damaged > FEW && damaged as u64 * 100 > u64::from(lines) => Some(Alarm::Damaged(damaged, lines)),
+            () if loaded.notes.of(UNDECIDED).is_some() => Some(Alarm::Undecided),
+            () => None,
+        }
+    }
+}
+
+/// True when a lock file says that there was a ledger beside it.
+pub(super) fn was_known(lock: &Path) -> bool {
+    fs::symlink_metadata(lock).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// True for a ledger that may have others of an earlier kind beside it.
@@ -220,11 +232,11 @@ impl Ledger {
         if !self.is_old {
             self.mark_lock()?;
         }
+        // Before the damaged lines are left behind, also by an upgrade.
+        let kept = if self.loaded.damaged.is_empty() { kept } else { Some(self.keep_copy()?) };
         self.upgrade()?;
-        match self.loaded.damaged.is_empty() {
-            true => Ok(kept),
-            false => self.keep_damaged().map(Some),
-        }
+        self.leave_damage_behind()?;
+        Ok(kept)
     }
 
     /// A new ledger in the place of what is none, in one step.
@@ -264,7 +276,7 @@ impl Ledger {
     }
 
     /// Keeps a damaged ledger beside the new one.
-    fn keep_copy(&self) -> Result<PathBuf, Error> {
+    pub(super) fn keep_copy(&self) -> Result<PathBuf, Error> {
         let kept = (1..)
             .map(|n| self.path.with_extension(format!("damaged-{n}")))
             .find(|path| !path.exists() || is_same(path, &self.path))
@@ -273,13 +285,6 @@ impl Ledger {
         if !kept.exists() {
             fs::hard_link(&self.path, &kept).map_err(Error::io("keep a copy of", &self.path))?;
         }
-        Ok(kept)
-    }
-
-    /// Puts a damaged ledger aside, and goes on with what is intact, so that the complaint comes once.
-    fn keep_damaged(&mut self) -> Result<PathBuf, Error> {
-        let kept = self.keep_copy()?;
-        self.leave_damage_behind()?;
         Ok(kept)
     }
 }

@@ -12,7 +12,7 @@ use super::facts::{Fact, State, comparable};
 use super::line::{Line, id_text};
 use super::load::Loaded;
 use super::rewrite::{self, Kept};
-use super::{Key, Ledger, Recorded, Relisted};
+use super::{Key, Ledger, MISFIT, Recorded, Relisted};
 use crate::maildrop::{Fingerprint, Listed, MessageNumber};
 
 /// What the server answered to TOP.
@@ -67,6 +67,8 @@ impl Ledger {
         let is_free = known.state == State::Deleted;
         let is_doubtful = self.is_doubtful(listed.unique_id);
         match (recorded, top) {
+            // The header is all that would be compared, and what is missing is behind it.
+            _ if is_doubtful && self.has_note(MISFIT, listed.unique_id) => Identity::Another,
             // Some servers answer TOP with another header than RETR.
             (Some(recorded), Top::Head(head)) if recorded != head => Identity::Compare(recorded),
             (Some(_), Top::Head(_)) if is_free && has_sizes && !is_as_large => Identity::Another,

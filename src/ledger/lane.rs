@@ -397,6 +397,12 @@ impl Table {
         self.lacking = self.sets.iter().map(|lanes| self.lacking_in(lanes)).collect();
     }
 
+    /// The lane of this run before this one that is the same place, by another name.
+    pub fn same_before(&self, lane: usize) -> Option<usize> {
+        let place = |own: &Own| &self.lanes[usize::from(own.number)];
+        self.own[..lane].iter().position(|own| place(own).is_at(place(&self.own[lane])))
+    }
+
     fn lacking_in(&self, lanes: &[Number]) -> Lanes {
         let is_in = |own: &Own| lanes.iter().any(|lane| *lane == own.number || own.same.contains(lane));
         let lacking = self.own.iter().enumerate().filter(|(_, own)| !is_in(own));

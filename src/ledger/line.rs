@@ -10,6 +10,7 @@
 //! {"intend":"ID",…,"mda":true,"lane":"…"}  an MDA leaves no place; its lane is a hash of its words
 //! {"delivered":"ID",…,"also":["…"]}        after compaction: other lanes that have it
 //! {"settled":"ID"}                         the account of the configuration wants nothing more of it
+//! {"settled":"ID","over":true}             it wants more of it, for targets that were added since
 //! {"settled":"ID","octets":4100,"at":…}    it counts as fetched, and was never delivered
 //! {"another":"ID","octets":4125,"at":…}    another message has this id now; no lane has it
 //! {"deleted":"ID","at":…}                  the server confirmed it

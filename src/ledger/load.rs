@@ -271,7 +271,7 @@ impl Loaded {
         let (nth, is_settled) = (line.nth.unwrap_or(1), line.settled.is_some());
         let known = self.facts.find(id, nth);
         if let Some(fact) = known.filter(|_| is_settled) {
-            self.facts.set(fact, |fact| fact.is_settled = true);
+            self.facts.set(fact, |fact| fact.is_settled = !line.over);
             return Some(());
         }
         let (octets, at) = (comparable(line.octets), seconds(line.at?));

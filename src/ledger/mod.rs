@@ -71,6 +71,9 @@ const ACCOUNT: &str = "account";
 /// The note about a message that may have come in the place of another one. With an empty id: about all that are known.
 pub const DOUBTFUL: &str = "doubtful";
 
+/// The note about a doubtful message whose size did not fit: its header proves nothing, for the rest may be missing.
+pub const MISFIT: &str = "misfit";
+
 /// No clock that is right is before this: 2026-11-01.
 const RELEASE: u64 = 1_793_491_200;
 
@@ -363,14 +366,19 @@ impl Ledger {
         self.append_line(&published(batch, found.len(), &but))?;
         self.sync()?;
         self.loaded.publish(batch, &but);
-        self.leave_damage_behind()?;
-        self.upgrade()
+        self.upgrade()?;
+        self.leave_damage_behind()
     }
 
     /// Says which targets this run delivers to, in the order of their lanes, and which messages it wants.
     pub fn serve(&mut self, targets: &[Target], wanted: Wanted) {
         self.loaded.lanes.serve(targets);
         self.wanted = wanted;
+    }
+
+    /// The lane before this one that is the same place, by another name.
+    pub fn has_place_of_another(&self, lane: usize) -> Option<usize> {
+        self.loaded.lanes.same_before(lane)
     }
 
     /// Notes that an account of the configuration fetches this maildrop.
@@ -404,6 +412,11 @@ impl Ledger {
     /// True for a message that this run, once no lane lacks it, settles.
     pub fn is_to_be_settled(&self, fact: &Fact) -> bool {
         self.wanted != Wanted::ByUrl && !fact.is_settled && self.loaded.lanes.lacking(fact.lanes).is_empty()
+    }
+
+    /// True for a message that is settled, though a lane of this run lacks it.
+    pub fn is_lacked_though_settled(&self, fact: &Fact) -> bool {
+        fact.is_settled && self.wanted != Wanted::ByUrl && !self.loaded.lanes.lacking(fact.lanes).is_empty()
     }
 
     /// Compares a listing with what is known.
@@ -526,7 +539,8 @@ impl Ledger {
 
     /// True for a run by URL of a maildrop that an account fetches, too: what is not settled is not deleted.
     pub fn holds_back(&self) -> bool {
-        self.wanted == Wanted::ByUrl && self.has_note(ACCOUNT, b"")
+        let is_of_an_account = self.has_note(ACCOUNT, b"") || self.is_of_an_old_account();
+        self.wanted == Wanted::ByUrl && is_of_an_account
     }
 
     /// Writes down that the account has done with these messages what it wanted. A run by URL settles nothing.
@@ -545,6 +559,23 @@ impl Ledger {
         self.append(&text, news.len() as u32)?;
         news.iter().for_each(|fact| self.loaded.facts.set(*fact, |fact| fact.is_settled = true));
         Ok(())
+    }
+
+    /// Writes down, durably, that the account wants settled messages for lanes that lack them. Should this run not bring
+    /// them there, the next one does, and nothing is deleted before.
+    pub fn unsettle(&mut self, facts: &[u32]) -> Result<(), Error> {
+        if facts.is_empty() {
+            return Ok(());
+        }
+        let mut text = vec![];
+        for fact in facts {
+            let settled = Some(id_text(self.loaded.facts.id(*fact)));
+            let nth = Some(self.loaded.facts.get(*fact).nth).filter(|nth| *nth > 1);
+            Line { settled, nth, over: true, ..Line::default() }.write(&mut text);
+        }
+        self.append(&text, facts.len() as u32)?;
+        facts.iter().for_each(|fact| self.loaded.facts.set(*fact, |fact| fact.is_settled = false));
+        self.sync()
     }
 
     /// Writes down, durably, that everything that is listed counts as fetched: no run of the account wants it. Returns of

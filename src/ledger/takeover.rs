@@ -8,9 +8,11 @@
 //! until the headers stand at the old names, a note in it tells the next run to go on.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use super::door::{Alarm, Door, was_known};
 use super::facts::{Fact, State};
 use super::identity::lines_of;
 use super::lane::LaneSet;
@@ -29,6 +31,7 @@ pub(super) const TAKING_OVER: &str = "taking-over";
 pub struct Former {
     pub(super) ledger: Ledger,
     name: String,
+    kept: Option<PathBuf>,
 }
 
 impl Former {
@@ -40,6 +43,11 @@ impl Former {
     /// The ledger itself: what a run left in it between intent and record is to be finished first.
     pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
+    }
+
+    /// The numbers of damaged lines in it, and where a copy of it is kept.
+    pub fn damage(&self) -> (&Path, &[u32], Option<&Path>) {
+        (&self.ledger.path, &self.ledger.loaded.damaged, self.kept.as_deref())
     }
 
     /// True while intents in it wait for an answer.
@@ -78,25 +86,42 @@ fn of_runs_by_url<'p>(paths: &'p [PathBuf], name: &'p str) -> impl Iterator<Item
     })
 }
 
-/// Opens one; `None` when there is nothing in it that is not known elsewhere.
-fn open(folder: &Path, path: &Path, name: &str, maildrop: &str) -> Result<Option<Former>, Error> {
+/// Opens one, under its lock; `None` when there is nothing in it that is not known elsewhere.
+fn open(door: &Door<'_>, path: &Path, name: &str) -> Result<Option<Former>, Error> {
     // A look first: the lock of what is over need not be taken.
-    let file = os::file::read(path)?;
-    match load::load(BufReader::with_capacity(64 << 10, &file), path, maildrop) {
-        // A long name was cut: it is that of another maildrop.
-        Err(Error::Foreign { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-        Ok(loaded) if !has_news(&loaded) => return Ok(None),
-        Ok(_) => {}
+    if look(door, path, name)?.is_none() {
+        return Ok(None);
     }
-    let lock = lock::hold(&lock_path(folder, name))?;
+    let lock = lock::hold(&lock_path(door.folder, name))?;
     os::file::remove(&path.with_extension(REPLACEMENT))?;
     let file = os::file::append(path)?;
-    let loaded = load::load(BufReader::with_capacity(64 << 10, &file), path, maildrop)?;
-    let mut ledger = Ledger::new(path.into(), maildrop, file, loaded, Some(lock));
+    let loaded = load::load(BufReader::with_capacity(64 << 10, &file), path, door.maildrop)?;
+    let mut ledger = Ledger::new(path.into(), door.maildrop, file, loaded, Some(lock));
     ledger.is_old = true;
     ledger.repair()?;
-    Ok(Some(Former { ledger, name: name.into() }).filter(|former| has_news(&former.ledger.loaded)))
+    let kept = if ledger.loaded.damaged.is_empty() { None } else { Some(ledger.keep_copy()?) };
+    Ok(Some(Former { ledger, name: name.into(), kept }).filter(|former| has_news(&former.ledger.loaded)))
+}
+
+/// The same without a lock, only to read it.
+///
+/// # Errors
+/// [`Error::Alarm`] when a person has to decide: what it knew would come again.
+fn look(door: &Door<'_>, path: &Path, name: &str) -> Result<Option<Former>, Error> {
+    let file = os::file::read(path)?;
+    let loaded = match load::load(BufReader::with_capacity(64 << 10, &file), path, door.maildrop) {
+        // A long name was cut: it is that of another maildrop.
+        Err(Error::Foreign { .. }) => return Ok(None),
+        Err(Error::Alien { .. }) => return door.allow(path, Alarm::Headless).map(|_| None),
+        loaded => loaded?,
+    };
+    let was_known = was_known(&lock_path(door.folder, name));
+    if let Some(alarm) = Alarm::of(&loaded, was_known) {
+        door.allow(path, alarm)?;
+    }
+    let ledger = Ledger::new(path.into(), door.maildrop, file, loaded, None);
+    let former = Former { ledger, name: name.into(), kept: None };
+    Ok(Some(former).filter(|former| has_news(&former.ledger.loaded)))
 }
 
 fn has_news(loaded: &Loaded) -> bool {
@@ -104,25 +129,33 @@ fn has_news(loaded: &Loaded) -> bool {
 }
 
 /// Opens and locks the former ledgers of a maildrop.
-pub(super) fn former(folder: &Path, paths: &[PathBuf], name: &str, maildrop: &str) -> Result<Vec<Former>, Error> {
-    let all = of_runs_by_url(paths, name).map(|(path, name)| open(folder, path, name, maildrop));
+pub(super) fn former(door: &Door<'_>) -> Result<Vec<Former>, Error> {
+    check_missing(door)?;
+    let all = of_runs_by_url((door.ledgers)(), door.name).map(|(path, name)| open(door, path, name));
     all.filter_map(Result::transpose).collect()
 }
 
 /// The same without a lock, only to read them.
-pub(super) fn former_to_read(paths: &[PathBuf], name: &str, maildrop: &str) -> Result<Vec<Former>, Error> {
-    let all = of_runs_by_url(paths, name).map(|(path, name)| {
-        let file = os::file::read(path)?;
-        match load::load(BufReader::with_capacity(64 << 10, &file), path, maildrop) {
-            Err(Error::Foreign { .. }) => Ok(None),
-            Err(error) => Err(error),
-            Ok(loaded) => {
-                let ledger = Ledger::new(path.into(), maildrop, file, loaded, None);
-                Ok(Some(Former { ledger, name: name.into() }).filter(|former| has_news(&former.ledger.loaded)))
-            }
-        }
-    });
+pub(super) fn former_to_read(door: &Door<'_>) -> Result<Vec<Former>, Error> {
+    check_missing(door)?;
+    let all = of_runs_by_url((door.ledgers)(), door.name).map(|(path, name)| look(door, path, name));
     all.filter_map(Result::transpose).collect()
+}
+
+/// A lock file tells of a ledger that is not there any more.
+fn check_missing(door: &Door<'_>) -> Result<(), Error> {
+    let entries = fs::read_dir(door.folder).into_iter().flatten().flatten();
+    let locks: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "lock"))
+        .collect();
+    for (lock, _) in of_runs_by_url(&locks, door.name) {
+        let path = lock.with_extension("jsonl");
+        if was_known(lock) && !path.exists() {
+            door.allow(&path, Alarm::Missing)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the merged ledger.

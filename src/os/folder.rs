@@ -16,8 +16,11 @@ pub(crate) fn create(path: &Path) -> Result<(), Failure> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
-    let above = path.parent().unwrap_or(Path::new("/"));
-    create(above)?;
+    // Nothing is above the root: one that cannot be looked at is an error of what follows.
+    let above = path.parent().unwrap_or(path);
+    if above != path {
+        create(above)?;
+    }
     // A run that made it may have been killed before its name was durable.
     sync_name(above)?;
     match DirBuilder::new().mode(0o700).create(path) {
