@@ -605,8 +605,8 @@ impl Write for ThrownAway {
 /// RETR has as much.
 const THROWN_AWAY: u64 = 16 << 20;
 
-/// As long as the longest status indicator (RFC 1939 §3).
-const BEGINNING: usize = 4;
+/// As long as the status indicator of a reply that a message follows (RFC 1939 §3).
+const BEGINNING: usize = 3;
 
 impl Sink<'_> {
     /// True when some lane goes on behind this message.
@@ -617,7 +617,7 @@ impl Sink<'_> {
     /// True for what no header begins with (RFC 5322 §2.2): one reply too many came before this one, and its status line
     /// would become a part of the message.
     fn begins_as_a_reply(&self) -> bool {
-        self.beginning.starts_with(b"+OK") || self.beginning == b"-ERR"
+        self.beginning == b"+OK"
     }
 
     fn is_beyond(&self, slack: u64) -> bool {
