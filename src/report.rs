@@ -2,86 +2,23 @@
 
 mod abridged;
 mod results;
+mod row;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::json;
 
 use abridged::abridged;
 pub use results::{Results, usage};
+use row::Refused;
+pub use row::{Outcome, Row};
 
-use crate::account::{Account, Password, Target};
-use crate::deliver;
+use crate::account::{Account, Password};
 use crate::failure::{self, Failure, Kind};
-use crate::ledger::Key;
-use crate::maildrop::{Listed, MessageNumber};
+use crate::maildrop::{Listing, MessageNumber};
 use crate::notice::Notice;
 use crate::text::{counted, octets, printable};
-
-/// A message that stays on the server because it was refused; the others went on.
-#[derive(Debug)]
-pub struct Refused {
-    number: MessageNumber,
-    unique_id: Vec<u8>,
-    kind: Kind,
-    /// The target that refused it, where the account has several.
-    lane: Option<String>,
-    reason: String,
-}
-
-impl Refused {
-    /// The server answered RETR with `-ERR`.
-    pub fn by_server(key: &Key, text: &[u8]) -> Self {
-        let reason = format!("the server refused RETR: `{}`", printable(text));
-        Refused { number: key.number, unique_id: key.unique_id.clone(), kind: Kind::Temporary, lane: None, reason }
-    }
-
-    /// Behind it the session got out of step.
-    pub fn out_of_step(key: &Key) -> Self {
-        let reason = "it is not delivered, because the server sent more behind its end: it may be cut short there";
-        Refused::distrusted_because(key.number, &key.unique_id, reason)
-    }
-
-    /// The session got out of step behind it in an earlier run.
-    pub fn distrusted(message: &Listed<'_>) -> Self {
-        let reason = "an earlier session broke off behind it; it is retrieved by a run that has nothing to delete";
-        Refused::distrusted_because(message.number, message.unique_id, reason)
-    }
-
-    fn distrusted_because(number: MessageNumber, unique_id: &[u8], reason: &str) -> Self {
-        Refused { number, unique_id: unique_id.to_vec(), kind: Kind::Protocol, lane: None, reason: reason.into() }
-    }
-
-    /// The unique-id, or nothing where the server has none.
-    pub fn unique_id(&self) -> &[u8] {
-        &self.unique_id
-    }
-
-    /// The exit status that it deserves.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// The target did not take it; `lane` names it where there are others.
-    pub fn by_target(
-        number: MessageNumber,
-        unique_id: &[u8],
-        lane: Option<&Target>,
-        refusal: &deliver::Refusal,
-    ) -> Self {
-        let lane = lane.map(|target| printable(target.to_string().as_bytes()));
-        Refused { number, unique_id: unique_id.to_vec(), kind: refusal.kind(), lane, reason: refusal.to_string() }
-    }
-}
-
-impl Refused {
-    /// The line for people; `unique_id` is its unique-id as it is shown.
-    fn line(&self, unique_id: &str) -> String {
-        let Refused { number, lane, reason, .. } = self;
-        let lane = lane.as_ref().map_or_else(String::new, |lane| format!(" for `{lane}`"));
-        format!("message {number} (`{unique_id}`) stays on the server{lane}: {reason}")
-    }
-}
 
 /// What came of `state known`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,28 +38,6 @@ impl Marked {
     }
 }
 
-/// A message whose DELE the server refused.
-#[derive(Debug)]
-pub struct Undeleted {
-    /// Its number.
-    pub number: MessageNumber,
-    /// Its unique-id, or nothing where the server has none.
-    pub unique_id: Vec<u8>,
-    /// The server's words.
-    pub text: Vec<u8>,
-}
-
-/// A message that `max_size` leaves on the server.
-#[derive(Debug, Clone, Copy)]
-pub struct TooLarge {
-    /// Its number.
-    pub number: MessageNumber,
-    /// Its size by LIST, or what came of it.
-    pub octets: u64,
-    /// It was not said before.
-    pub is_news: bool,
-}
-
 /// What became of one account.
 #[derive(Debug)]
 pub struct Summary {
@@ -140,14 +55,10 @@ pub struct Summary {
     pub octets: u64,
     /// Deleted on the server now.
     pub deleted: usize,
-    /// DELE that the server refused.
-    pub undeleted: Vec<Undeleted>,
     /// Left for the next run by `max_messages`.
     pub later: usize,
-    /// Left on the server by `max_size`.
-    pub too_large: Vec<TooLarge>,
-    /// Left on the server because somebody refused them.
-    pub refused: Vec<Refused>,
+    /// Messages that stay on the server, and why.
+    pub rows: Vec<Row>,
     /// With `state known`: what came of it.
     pub marked: Option<Marked>,
     /// With `--dry-run`: what would be retrieved.
@@ -194,10 +105,8 @@ impl Summary {
             delivered: 0,
             octets: 0,
             deleted: 0,
-            undeleted: vec![],
             later: 0,
-            too_large: vec![],
-            refused: vec![],
+            rows: vec![],
             marked: None,
             would_retrieve: 0,
             would_delete: 0,
@@ -208,13 +117,52 @@ impl Summary {
         }
     }
 
+    /// Adds what became of messages of this listing.
+    pub fn add(&mut self, outcomes: Vec<(MessageNumber, Outcome)>, listing: &Listing) {
+        let mut staying: HashMap<_, Vec<Outcome>> = HashMap::new();
+        for (number, outcome) in outcomes {
+            match outcome {
+                Outcome::Delivered { octets } => {
+                    self.delivered += 1;
+                    self.octets += octets;
+                }
+                Outcome::Known => self.known += 1,
+                Outcome::Deleted => self.deleted += 1,
+                Outcome::TooLarge { .. } | Outcome::Refused(_) | Outcome::Undeleted(_) => {
+                    staying.entry(number).or_default().push(outcome);
+                }
+            }
+        }
+        if !staying.is_empty() {
+            for message in listing.iter() {
+                let outcomes = staying.remove(&message.number).unwrap_or_default().into_iter();
+                let (number, unique_id) = (message.number, message.unique_id);
+                self.rows.extend(outcomes.map(|outcome| Row { number, unique_id: unique_id.to_vec(), outcome }));
+            }
+        }
+    }
+
+    /// Messages that somebody refused, and why.
+    fn refused(&self) -> impl Iterator<Item = (&Row, &Refused)> {
+        self.rows.iter().filter_map(|row| Some((row, row.refused()?)))
+    }
+
+    /// Messages that the server refused to delete, and its words.
+    fn undeleted(&self) -> impl Iterator<Item = (&Row, &[u8])> {
+        self.rows.iter().filter_map(|row| Some((row, row.undeleted()?)))
+    }
+
+    /// The sizes of messages that `max_size` leaves on the server, and whether each is news.
+    fn too_large(&self) -> impl Iterator<Item = (u64, bool)> {
+        self.rows.iter().filter_map(Row::too_large)
+    }
+
     /// What decides about the exit status of the account.
     pub fn kind(&self) -> Option<Kind> {
         let failure = self.failure.as_ref().map(|failure| failure.kind());
-        let refused = self.refused.iter().map(|refused| refused.kind);
-        let undeleted = self.undeleted.iter().map(|_| Kind::Temporary);
+        let rows = self.rows.iter().filter_map(|row| row.outcome.kind());
         let notices = self.notices.iter().filter_map(Notice::kind);
-        failure::worst(failure.into_iter().chain(refused).chain(undeleted).chain(notices))
+        failure::worst(failure.into_iter().chain(rows).chain(notices))
     }
 
     /// The lines for people, each with the account's name in front.
@@ -229,11 +177,10 @@ impl Summary {
         if !style.quiet {
             lines.extend(self.too_large_line(style));
         }
-        let refused =
-            self.refused.iter().map(|refused| (refused.reason.clone(), refused.line(&self.shown(&refused.unique_id))));
-        let undeleted = self.undeleted.iter().map(|refusal| {
-            let (number, text) = (refusal.number, printable(&refusal.text));
-            (text.clone(), format!("the server refused to delete message {number}: `{text}`"))
+        let refused = self.refused().map(|(row, refused)| (refused.reason.clone(), self.refused_line(row, refused)));
+        let undeleted = self.undeleted().map(|(row, text)| {
+            let text = printable(text);
+            (text.clone(), format!("the server refused to delete message {}: `{text}`", row.number))
         });
         let refusals = abridged(refused).into_iter().chain(abridged(undeleted));
         lines.extend(refusals.map(|line| format!("popfetch: {account}: {line}")));
@@ -262,6 +209,12 @@ impl Summary {
             Some(secret) => secret.masked_in_shown(octets),
             None => printable(octets),
         }
+    }
+
+    fn refused_line(&self, row: &Row, refused: &Refused) -> String {
+        let (number, id) = (row.number, self.shown(&row.unique_id));
+        let lane = refused.lane.as_ref().map_or_else(String::new, |lane| format!(" for `{lane}`"));
+        format!("message {number} (`{id}`) stays on the server{lane}: {}", refused.reason)
     }
 
     /// With `state known`: the result, for standard output.
@@ -302,9 +255,9 @@ impl Summary {
     }
 
     fn too_large_line(&self, style: Style) -> Option<String> {
-        let is_shown = |large: &&TooLarge| large.is_news || style.is_terminal || style.verbose;
-        let shown: Vec<_> = self.too_large.iter().filter(is_shown).collect();
-        let largest = shown.iter().map(|large| large.octets).max()?;
+        let is_shown = |(_, is_news): &(u64, bool)| *is_news || style.is_terminal || style.verbose;
+        let shown: Vec<_> = self.too_large().filter(is_shown).collect();
+        let largest = shown.iter().map(|(octets, _)| *octets).max()?;
         Some(format!(
             "popfetch: {}: {} larger than `max_size` left on the server (the largest has {})",
             self.account,
@@ -337,9 +290,9 @@ impl Summary {
         }
         let refused = |count: usize, what: &str| (count > 0).then(|| format!("{} {what}", counted(count, "message")));
         let notices = self.notices.iter().filter(|notice| notice.kind().is_some()).map(Notice::to_string);
-        let causes: Vec<String> = refused(self.refused.len(), "refused, and left on the server")
+        let causes: Vec<String> = refused(self.refused().count(), "refused, and left on the server")
             .into_iter()
-            .chain(refused(self.undeleted.len(), "not deleted: the server refused DELE"))
+            .chain(refused(self.undeleted().count(), "not deleted: the server refused DELE"))
             .chain(notices)
             .collect();
         (!causes.is_empty()).then(|| self.without_secret(causes.join("; ")))
@@ -359,19 +312,19 @@ impl Summary {
             "octets": self.octets,
             "deleted": self.deleted,
             "later": self.later,
-            "too_large": self.too_large.len(),
-            "refused": self.refused.iter().map(|refused| json!({
-                "number": refused.number.0,
-                "unique_id": self.shown(&refused.unique_id),
+            "too_large": self.too_large().count(),
+            "refused": self.refused().map(|(row, refused)| json!({
+                "number": row.number.0,
+                "unique_id": self.shown(&row.unique_id),
                 "status": refused.kind.code(),
                 "lane": refused.lane.as_ref().map(|lane| self.without_secret(lane.clone())),
                 "reason": self.without_secret(refused.reason.clone()),
             })).collect::<Vec<_>>(),
-            "undeleted": self.undeleted.iter().map(|refusal| json!({
-                "number": refusal.number.0,
-                "unique_id": self.shown(&refusal.unique_id),
+            "undeleted": self.undeleted().map(|(row, text)| json!({
+                "number": row.number.0,
+                "unique_id": self.shown(&row.unique_id),
                 "status": Kind::Temporary.code(),
-                "reason": self.shown(&refusal.text),
+                "reason": self.shown(text),
             })).collect::<Vec<_>>(),
             "notices": self.notices.iter().map(|notice| self.without_secret(notice.to_string())).collect::<Vec<_>>(),
             "marked": self.marked.and_then(Marked::messages),

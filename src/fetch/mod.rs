@@ -9,7 +9,7 @@ mod side_by_side;
 mod transfer;
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::panic::{self, AssertUnwindSafe};
@@ -27,12 +27,12 @@ use crate::failure::{Failure as _, Kind};
 use crate::header;
 use crate::ledger::{self, Committed, Door, Former, Kin, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
 use crate::listings::{Budget, Share};
-use crate::maildrop::{Durable as _, Listing};
+use crate::maildrop::{Durable as _, Listing, MessageNumber};
 use crate::notice::Notice;
 use crate::plan::{self, Plan, Policy, Reason, Verdict};
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress};
-use crate::report::{Marked, Refused, Summary, TooLarge, Undeleted};
+use crate::report::{Marked, Outcome, Row, Summary};
 use crate::session::{self, Line, Opener, Surveyed, Terms};
 use crate::stop::{Stop, Stopped, Woken};
 use crate::text::{counted, printable};
@@ -186,7 +186,7 @@ impl<'f> Fetch<'f> {
             let said = if manner == known { notices } else { notices + 1 };
             self.summary.notices.truncate(said);
             self.summary.notices.push(notice);
-            self.summary.refused.clear();
+            self.summary.rows.retain(|row| row.refused().is_none());
             (manner, delivered) = (next, self.summary.delivered);
         }
     }
@@ -655,18 +655,32 @@ impl<'f> Fetch<'f> {
         self.summary.notices.extend(notices.map(|(_, notice)| notice));
         self.summary.known = plan.known(listing.len());
         self.summary.later = plan.left(Reason::Later);
-        // A session before this one may have noted it, and nobody has heard of it so far.
-        let found = std::mem::take(&mut self.summary.too_large);
-        let news: HashSet<_> = found.iter().filter(|large| large.is_news).map(|large| large.number).collect();
-        for position in plan.with(Verdict::Leave(Reason::TooLarge)) {
-            let message = listing.get(position);
-            // What `max_size` leaves on the server is news once.
-            let is_news = is_news(self.run, ledger, message.unique_id)? || news.contains(&message.number);
+        let found = std::mem::take(&mut self.summary.rows);
+        let outcomes = plan.rows.iter().filter_map(|row| {
+            let message = listing.get(row.position as usize);
             let octets = message.octets.unwrap_or(u64::MAX);
-            self.summary.too_large.push(TooLarge { number: message.number, octets, is_news });
+            let outcome = match row.verdict {
+                Verdict::Leave(Reason::TooLarge) => Outcome::TooLarge { octets, is_news: false },
+                Verdict::Leave(Reason::Distrusted) => Outcome::distrusted(),
+                _ => return None,
+            };
+            Some((message.number, outcome))
+        });
+        self.summary.add(outcomes.collect(), listing);
+        // A session before this one may have noted it, and nobody has heard of it so far.
+        let news = found.iter().filter(|row| row.too_large().is_some_and(|(_, is_news)| is_news));
+        self.note_too_large(ledger, &news.map(|row| row.number).collect())
+    }
+
+    /// What `max_size` leaves on the server is news once; these messages are.
+    fn note_too_large(&mut self, ledger: &mut Ledger, news: &HashSet<MessageNumber>) -> Result<(), Failure> {
+        for Row { number, unique_id, outcome } in &mut self.summary.rows {
+            if let Outcome::TooLarge { is_news, .. } = outcome
+                && !*is_news
+            {
+                *is_news = self::is_news(self.run, ledger, unique_id)? || news.contains(number);
+            }
         }
-        let distrusted = plan.with(Verdict::Leave(Reason::Distrusted)).map(|position| listing.get(position));
-        self.summary.refused.extend(distrusted.map(|message| Refused::distrusted(&message)));
         Ok(())
     }
 
@@ -693,15 +707,10 @@ impl<'f> Fetch<'f> {
             deletes_nothing,
         };
         let moved = transfer.run(lanes, ledger);
-        self.summary.delivered += moved.delivered;
-        self.summary.octets += moved.octets;
-        self.summary.refused.extend(moved.refused);
+        self.summary.add(moved.rows, listing);
+        self.note_too_large(ledger, &HashSet::new())?;
         if let Some(short) = Notice::short(moved.short) {
             self.summary.notices.push(short);
-        }
-        for (key, octets) in moved.too_large {
-            let is_news = is_news(self.run, ledger, &key.unique_id)?;
-            self.summary.too_large.push(TooLarge { number: key.number, octets, is_news });
         }
         if !moved.doubtful.is_empty() {
             let doubtful: HashSet<_> = moved.doubtful.iter().collect();
@@ -714,7 +723,7 @@ impl<'f> Fetch<'f> {
             ledger.sync()?;
         }
         if moved.failure.is_none() && moved.ended.is_empty() && !in_doubt.is_empty() {
-            let refused: HashSet<_> = self.summary.refused.iter().map(Refused::unique_id).collect();
+            let refused: HashSet<_> = self.refused_ids().collect();
             let settled = in_doubt.iter().map(Vec::as_slice).filter(|id| !refused.contains(id));
             let settled: Vec<&[u8]> = settled.collect();
             ledger.note_over(ledger::DOUBTFUL, settled.iter().copied())?;
@@ -734,7 +743,6 @@ impl<'f> Fetch<'f> {
             ledger.sync()?;
         }
         let mut due = ledger.compared(&moved.known)?;
-        self.summary.known += moved.known.len();
         let are_all_ended = moved.ended.len() == opened;
         let are_full = moved.ended.iter().all(|(_, failure)| failure.is_full());
         self.closed.extend(moved.ended);
@@ -751,9 +759,15 @@ impl<'f> Fetch<'f> {
 
     /// Lets the next run begin with other messages, in case that the MDA is right about these.
     fn note_refused(&self, ledger: &mut Ledger) -> Result<(), Failure> {
-        let mut ids = self.summary.refused.iter().map(Refused::unique_id).filter(|id| !id.is_empty());
-        ids.try_for_each(|id| ledger.note(plan::REFUSED, id, now()).map(drop))?;
+        self.refused_ids()
+            .filter(|id| !id.is_empty())
+            .try_for_each(|id| ledger.note(plan::REFUSED, id, now()).map(drop))?;
         Ok(ledger.sync()?)
+    }
+
+    fn refused_ids(&self) -> impl Iterator<Item = &[u8]> {
+        let refused = self.summary.rows.iter().filter(|row| row.refused().is_some());
+        refused.map(|row| &*row.unique_id)
     }
 
     /// Deletes what is safe at home, and ends the session (RFC 1939 §6).
@@ -772,18 +786,12 @@ impl<'f> Fetch<'f> {
         }
         self.bar.phase("deleting");
         let update = transaction.update(&due).map_err(|error| update_failure(error, due.len()))?;
-        let mut refused: HashMap<_, _> =
-            update.refused.into_iter().map(|refusal| (refusal.number, refusal.text)).collect();
+        let refused: HashSet<_> = update.refused.iter().map(|refusal| refusal.number).collect();
         let deleted: Vec<Committed> =
-            due.into_iter().filter(|committed| !refused.contains_key(&committed.number())).collect();
-        self.summary.deleted = deleted.len();
-        if !refused.is_empty() {
-            let undeleted = listing.iter().filter_map(|message| {
-                let (number, unique_id) = (message.number, message.unique_id.to_vec());
-                Some(Undeleted { number, unique_id, text: refused.remove(&number)? })
-            });
-            self.summary.undeleted = undeleted.collect();
-        }
+            due.into_iter().filter(|committed| !refused.contains(&committed.number())).collect();
+        let undeleted = update.refused.into_iter().map(|refusal| (refusal.number, Outcome::Undeleted(refusal.text)));
+        let outcomes = deleted.iter().map(|committed| (committed.number(), Outcome::Deleted));
+        self.summary.add(outcomes.chain(undeleted).collect(), listing);
         Ok(ledger.deleted(&deleted, now())?)
     }
 

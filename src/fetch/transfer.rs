@@ -22,7 +22,7 @@ use crate::maildrop::MessageNumber;
 use crate::notice::Short;
 use crate::pop3::{self, Body, CopyError, Incoming, Retrieval, Size, Transaction, Wanted, Window};
 use crate::progress::Bar;
-use crate::report::Refused;
+use crate::report;
 use crate::session::Line;
 use crate::text::{octets, printable};
 
@@ -61,13 +61,11 @@ pub struct Transfer<'t, 'l> {
 /// What came of it.
 #[derive(Default)]
 pub struct Moved {
-    /// Messages that one lane has at least.
-    pub delivered: usize,
-    pub octets: u64,
+    /// What became of messages; nothing of those that have not come.
+    pub rows: Vec<(MessageNumber, report::Outcome)>,
     pub recorded: Vec<Recorded>,
     /// Messages that turned out to be known ones, although their sizes had changed.
     pub known: Vec<Key>,
-    pub refused: Vec<Refused>,
     /// Behind this message the session got out of step.
     pub out_of_step: Option<Key>,
     /// The session ended while this message was awaited.
@@ -78,8 +76,6 @@ pub struct Moved {
     pub misfits: Vec<MessageNumber>,
     /// Messages much shorter than announced.
     pub short: Vec<Short>,
-    /// Messages that turned out larger than wanted, and what came of them.
-    pub too_large: Vec<(Key, u64)>,
     /// Lanes that ended before the others.
     pub ended: Vec<(usize, Failure)>,
     /// Why the session cannot go on.
@@ -176,7 +172,7 @@ impl<'t> Transfer<'t, '_> {
 impl Moved {
     /// Adds what became of each lane; `wanted` are the lanes of every message that was wanted.
     fn add(&mut self, mut lanes: Vec<(usize, Done)>, wanted: &[Lanes]) {
-        let spoken_of = self.refused.len() + self.known.len() + self.too_large.len();
+        let spoken_of = self.rows.len();
         for (number, done) in &mut lanes {
             let of_lane = wanted.iter().filter(|lanes| lanes.has(*number)).count();
             let left_over = of_lane.saturating_sub(spoken_of + done.delivered.len() + done.refused.len());
@@ -186,25 +182,22 @@ impl Moved {
                 _ => {}
             }
         }
-        let count = lanes.len();
-        let mut messages = HashMap::new();
+        let is_alone = lanes.len() == 1;
+        let mut of_several = HashMap::new();
+        let delivered = |(number, octets)| (number, report::Outcome::Delivered { octets });
         for (number, done) in lanes {
-            match &done.delivered[..] {
-                delivered if count == 1 => {
-                    self.delivered += delivered.len();
-                    self.octets += delivered.iter().map(|(_, octets)| octets).sum::<u64>();
-                }
-                delivered => messages.extend(delivered.iter().copied()),
+            match is_alone {
+                true => self.rows.extend(done.delivered.into_iter().map(delivered)),
+                false => of_several.extend(done.delivered),
             }
             self.recorded.extend(done.recorded);
-            self.refused.extend(done.refused);
+            self.rows.extend(done.refused);
             match done.failure {
                 Some(failure) if failure.is_of_a_lane() => self.ended.push((number, failure)),
                 failure => self.failure = self.failure.take().or(failure),
             }
         }
-        self.delivered += messages.len();
-        self.octets += messages.values().sum::<u64>();
+        self.rows.extend(of_several.into_iter().map(delivered));
     }
 }
 
@@ -287,7 +280,7 @@ impl Reader<'_, '_> {
                 Incoming::Refused(refusal) => {
                     self.measures.0.message();
                     self.places.refused();
-                    self.arrivals.moved.refused.push(Refused::by_server(&key, &refusal.text));
+                    self.arrivals.moved.rows.push((key.number, report::Outcome::refused_by_server(&refusal.text)));
                     continue;
                 }
             };
@@ -300,7 +293,7 @@ impl Reader<'_, '_> {
                     match failure {
                         Failure::Endless { .. } => self.arrivals.moved.out_of_step = Some(key),
                         Failure::OutOfOrder { .. } => {
-                            self.arrivals.moved.refused.push(Refused::out_of_step(&key));
+                            self.arrivals.moved.rows.push((key.number, report::Outcome::out_of_step()));
                             self.arrivals.moved.out_of_step = Some(key);
                         }
                         Failure::Session(_) => self.arrivals.moved.broken = Some(key),
@@ -478,6 +471,7 @@ impl Arrivals {
         let octets = came.size.octets;
         if key.known_head.is_some() && key.known_head == key.head {
             if key.known_lanes.is_empty() {
+                self.moved.rows.push((key.number, report::Outcome::Known));
                 self.moved.known.push(key);
                 return;
             }
@@ -487,7 +481,7 @@ impl Arrivals {
             self.moved.short.push(Short { number: key.number, announced, octets });
         }
         let Some(mut staged) = staged else {
-            self.moved.too_large.push((key, octets));
+            self.moved.rows.push((key.number, report::Outcome::TooLarge { octets, is_news: false }));
             return;
         };
         staged.retain(|(lane, _)| key.lanes.has(*lane));
@@ -510,7 +504,7 @@ impl Arrivals {
         let first = self.held.drain(..).next().expect("two messages have told");
         let (number, is_early) = (first.key.number, distance > 0);
         if !is_early {
-            self.moved.refused.push(Refused::out_of_step(&first.key));
+            self.moved.rows.push((first.key.number, report::Outcome::out_of_step()));
             self.moved.out_of_step = Some(first.key);
         }
         Failure::OutOfOrder { number, is_early }
@@ -523,7 +517,7 @@ impl Arrivals {
         if is_out_of_step {
             // All are left, and the first that looks wrong is retrieved last from now on.
             let first = self.held.drain(..).next().expect("there is one");
-            self.moved.refused.push(Refused::out_of_step(&first.key));
+            self.moved.rows.push((first.key.number, report::Outcome::out_of_step()));
             self.moved.out_of_step = Some(first.key);
             return false;
         }
@@ -757,7 +751,7 @@ struct Done {
     /// With the octets of each.
     delivered: Vec<(MessageNumber, u64)>,
     recorded: Vec<Recorded>,
-    refused: Vec<Refused>,
+    refused: Vec<(MessageNumber, report::Outcome)>,
     failure: Option<Failure>,
 }
 
@@ -781,7 +775,8 @@ impl Committer<'_, '_, '_> {
                 return done;
             }
             if done.delivered.is_empty() && self.alike.count >= REFUSALS {
-                let kind = failure::worst(done.refused.iter().map(Refused::kind)).expect("some were refused");
+                let kind = failure::worst(done.refused.iter().filter_map(|(_, refused)| refused.kind()))
+                    .expect("some were refused");
                 done.failure = Some(Failure::MdaTakesNone { left: 0, kind });
                 return done;
             }
@@ -798,16 +793,16 @@ impl Committer<'_, '_, '_> {
         let (keys, staged): (Vec<Key>, Vec<Staged>) = batch.into_iter().unzip();
         let synced = self.publisher.sync(staged)?;
         let labels: Vec<Key> = if self.run.verbose > 0 { keys.clone() } else { vec![] };
-        let numbers: Vec<_> = keys.iter().map(|key| (key.number, key.unique_id.clone())).collect();
+        let numbers: Vec<_> = keys.iter().map(|key| key.number).collect();
         let messages = keys.into_iter().zip(synced).collect();
         let (intended, batch) = self.shared.ledger().intend(self.number, messages, now())?;
         let outcomes = self.publisher.publish(Box::new(intended))?;
         let recorded = self.shared.ledger().record(batch, &outcomes)?;
-        for (outcome, (number, id)) in outcomes.iter().zip(&numbers) {
+        for (outcome, number) in outcomes.iter().zip(numbers) {
             match outcome {
-                Outcome::Delivered(receipt) => done.delivered.push((*number, receipt.octets())),
+                Outcome::Delivered(receipt) => done.delivered.push((number, receipt.octets())),
                 Outcome::Refused(refusal) => {
-                    done.refused.push(Refused::by_target(*number, id, self.lane(), refusal));
+                    done.refused.push((number, report::Outcome::refused_by_target(self.lane(), refusal)));
                     self.alike.add(refusal);
                 }
             }
