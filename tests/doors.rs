@@ -139,7 +139,7 @@ fn without_an_account_a_run_by_url_deletes_what_its_target_has() {
 
 /// Turns the ledger of a maildrop into what an earlier build would have left: of an account, or of a run by URL to this
 /// target, which had a ledger of its own.
-fn as_of_format(sandbox: &Sandbox, server: &Maildrop, format: u32, target: Option<&str>) -> PathBuf {
+pub fn as_of_format(sandbox: &Sandbox, server: &Maildrop, format: u32, target: Option<&str>) -> PathBuf {
     let ledger = sandbox.ledger(USER, server.port);
     let text = fs::read_to_string(&ledger).unwrap();
     let mut old = String::new();
@@ -236,9 +236,15 @@ fn a_ledger_of_a_run_by_url_that_is_lost_or_damaged_is_an_alarm() {
             sandbox.popfetch(["-q"]).exits(65).says(&[words, "popfetch state known"]);
             sandbox.popfetch(["-q", "--dry-run"]).exits(65).says(&[words]);
         }
-        // Damage is told by the run that leaves it behind, also where somebody has decided.
-        let status = if words == "cannot be read" { 65 } else { 0 };
+        // A decision that could not be carried out decides nothing. Damage is told by the run that leaves it behind.
+        let status = if words == "cannot be read" { 65 } else { 75 };
+        server.answer("CAPA", Some("-ERR not now"));
+        server.answer("USER", Some("-ERR [SYS/TEMP] not now"));
         sandbox.popfetch(["-q", "state", "known", "--yes"]).exits(status);
+        server.answer("CAPA", None);
+        server.answer("USER", None);
+        sandbox.popfetch(["-q"]).exits(65).says(&["popfetch state known"]);
+        sandbox.popfetch(["-q", "state", "known", "--yes"]).exits(0);
         sandbox.popfetch(["-q"]).exits(0);
         assert_eq!(server.count("RETR"), 5, "{words}: nothing came again");
     }

@@ -83,12 +83,12 @@ impl Door<'_> {
         let notices =
             Notices { is_missing: alarm == Some(Alarm::Missing), damaged: loaded.damaged.clone(), kept: None };
         let is_old = is_old(&loaded);
-        let former = match is_old {
-            true => takeover::former(self)?,
-            false => vec![],
+        let (former, is_alarm) = match is_old {
+            true => (takeover::former(self)?, self.is_decided && takeover::is_alarm(self)?),
+            false => (vec![], false),
         };
         let mut ledger = Ledger::new(path, self.maildrop, file, loaded, Some(lock));
-        (ledger.is_old, ledger.is_undecided) = (is_old && !former.is_empty(), alarm.is_some());
+        (ledger.is_old, ledger.is_undecided) = (is_old && !former.is_empty(), is_alarm || alarm.is_some());
         if alarm != Some(Alarm::Headless) {
             ledger.repair()?;
         }
@@ -223,9 +223,10 @@ impl Ledger {
             Some(Alarm::Headless) => Some(self.keep_copy()?),
             _ => None,
         };
-        if alarm == Some(Alarm::Headless) || (alarm == Some(Alarm::Missing) && !self.is_old) {
+        let is_empty = self.octets == 0 && !self.is_old;
+        if alarm == Some(Alarm::Headless) || (is_empty && self.is_undecided) {
             self.begin_anew()?;
-        } else if self.octets == 0 && !self.is_old {
+        } else if is_empty {
             let beginning = self.beginning();
             self.append(&beginning, 1)?;
         }
@@ -257,13 +258,14 @@ impl Ledger {
         text
     }
 
-    /// Says that what a person decided about an alarm is being done.
+    /// Says, durably, that what a person decided about an alarm is being done.
     pub fn acted(&mut self) -> Result<(), Error> {
         self.is_undecided = false;
-        match self.has_note(UNDECIDED, b"") {
-            true => self.note_over(UNDECIDED, [&b""[..]]),
-            false => Ok(()),
+        if !self.has_note(UNDECIDED, b"") {
+            return Ok(());
         }
+        self.note_over(UNDECIDED, [&b""[..]])?;
+        self.sync()
     }
 
     /// Notes in the lock file that there is a durable ledger.

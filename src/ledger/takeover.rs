@@ -142,6 +142,15 @@ pub(super) fn former_to_read(door: &Door<'_>) -> Result<Vec<Former>, Error> {
     all.filter_map(Result::transpose).collect()
 }
 
+/// True when one of them is a reason for an alarm.
+pub(super) fn is_alarm(door: &Door<'_>) -> Result<bool, Error> {
+    let undecided = Door { is_decided: false, ..*door };
+    match former_to_read(&undecided) {
+        Err(Error::Alarm { .. }) => Ok(true),
+        former => former.map(|_| false),
+    }
+}
+
 /// A lock file tells of a ledger that is not there any more.
 fn check_missing(door: &Door<'_>) -> Result<(), Error> {
     let entries = fs::read_dir(door.folder).into_iter().flatten().flatten();

@@ -12,13 +12,17 @@ mod trace;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write as _;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::crash::{Random, fill_ledger, number_in};
+use crate::doors::as_of_format;
 use crate::faults::{Call as Fault, calls_of, can_trace};
-use crate::sandbox::{Account, Destination, Sandbox, USER, mails, server, wait_until};
+use crate::sandbox::{Account, CANARY, Destination, Sandbox, USER, mails, names, server, wait_until};
 use crate::server::{Mail, Maildrop};
 use checks::Wanted;
 use generator::{State, shuffle};
@@ -31,7 +35,7 @@ const STATES: u64 = 250;
 /// A small session, and what was there before it.
 struct Scenario {
     name: &'static str,
-    destination: Destination,
+    targets: Vec<Destination>,
     keep: bool,
     mails: Vec<Mail>,
     /// So many messages were fetched by an earlier run.
@@ -39,12 +43,32 @@ struct Scenario {
     /// Makes what others have at home before the first run.
     others: fn(&Sandbox),
     /// Changes what the earlier run has left.
-    prepare: fn(&Sandbox, u16),
+    prepare: fn(&Sandbox, &Maildrop),
+    /// The words of the run that is recorded.
+    words: &'static [&'static str],
+    /// The words of the run after a power cut.
+    next: &'static [&'static str],
+    /// What a person says when that run finds an alarm that stands.
+    decision: Option<&'static [&'static str]>,
+    /// How often each message is at home in the end.
+    copies: RangeInclusive<usize>,
 }
 
 impl Scenario {
     fn of(name: &'static str, destination: Destination, keep: bool) -> Self {
-        Scenario { name, destination, keep, mails: mails(3), known: 1, others, prepare: |_, _| () }
+        Scenario {
+            name,
+            targets: vec![destination],
+            keep,
+            mails: mails(3),
+            known: 1,
+            others,
+            prepare: |_, _| (),
+            words: &[],
+            next: &[],
+            decision: None,
+            copies: 1..=1,
+        }
     }
 
     /// Nobody has anything at home, and there is no state.
@@ -56,7 +80,7 @@ impl Scenario {
     fn set_up(&self) -> (Maildrop, Sandbox, Tree) {
         let server = server(self.mails.iter().take(self.known).cloned()).start();
         let sandbox = Sandbox::in_memory();
-        let deliver = match self.destination {
+        let deliver = |target: &Destination| match *target {
             // `cat` would leave the copying to the kernel, where strace does not see the octets.
             Destination::Mda => {
                 let kept = sandbox.path("mda");
@@ -66,13 +90,14 @@ impl Scenario {
             }
             other => other.deliver(&sandbox),
         };
+        let deliver = format!("[{}]", self.targets.iter().map(deliver).collect::<Vec<_>>().join(", "));
         sandbox.config(&Account::on(server.port).set("keep", self.keep).set("deliver", deliver).to_string());
         (self.others)(&sandbox);
         let before = capture(&sandbox.path(""));
         if self.known > 0 {
             sandbox.popfetch(["-q"]).exits(0).silently();
         }
-        (self.prepare)(&sandbox, server.port);
+        (self.prepare)(&sandbox, &server);
         let is_left = |(position, _): &(usize, &Mail)| self.keep || *position >= self.known;
         let left = self.mails.iter().enumerate().filter(is_left).map(|(_, mail)| mail.clone());
         server.restore(USER, left);
@@ -157,7 +182,7 @@ impl<'s> Stage<'s> {
 
     /// Records one more run; false when it was killed in the middle of a call, of which nobody knows what it did.
     fn record(&mut self, killed_before: Option<&Fault>) -> bool {
-        let calls = trace::record(&self.sandbox, killed_before);
+        let calls = trace::record(&self.sandbox, self.scenario.words, killed_before);
         self.model.add(calls);
         let maildrop = self.maildrop();
         match self.maildrops.last() == Some(&maildrop) {
@@ -186,16 +211,30 @@ impl<'s> Stage<'s> {
         let wanted = Wanted {
             sandbox: &self.sandbox,
             server: &self.server,
-            destination: self.scenario.destination,
-            keep: self.scenario.keep,
-            mails: &self.scenario.mails,
+            scenario: self.scenario,
             interruptions: self.interruptions,
             before: &self.before,
         };
-        wanted.check().map_err(|why| {
-            let tree = state.tree(&self.model);
+        let tree = state.tree(&self.model);
+        self.ledgers_last(&tree).and_then(|()| wanted.check()).map_err(|why| {
             format!("{why}\n  {}  then at home: {:#?}", state.story(&self.model), differences(&self.before, &tree))
         })
+    }
+
+    /// A ledger that was there is never gone, empty or without its header: an earlier build, too, reads it whole, or
+    /// refuses it.
+    fn ledgers_last(&self, tree: &Tree) -> Result<(), String> {
+        let is_ledger = |path: &std::path::Path| path.extension().is_some_and(|ending| ending == "jsonl");
+        for (path, old) in self.model.before().iter().filter(|(path, _)| is_ledger(path)) {
+            let (Node::File(old), Some(Node::File(now))) = (old, tree.get(path)) else {
+                return Err(format!("the ledger `{}` is gone", path.display()));
+            };
+            let is_whole = now.starts_with(old) || now.starts_with(b"{\"popfetch\":3,");
+            if !is_whole {
+                return Err(format!("the ledger `{}` is neither the old one nor a new one", path.display()));
+            }
+        }
+        Ok(())
     }
 
     /// States of moments from `from` on, so many of them.
@@ -321,17 +360,118 @@ fn the_first_run_to_an_mda_survives_a_power_cut() {
 #[test]
 fn a_compaction_survives_a_power_cut() {
     let scenario = Scenario::of("a compaction", Destination::Maildir, true);
-    power_cut(Scenario { known: 0, prepare: fill_ledger, ..scenario }, 0.5);
+    power_cut(Scenario { known: 0, prepare: |sandbox, server| fill_ledger(sandbox, server.port), ..scenario }, 0.5);
 }
 
 #[test]
 fn a_ledger_of_format_1_survives_a_power_cut() {
-    let prepare = |sandbox: &Sandbox, port: u16| {
-        let path = sandbox.ledger(USER, port);
+    let prepare = |sandbox: &Sandbox, server: &Maildrop| {
+        let path = sandbox.ledger(USER, server.port);
         let text = std::fs::read_to_string(&path).unwrap().replace("{\"popfetch\":3", "{\"popfetch\":1");
         std::fs::write(path, text).unwrap();
     };
     power_cut(Scenario { prepare, ..Scenario::of("a ledger of format 1", Destination::Maildir, true) }, 0.5);
+}
+
+/// What earlier builds have left of one maildrop: the account knows `m1` in the Maildir, a run by URL `m1` and `m2` in the
+/// mbox, both with format 1, and another one `m2` and `m3` in a third place, with format 2.
+fn leave_old_ledgers(sandbox: &Sandbox, server: &Maildrop) {
+    sandbox.file(".netrc", format!("machine 127.0.0.1 login {USER} password {CANARY}\n"));
+    let url = format!("pop3://{USER}@127.0.0.1:{}", server.port);
+    let all = mails(3);
+    let mut left = vec![];
+    let places =
+        [("maildir", "Mail", 1, &all[..1]), ("mbox", "mbox", 1, &all[..2]), ("maildir", "third", 2, &all[1..])];
+    for (kind, path, format, had) in places {
+        let target = format!("{kind}:{}", sandbox.path(path).display());
+        server.replace(USER, had.to_vec());
+        let is_url = path != "Mail";
+        let whence = if is_url { vec!["--tls", "none", &url] } else { vec![] };
+        sandbox.popfetch(["-q", "--keep", "--deliver", &target].iter().chain(&whence)).exits(0).silently();
+        as_of_format(sandbox, server, format, Some(target.as_str()).filter(|_| is_url));
+        for name in names(&sandbox.state()).into_iter().filter(|name| name.starts_with(USER)) {
+            let path = sandbox.state().join(name);
+            left.push((path.clone(), fs::read(&path).unwrap()));
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(left.len(), 6, "each has a ledger and a lock file");
+    left.into_iter().for_each(|(path, octets)| fs::write(path, octets).unwrap());
+    fs::remove_file(sandbox.path(".netrc")).unwrap();
+}
+
+#[test]
+fn a_take_over_of_three_old_ledgers_survives_a_power_cut() {
+    for keep in [true, false] {
+        let name = format!("a take-over of three old ledgers, two targets, {}", if keep { "keep" } else { "delete" });
+        let scenario = Scenario::of(name.leak(), Destination::Maildir, keep);
+        let targets = vec![Destination::Maildir, Destination::Mbox];
+        power_cut(Scenario { targets, mails: mails(4), known: 0, prepare: leave_old_ledgers, ..scenario }, 0.4);
+    }
+}
+
+#[test]
+fn a_take_over_of_three_old_ledgers_survives_a_kill_and_a_power_cut() {
+    let scenario = Scenario::of("a kill at a take-over of three old ledgers", Destination::Maildir, false);
+    let targets = vec![Destination::Maildir, Destination::Mbox];
+    kill_and_power_cut(Scenario { targets, mails: mails(4), known: 0, prepare: leave_old_ledgers, ..scenario });
+}
+
+const KNOWN: &[&str] = &["state", "known", "--yes"];
+
+#[test]
+fn state_known_survives_a_power_cut() {
+    let scenario = Scenario::of("state known", Destination::Maildir, false);
+    power_cut(Scenario { known: 0, words: KNOWN, next: KNOWN, copies: 0..=0, ..scenario }, 0.3);
+}
+
+/// Makes the ledger that of a run by URL, as an earlier build left it, and loses it.
+fn lose_old_ledger(sandbox: &Sandbox, server: &Maildrop) -> PathBuf {
+    let target = format!("maildir:{}", sandbox.path("Mail").display());
+    let ledger = as_of_format(sandbox, server, 2, Some(&target));
+    fs::remove_file(&ledger).unwrap();
+    ledger
+}
+
+/// What an alarm is about: a ledger that is lost, whose header is damaged, or much of it.
+const ALARMS: [(&str, fn(&Sandbox, &Maildrop)); 5] = [
+    ("a lost ledger of a run by URL", |sandbox, server| drop(lose_old_ledger(sandbox, server))),
+    ("a ledger of a run by URL without header", |sandbox, server| {
+        fs::write(lose_old_ledger(sandbox, server), "garbage\n").unwrap();
+    }),
+    ("a lost ledger", |sandbox, server| fs::remove_file(sandbox.ledger(USER, server.port)).unwrap()),
+    ("a ledger without header", |sandbox, server| {
+        fs::write(sandbox.ledger(USER, server.port), "garbage\n").unwrap();
+    }),
+    ("a damaged ledger", |sandbox, server| {
+        let ledger = sandbox.ledger(USER, server.port);
+        let text = fs::read_to_string(&ledger).unwrap();
+        assert_eq!(text.matches("{\"intend\"").count(), 5);
+        fs::write(ledger, text.replacen("{\"intend\"", "~{\"intend\"", 4)).unwrap();
+    }),
+];
+
+#[test]
+fn all_that_ends_an_alarm_survives_a_power_cut() {
+    for (alarm, prepare) in ALARMS {
+        let name = format!("--all after {alarm}");
+        let scenario = Scenario::of(name.leak(), Destination::Maildir, true);
+        let words: &[&str] = &["--all"];
+        // What the ledger still knew need not come again when the next run is one without `--all`.
+        let copies = if alarm == "a damaged ledger" { 1..=2 } else { 2..=2 };
+        let (mails, known, decision) = (mails(5), 5, Some(words));
+        power_cut(Scenario { mails, known, prepare, words, decision, copies, ..scenario }, 0.3);
+    }
+}
+
+#[test]
+fn state_known_that_ends_an_alarm_survives_a_power_cut() {
+    for (alarm, prepare) in ALARMS {
+        let name = format!("state known after {alarm}");
+        let scenario = Scenario::of(name.leak(), Destination::Maildir, true);
+        let (mails, known, decision) = (mails(5), 5, Some(KNOWN));
+        power_cut(Scenario { mails, known, prepare, words: KNOWN, decision, ..scenario }, 0.3);
+    }
 }
 
 /// More than one batch.

@@ -397,6 +397,13 @@ impl Model {
         }
     }
 
+    /// What was there before the first run.
+    pub fn before(&self) -> Tree {
+        let mut tree = Tree::new();
+        self.grow(&self.base_names, &HashMap::new(), ROOT, Path::new(""), &mut tree);
+        tree
+    }
+
     /// What is there without a power cut.
     pub fn whole(&self) -> Tree {
         self.tree(|_| true, |_, what, octets| whole(what, octets))
