@@ -35,7 +35,7 @@ _popfetch() {
 
     case "${cmd}" in
         popfetch)
-            opts="-q -v -h -V --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help --version fetch login state"
+            opts="-q -v -h -V --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help --version fetch login state"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -62,6 +62,10 @@ _popfetch() {
                     return 0
                     ;;
                 --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -97,7 +101,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__fetch)
-            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -124,6 +128,10 @@ _popfetch() {
                     return 0
                     ;;
                 --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -159,7 +167,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__login)
-            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -186,6 +194,10 @@ _popfetch() {
                     return 0
                     ;;
                 --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -221,7 +233,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state)
-            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help known"
+            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help known"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -248,6 +260,10 @@ _popfetch() {
                     return 0
                     ;;
                 --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -283,7 +299,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__known)
-            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -310,6 +326,10 @@ _popfetch() {
                     return 0
                     ;;
                 --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-pin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_popfetch_global_optspecs
-    string join \n deliver= keep= no-keep all max-size= max-messages= tls= ca-file= auth= timeout= create fill yes dry-run jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
+    string join \n deliver= keep= no-keep all max-size= max-messages= tls= ca-file= tls-pin= auth= timeout= create fill yes dry-run jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
 end
 
 function __fish_popfetch_needs_command
@@ -32,6 +32,7 @@ complete -c popfetch -n "__fish_popfetch_needs_command" -l tls -d 'Begin TLS at 
 starttls\t''
 none\t''"
 complete -c popfetch -n "__fish_popfetch_needs_command" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
@@ -74,6 +75,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l tls -d 'Begi
 starttls\t''
 none\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
@@ -112,6 +114,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l tls -d 'Begi
 starttls\t''
 none\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
@@ -150,6 +153,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_
 starttls\t''
 none\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
@@ -189,6 +193,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 starttls\t''
 none\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''

@@ -153,12 +153,15 @@ pub struct Tls {
     pub verify: bool,
     /// What to show to a server that asks for a client certificate.
     pub client_identity: Option<ClientIdentity>,
+    /// True for a URL of the command line: advice names options, and not keys.
+    pub by_options: bool,
 }
 
 impl Tls {
     /// Verified by the system's authorities.
     pub const fn new(mode: TlsMode) -> Self {
-        Tls { mode, ca_file: None, pins: Vec::new(), name: None, verify: true, client_identity: None }
+        let (ca_file, name, client_identity) = (None, None, None);
+        Tls { mode, ca_file, pins: Vec::new(), name, verify: true, client_identity, by_options: false }
     }
 
     /// True when nothing tells the server from an impostor.

@@ -71,6 +71,11 @@ pub trait Failure: fmt::Debug + fmt::Display + Send {
     /// The kind that decides about the exit status.
     fn kind(&self) -> Kind;
 
+    /// Lines about it that are too long for its own.
+    fn details(&self) -> Vec<String> {
+        vec![]
+    }
+
     /// What to do about it, where that is sure.
     fn hint(&self) -> Option<String> {
         None

@@ -186,6 +186,7 @@ impl Summary {
         lines.extend(refusals.map(|line| format!("popfetch: {account}: {line}")));
         if let Some(failure) = &self.failure {
             lines.push(format!("popfetch: {account}: {failure}{}", self.standing()));
+            lines.extend(failure.details().iter().map(|detail| format!("  {detail}")));
             lines.extend(failure.hint().map(|hint| format!("  hint: {hint}")));
         }
         if self.failure.is_none()
@@ -304,6 +305,8 @@ impl Summary {
             "account": self.account,
             "status": failure::exit_status(self.kind()),
             "error": self.error(),
+            "details": self.failure.iter().flat_map(|failure| failure.details())
+                .map(|detail| self.without_secret(detail)).collect::<Vec<_>>(),
             "hint": self.failure.as_ref().and_then(|failure| failure.hint()).map(|hint| self.without_secret(hint)),
             "target": self.without_secret(self.target.clone()),
             "listed": self.listed,

@@ -237,3 +237,84 @@ fn the_systems_authorities_are_found_in_a_folder_with_hashed_names_or_in_a_file(
     }
     sandbox.popfetch(["-q"]).exits(69).says(&["not signed by an authority that this system trusts", "`tls_ca_file`"]);
 }
+
+/// What a fetch from a server with this certificate says.
+fn refused(identity: &Identity) -> (Maildrop, Sandbox, Run) {
+    let server = showing(identity);
+    let sandbox = Sandbox::with(implicit(server.port));
+    let run = sandbox.popfetch(["-q"]).exits(69);
+    (server, sandbox, run)
+}
+
+#[test]
+fn a_refused_certificate_is_shown_with_the_line_that_lets_it_pass() {
+    let authority = Authority::new("nobody knows");
+    for (identity, error, says) in [
+        (Identity::self_signed(), "is self-signed", "it is for `localhost`, `127.0.0.1`, by itself, from 19"),
+        (
+            authority.good(),
+            "not signed by an authority",
+            "it is for `localhost`, `127.0.0.1`, by `nobody knows`, from ",
+        ),
+    ] {
+        let (server, sandbox, run) = refused(&identity);
+        let (pin, key) = (pin_of_certificate(&identity), pin_of_key(&identity));
+        let line = format!("tls_pin = \"{pin}\"");
+        let certificate = format!("\n  {pin} (the certificate)\n");
+        let key = format!("\n  {key} (its public key)\n");
+        run.says(&[error, says, &certificate, &key, &format!("write `{line}`")]);
+        assert_no_login(&server);
+        // The line as it is advised.
+        sandbox.config(&format!("{}{line}\n", implicit(server.port)));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!(server.count("RETR"), 1);
+    }
+}
+
+#[test]
+fn beside_a_file_of_authorities_the_pin_is_to_take_its_place() {
+    let authority = Authority::new("ours");
+    for (identity, error, says) in [
+        (authority.expired(), "has expired", "from 2001-01-01 to 2002-01-01"),
+        (authority.wrong_name(), "is not for `127.0.0.1`", "it is for `pop.example.net`, by `ours`, from "),
+        (Authority::new("theirs").good(), "not signed by an authority in", "by `theirs`"),
+    ] {
+        let server = showing(&identity);
+        let sandbox = Sandbox::with(implicit(server.port).set("tls_ca_file", "\"~/ca.pem\""));
+        sandbox.file("ca.pem", &authority.pem);
+        let run = sandbox.popfetch(["-q"]).exits(69);
+        let pin = pin_of_certificate(&identity);
+        run.says(&[error, says, &format!("tls_pin = \"{pin}\"` in place of `tls_ca_file`")]);
+    }
+}
+
+#[test]
+fn who_came_by_a_url_is_advised_in_options_that_work() {
+    let identity = Identity::self_signed();
+    let server = showing(&identity);
+    let sandbox = Sandbox::new();
+    sandbox.file(".netrc", format!("machine 127.0.0.1 login alice password {CANARY}\n"));
+    let url = format!("pop3s://alice@127.0.0.1:{}", server.port);
+    let fetch = |more: &[&str]| sandbox.popfetch([&["-q", &*url, "--deliver", "maildir:Mail"], more].concat());
+    let pin = pin_of_certificate(&identity);
+    let advice = format!("--tls-pin {pin}");
+    let run = fetch(&[]).exits(69).says(&["is self-signed", &format!("write `{advice}`")]);
+    assert!(!run.stderr.contains("tls_pin"), "{run:#?}");
+    fetch(&["--tls-pin", &pin_of_key(&Identity::self_signed())]).exits(69).says(&["let its owner confirm", &advice]);
+    fetch(&advice.split(' ').collect::<Vec<_>>()).exits(0).silently();
+    fetch(&["--tls-pin", "sha256:12"]).exits(64).says(&["32 octets"]);
+    let in_clear = crate::sandbox::server(mails(1)).start();
+    let url = format!("pop3s://alice@127.0.0.1:{}", in_clear.port);
+    sandbox.popfetch([&*url, "--deliver", "maildir:Mail"]).exits(69).says(&["`pop3://`"]);
+}
+
+#[test]
+fn a_hostile_certificate_is_escaped_and_cut() {
+    let identity = Identity::hostile();
+    let (_server, sandbox, run) = refused(&identity);
+    let run = run.says(&["`n0.example.org`, `n1.example.org`", "` and 1995 more, by itself"]);
+    assert!(run.stderr.len() < 3000 && !run.stderr.chars().any(|c| c.is_control() && c != '\n'), "{run:#?}");
+    let run = sandbox.popfetch(["-q", "--json"]).exits(69);
+    let details = run.account()["details"].to_string();
+    assert!(details.contains(&pin_of_key(&identity)) && !details.contains("\\u001b"), "{details}");
+}

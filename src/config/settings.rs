@@ -187,13 +187,14 @@ pub(super) static KEYS: &[Row<Draft>] = &[
         "Trust the certificate authorities in this PEM file, and no others",
     )
     .elsewhere(&["ca_file", "cafile", "ca", "cacert", "ca_certs", "sslcertfile", "sslcertpath", "tls_trust_file"]),
-    Row::<Draft>::new("tls_pin", |draft, said| said.set(&mut draft.account.tls.pins, pins)).elsewhere(&[
-        "pin",
-        "fingerprint",
-        "tls_fingerprint",
-        "sslfingerprint",
-        "ssl_fingerprints",
-    ]),
+    Row::<Draft>::new("tls_pin", |draft, said| said.set(&mut draft.account.tls.pins, pins))
+        .flag(
+            CONNECTION,
+            "tls-pin",
+            Takes::Value("FINGERPRINT"),
+            "Trust the server with this certificate or public key, and no authority: `sha256:…`",
+        )
+        .elsewhere(&["pin", "fingerprint", "tls_fingerprint", "sslfingerprint", "ssl_fingerprints"]),
     Row::<Draft>::new("tls_name", |draft, said| {
         said.some(&mut draft.account.tls.name, |value| url::host(value.text()))
     })
@@ -369,6 +370,7 @@ impl Draft {
             return Err(missing);
         }
         account.tls.mode = tls.unwrap_or_else(|| usual_mode(port));
+        account.tls.by_options = one_off;
         account.tls.client_identity = identity.map(|path| ClientIdentity { path, password: identity_password });
         account.port = port.unwrap_or_else(|| usual_port(account.tls.mode));
         account.targets = deliver.into_iter().map(|target| target.for_owner(account.owner.as_deref())).collect();
@@ -441,7 +443,7 @@ fn keep(value: &Value) -> Result<Keep, Expected> {
 
 fn pins(value: &Value) -> Result<Vec<Pin>, Expected> {
     match value {
-        Value::String(text) => Ok(vec![forms::pin(text)?]),
+        Value::String(_) | Value::Word(_) => Ok(vec![forms::pin(value.text())?]),
         Value::Array(values) if !values.is_empty() => values.iter().map(|item| forms::pin(item.value.text())).collect(),
         _ => Err(PINS),
     }

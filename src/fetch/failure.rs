@@ -148,6 +148,10 @@ impl failure::Failure for Failure {
         }
     }
 
+    fn details(&self) -> Vec<String> {
+        if let Failure::Session(error) = self { error.details() } else { vec![] }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Session(error) => error.hint(),

@@ -3,8 +3,7 @@
 //! An [`Error`] is small and can be cloned, because it travels through code that knows only `io::Error`
 //! (the session, OpenSSL) and must come out of it unchanged.
 
-use super::Deadline;
-use crate::account::Pin;
+use super::{Certificate, Deadline};
 use crate::failure::{Failure, Kind};
 use crate::stop::Stopped;
 use crate::text::{bracketed, host_port, reason};
@@ -99,6 +98,12 @@ pub enum Error {
         host: String,
         /// Which check failed.
         failure: TlsFailure,
+        /// The certificate that was seen, where the library shows it.
+        certificate: Option<Box<Certificate>>,
+        /// True when the server was named on the command line, where options say what keys say in a file.
+        by_options: bool,
+        /// True where a file says who is trusted: a pin does not replace it.
+        has_ca_file: bool,
     },
     /// What came was not what TLS allows, in the middle of a session.
     Garbled {
@@ -176,12 +181,7 @@ pub enum TlsFailure {
     /// The certificate is for other names.
     WrongName,
     /// The certificate is none of those that the account names.
-    Pin {
-        /// Of the certificate that was seen.
-        certificate: Pin,
-        /// Of its public key.
-        key: Option<Pin>,
-    },
+    Pin,
     /// The server speaks only versions before TLS 1.2.
     Version,
     /// The server does not speak TLS there.
@@ -234,9 +234,21 @@ impl Failure for Error {
         }
     }
 
+    fn details(&self) -> Vec<String> {
+        match self {
+            Error::Tls { certificate: Some(certificate), .. } => certificate.lines(),
+            _ => vec![],
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Tls { failure, .. } => failure.hint().map(str::to_owned),
+            Error::Tls { failure, certificate, by_options, has_ca_file, .. } => {
+                let ca_file = if *by_options { "`--ca-file`" } else { "`tls_ca_file`" };
+                let pin = pin(certificate.as_deref(), *by_options);
+                let pin = if *has_ca_file { format!("{pin} in place of {ca_file}") } else { pin };
+                failure.hint(&pin, ca_file, *by_options)
+            }
             Error::Proxy { failure: ProxyFailure::Credentials { .. }, .. } => {
                 Some("check USER and PASSWORD in `proxy = \"…://USER:PASSWORD@HOST:PORT\"`".to_owned())
             }
@@ -248,34 +260,49 @@ impl Failure for Error {
     }
 }
 
+/// What to write so that this certificate is trusted.
+fn pin(shown: Option<&Certificate>, by_options: bool) -> String {
+    match (shown, by_options) {
+        (Some(shown), true) => format!("`--tls-pin {}`", shown.pin),
+        (Some(shown), false) => format!("`tls_pin = \"{}\"`", shown.pin),
+        (None, true) => "`--tls-pin` with its fingerprint".to_owned(),
+        (None, false) => "`tls_pin` with its fingerprint".to_owned(),
+    }
+}
+
 impl TlsFailure {
-    fn hint(&self) -> Option<&'static str> {
-        match self {
-            TlsFailure::UnknownAuthority { ca_file: None } => Some(
-                "if the server has a certificate authority of its own, name its PEM file with `tls_ca_file`, or the \
-                 server's fingerprint with `tls_pin`",
+    fn hint(&self, pin: &str, ca_file: &str, by_options: bool) -> Option<String> {
+        Some(match self {
+            TlsFailure::UnknownAuthority { ca_file: None } => format!(
+                "if the server has an authority of its own, name its PEM file with {ca_file}; else compare the \
+                 fingerprint with what the server's owner says, and then write {pin}"
             ),
-            TlsFailure::SelfSigned { ca_file: None } => Some(
-                "if it is the right one, save it in a PEM file and name that with `tls_ca_file`, or write its \
-                 fingerprint as `tls_pin`",
-            ),
-            TlsFailure::Expired => Some(
-                "its owner has to renew it; until then a `tls_pin` with its fingerprint, confirmed by the owner, \
-                 lets it pass",
-            ),
-            TlsFailure::WrongName => Some(
-                "if it is the right server, write a name of the certificate's subjectAltName as `tls_name` or `server`, \
-                 or its fingerprint as `tls_pin`; a common name does not count",
-            ),
-            TlsFailure::Pin { .. } => Some(
-                "either somebody is in between, or the server has a new certificate: let its owner confirm the \
-                 fingerprint before you write it as `tls_pin`",
-            ),
-            TlsFailure::NotTls { implicit: true, .. } => {
-                Some("write `tls = \"starttls\"` if the server begins in clear on this port")
+            TlsFailure::SelfSigned { .. } | TlsFailure::UnknownAuthority { .. } => {
+                format!("compare the fingerprint with what the server's owner says, and then write {pin}")
             }
-            _ => None,
-        }
+            TlsFailure::Expired => format!(
+                "its owner has to renew it; until then, and when the owner has confirmed the fingerprint, {pin} lets it \
+                 pass"
+            ),
+            TlsFailure::NotYetValid => "its time has not begun, or the clock of this machine is wrong".to_owned(),
+            TlsFailure::WrongName if by_options => {
+                format!("if it is the right server, put a name of the certificate into the URL, or write {pin}")
+            }
+            TlsFailure::WrongName => format!(
+                "if it is the right server, write a name of the certificate as `tls_name` or `server`, or write {pin}"
+            ),
+            TlsFailure::Pin => format!(
+                "either somebody is in between, or the server has a new certificate: let its owner confirm the \
+                 fingerprint before you write {pin}"
+            ),
+            TlsFailure::NotTls { implicit: true, .. } if by_options => {
+                "write `pop3://` if the server begins in clear on this port".to_owned()
+            }
+            TlsFailure::NotTls { implicit: true, .. } => {
+                "write `tls = \"starttls\"` if the server begins in clear on this port".to_owned()
+            }
+            _ => return None,
+        })
     }
 }
 
@@ -364,7 +391,7 @@ impl fmt::Display for Error {
                 write!(f, " (timeout `{deadline}`)")
             }
             Error::Stopped(stopped) => stopped.fmt(f),
-            Error::Tls { host, failure } => failure.write(f, host),
+            Error::Tls { host, failure, .. } => failure.write(f, host),
             Error::Garbled { reason } => write!(f, "what the server sent is not valid TLS: {reason}"),
             Error::Alert { reason } => write!(f, "the server ended the TLS session: {reason}"),
             Error::ClientIdentity { path, reason } => {
@@ -395,10 +422,7 @@ impl TlsFailure {
             TlsFailure::Expired => write!(f, "the certificate of `{host}` has expired"),
             TlsFailure::NotYetValid => write!(f, "the certificate of `{host}` is not valid yet"),
             TlsFailure::WrongName => write!(f, "the certificate of the server is not for `{host}`"),
-            TlsFailure::Pin { certificate, key } => {
-                write!(f, "the certificate of `{host}` matches no `tls_pin`: its fingerprint is `{certificate}`")?;
-                key.as_ref().map_or(Ok(()), |key| write!(f, ", that of its key `{key}`"))
-            }
+            TlsFailure::Pin => write!(f, "the certificate of `{host}` matches no `tls_pin`"),
             TlsFailure::Version => write!(f, "`{host}` does not offer TLS 1.2 or newer"),
             TlsFailure::NotTls { said, .. } => write!(f, "`{host}` does not speak TLS on this port; it said: {said}"),
             TlsFailure::Closed => write!(f, "`{host}` closed the connection during the TLS handshake"),

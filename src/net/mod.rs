@@ -16,6 +16,7 @@ mod tunnel;
 
 pub use deadline::Deadline;
 pub use error::{Error, ProxyFailure, TlsFailure};
+pub use tls::{Agreed, Certificate};
 
 use crate::account::{Identity, Proxy, Route, Tls};
 use crate::stop::Stop;
@@ -184,6 +185,14 @@ impl Stream {
         match &self.line {
             Line::Plain(_) => None,
             Line::Encrypted(session) => session.server_end_point(),
+        }
+    }
+
+    /// What was agreed upon, under TLS.
+    pub fn agreed(&self) -> Option<Agreed> {
+        match &self.line {
+            Line::Plain(_) => None,
+            Line::Encrypted(session) => Some(session.agreed()),
         }
     }
 

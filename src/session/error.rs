@@ -149,6 +149,10 @@ impl Failure for Error {
         }
     }
 
+    fn details(&self) -> Vec<String> {
+        if let Error::Net(error) = self { error.details() } else { vec![] }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             Error::Secret(error) => error.hint(),

@@ -90,6 +90,15 @@ impl Identity {
         Identity::new(certificate, &key)
     }
 
+    /// One that nobody vouches for, with thousands of names, and with controls in them.
+    pub fn hostile() -> Self {
+        let key = KeyPair::generate().expect("a key can be made");
+        let names: Vec<String> = (0..2000).map(|number| format!("n{number}.example.org")).collect();
+        let mut params = params(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        params.distinguished_name.push(DnType::CommonName, format!("\u{1b}[2J\u{202e}\r\n{}", "x".repeat(5000)));
+        Identity::new(params.self_signed(&key).expect("a key signs itself"), &key)
+    }
+
     fn new(certificate: rcgen::Certificate, key: &KeyPair) -> Self {
         Identity {
             certificate_pem: certificate.pem(),

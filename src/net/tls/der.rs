@@ -1,4 +1,4 @@
-//! Elements of DER (X.690): enough to walk through a certificate that a TLS library has already accepted.
+//! Elements of DER (X.690): enough to walk through a certificate that a TLS library could read.
 
 /// The tag of `SEQUENCE` (X.690 §8.1.2).
 pub(super) const SEQUENCE: u8 = 0x30;
@@ -25,4 +25,9 @@ impl<'d> Element<'d> {
         let (content, rest) = after.split_at_checked(length)?;
         Some(Element { tag, content, whole: &der[..der.len() - rest.len()], rest })
     }
+}
+
+/// The elements that follow one another.
+pub(super) fn elements(der: &[u8]) -> impl Iterator<Item = Element<'_>> {
+    std::iter::successors(Element::first(der), |element| Element::first(element.rest))
 }

@@ -5,8 +5,8 @@
 //! the server. Pins beside a `tls_ca_file` are checked as well as it. Under the library lies a buffer of [`RECORDS`] octets,
 //! because OpenSSL reads the five octets of a record's header by themselves.
 
+mod certificate;
 mod der;
-#[cfg(any(test, target_vendor = "apple"))]
 mod names;
 #[cfg(any(test, target_vendor = "apple"))]
 mod native;
@@ -22,6 +22,7 @@ use super::socket::Socket;
 use crate::account::{Identity, Tls, TlsMode};
 use crate::os::exposure::{self, Exposure};
 use crate::text::{self, reason};
+pub use certificate::Certificate;
 use pin::Seen;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,6 +49,10 @@ trait Channel: Read + Write + Send + fmt::Debug {
     fn records_mut(&mut self) -> &mut Records;
     /// What the server has shown, in DER.
     fn certificate(&self) -> Option<Vec<u8>>;
+    /// The version of TLS and the cipher suite, where the library tells them.
+    fn version_and_cipher(&self) -> Option<(String, String)>;
+    /// The certificates from the server's up to the authority, or as far as they are known, in DER.
+    fn certificates(&self) -> Vec<Vec<u8>>;
     /// The `tls-server-end-point` channel binding (RFC 5929 §4): a hash of the server's certificate.
     fn server_end_point(&self) -> Option<Vec<u8>>;
 }
@@ -76,6 +81,8 @@ enum Refused {
     ClearText(String),
     /// In the words of the library.
     Library(String),
+    /// The same about this certificate, in DER.
+    Certificate(String, Vec<u8>),
 }
 
 impl Refused {
@@ -87,6 +94,15 @@ impl Refused {
         let clear = below.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<ClearText>());
         clear.map_or(Refused::Library(text), |ClearText(said)| Refused::ClearText(said.clone()))
     }
+}
+
+/// What client and server have agreed upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreed {
+    /// The version of TLS and the cipher suite, where the library tells them.
+    pub version_and_cipher: Option<(String, String)>,
+    /// The certificates from the server's on, as far as they are known.
+    pub chain: Vec<Certificate>,
 }
 
 /// An encrypted connection to a server whose certificate was checked as the account asks for.
@@ -112,18 +128,27 @@ impl Session {
         if tls.pins.is_empty() {
             return Ok(());
         }
-        let seen = self.0.certificate().map(|certificate| Seen::of(&certificate));
-        let failure = match seen {
+        let shown = self.0.certificate();
+        let failure = match shown.as_deref().map(Seen::of) {
             Some(seen) if seen.matches(&tls.pins) => return Ok(()),
-            Some(seen) => TlsFailure::Pin { certificate: seen.certificate, key: seen.key },
+            Some(_) => TlsFailure::Pin,
             None => TlsFailure::Other("the server shows no certificate".to_owned()),
         };
-        Err(Error::Tls { host: name.to_owned(), failure })
+        Err(tls_error(name, tls, failure, shown.as_deref()))
     }
 
     /// A hash of the server's certificate. It outlives the versions of TLS: it is the same in 1.3.
     pub(super) fn server_end_point(&self) -> Option<Vec<u8>> {
         self.0.server_end_point()
+    }
+
+    /// What was agreed upon.
+    pub(super) fn agreed(&self) -> Agreed {
+        let chain = self.0.certificates();
+        Agreed {
+            version_and_cipher: self.0.version_and_cipher(),
+            chain: chain.iter().map(|der| Certificate::of(der)).collect(),
+        }
     }
 
     pub(super) fn socket_mut(&mut self) -> &mut Socket {
@@ -329,8 +354,22 @@ fn explain(refused: Refused, host: &str, tls: &Tls) -> Error {
         Refused::Below(error) => return error,
         Refused::ClearText(said) => TlsFailure::NotTls { said, implicit: tls.mode == TlsMode::Implicit },
         Refused::Library(text) => classify(&text, tls.ca_file.as_deref()),
+        Refused::Certificate(text, shown) => {
+            return tls_error(host, tls, classify(&text, tls.ca_file.as_deref()), Some(&shown));
+        }
     };
-    Error::Tls { host: host.to_owned(), failure }
+    tls_error(host, tls, failure, None)
+}
+
+fn tls_error(host: &str, tls: &Tls, failure: TlsFailure, shown: Option<&[u8]>) -> Error {
+    let certificate = shown.map(|der| Box::new(Certificate::of(der)));
+    Error::Tls {
+        host: host.to_owned(),
+        failure,
+        certificate,
+        by_options: tls.by_options,
+        has_ca_file: tls.ca_file.is_some(),
+    }
 }
 
 /// OpenSSL 1.1 writes `self signed`, OpenSSL 3 `self-signed`.

@@ -3,7 +3,7 @@
 //! OpenSSL can be told so. Other libraries may look at the subject's common name when the certificate has no
 //! subjectAltName of the kind that is asked for, so such a certificate is refused after them.
 
-use super::der::{Element, SEQUENCE};
+use super::der::{Element, SEQUENCE, elements};
 
 /// `[3]` of the certificate's extensions.
 const EXTENSIONS: u8 = 0xa3;
@@ -12,16 +12,21 @@ const EXTENSIONS: u8 = 0xa3;
 const SUBJECT_ALT_NAME: [u8; 3] = [0x55, 0x1d, 0x11];
 
 /// `[2]` and `[7]` of a GeneralName (RFC 5280 §4.2.1.6).
-const DNS_NAME: u8 = 0x82;
-const IP_ADDRESS: u8 = 0x87;
+pub(super) const DNS_NAME: u8 = 0x82;
+pub(super) const IP_ADDRESS: u8 = 0x87;
 
 /// True when the certificate has a subjectAltName of this name's kind, host name or address.
+#[cfg(any(test, target_vendor = "apple"))]
 pub(super) fn has_kind_of(certificate: &[u8], name: &str) -> bool {
     let kind = if name.parse::<std::net::IpAddr>().is_ok() { IP_ADDRESS } else { DNS_NAME };
-    subject_alt_name(certificate).is_some_and(|names| elements(names).any(|name| name.tag == kind))
+    subject_alt_names(certificate).any(|name| name.tag == kind)
 }
 
-/// The GeneralNames.
+/// The GeneralNames, of whatever kind.
+pub(super) fn subject_alt_names(certificate: &[u8]) -> impl Iterator<Item = Element<'_>> {
+    elements(subject_alt_name(certificate).unwrap_or_default())
+}
+
 fn subject_alt_name(certificate: &[u8]) -> Option<&[u8]> {
     let signed = Element::first(Element::first(certificate)?.content)?.content;
     let extensions = elements(signed).find(|element| element.tag == EXTENSIONS)?;
@@ -31,10 +36,6 @@ fn subject_alt_name(certificate: &[u8]) -> Option<&[u8]> {
     })?;
     let octets = elements(extension.content).last()?;
     Element::first(octets.content).filter(|names| names.tag == SEQUENCE).map(|names| names.content)
-}
-
-fn elements(der: &[u8]) -> impl Iterator<Item = Element<'_>> {
-    std::iter::successors(Element::first(der), |element| Element::first(element.rest))
 }
 
 #[cfg(test)]

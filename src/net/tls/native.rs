@@ -59,7 +59,8 @@ impl Connector for Native {
     fn connect(&self, name: &str, records: Records) -> Result<Box<dyn Channel>, Refused> {
         match self.connector.connect(name, records) {
             Ok(stream) if self.verifies && !has_kind_of(&stream, name) => {
-                Err(Refused::Library("hostname mismatch: no such subjectAltName".to_owned()))
+                let shown = Channel::certificate(&stream).unwrap_or_default();
+                Err(Refused::Certificate("hostname mismatch: no such subjectAltName".to_owned(), shown))
             }
             Ok(stream) => Ok(Box::new(stream)),
             Err(HandshakeError::Failure(failure)) => {
@@ -86,6 +87,15 @@ impl Channel for TlsStream<Records> {
 
     fn certificate(&self) -> Option<Vec<u8>> {
         self.peer_certificate().ok()??.to_der().ok()
+    }
+
+    /// native-tls has no such questions.
+    fn version_and_cipher(&self) -> Option<(String, String)> {
+        None
+    }
+
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        self.certificate().into_iter().collect()
     }
 
     fn server_end_point(&self) -> Option<Vec<u8>> {

@@ -13,11 +13,12 @@ use openssl::nid::Nid;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions};
-use openssl::ssl::{SslMode, SslStream, SslVerifyMode, SslVersion};
+use openssl::ssl::{SslMode, SslRef, SslStream, SslVerifyMode, SslVersion};
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509VerifyResult};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, fs};
 
 /// What openssl's own connector allows up to TLS 1.2: no anonymous peers, no broken ciphers.
@@ -129,7 +130,11 @@ fn read(identity: &Identity) -> Result<(PKey<Private>, Vec<X509>), ErrorStack> {
 
 impl Connector for SslContext {
     fn connect(&self, name: &str, records: Records) -> Result<Box<dyn Channel>, Refused> {
-        let session = session(self, name).map_err(|failure| Refused::Library(failure.to_string()))?;
+        let mut session = session(self, name).map_err(|failure| Refused::Library(failure.to_string()))?;
+        let shown = Arc::new(Mutex::new(None));
+        if self.verify_mode() == SslVerifyMode::PEER {
+            keep_what_is_refused(&mut session, shown.clone());
+        }
         match session.connect(records) {
             Ok(stream) => Ok(Box::new(stream)),
             Err(HandshakeError::SetupFailure(failure)) => Err(Refused::Library(failure.to_string())),
@@ -138,11 +143,26 @@ impl Connector for SslContext {
                     X509VerifyResult::OK => failed.error().to_string(),
                     verdict => format!("{} ({verdict})", failed.error()),
                 };
-                Err(Refused::because(failed.error().io_error(), text))
+                let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
+                match (Refused::because(failed.error().io_error(), text), shown) {
+                    (Refused::Library(text), Some(shown)) => Err(Refused::Certificate(text, shown)),
+                    (refused, _) => Err(refused),
+                }
             }
             Err(HandshakeError::WouldBlock(_)) => unreachable!("to the library, the socket blocks"),
         }
     }
+}
+
+/// OpenSSL itself forgets a certificate that it refuses.
+fn keep_what_is_refused(session: &mut SslRef, shown: Arc<Mutex<Option<Vec<u8>>>>) {
+    session.set_verify_callback(SslVerifyMode::PEER, move |is_good, context| {
+        if !is_good {
+            let of_server = context.chain().and_then(|chain| chain.get(0)).or_else(|| context.current_cert());
+            *shown.lock().unwrap_or_else(PoisonError::into_inner) = of_server.and_then(|shown| shown.to_der().ok());
+        }
+        is_good
+    });
 }
 
 /// A session with the server of this name, or address, which the certificate must carry.
@@ -171,6 +191,19 @@ impl Channel for SslStream<Records> {
 
     fn certificate(&self) -> Option<Vec<u8>> {
         self.ssl().peer_certificate()?.to_der().ok()
+    }
+
+    fn version_and_cipher(&self) -> Option<(String, String)> {
+        let cipher = self.ssl().current_cipher()?;
+        let name = cipher.standard_name().unwrap_or_else(|| cipher.name());
+        Some((self.ssl().version_str().to_owned(), name.to_owned()))
+    }
+
+    /// As it was verified, or else as it was shown.
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        let chain =
+            self.ssl().verified_chain().filter(|chain| !chain.is_empty()).or_else(|| self.ssl().peer_cert_chain());
+        chain.into_iter().flatten().filter_map(|certificate| certificate.to_der().ok()).collect()
     }
 
     fn server_end_point(&self) -> Option<Vec<u8>> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::account::{Password, Pin};
+use crate::failure::Failure as _;
 use crate::stop::Stop;
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use rustls::pki_types::PrivateKeyDer;
@@ -56,11 +57,20 @@ fn outcomes_of(
     name: &str,
     tls: &Tls,
 ) -> Vec<Option<String>> {
+    errors(server, trust, name, tls).into_iter().map(|error| error.map(|error| error.to_string())).collect()
+}
+
+fn errors(
+    server: impl Fn() -> (String, Socket),
+    trust: impl Fn(String) -> Trust,
+    name: &str,
+    tls: &Tls,
+) -> Vec<Option<Error>> {
     let libraries = connectors(&Trust::Anybody).len();
     let outcome = |library: usize| {
         let (pem, socket) = server();
         let connector = connectors(&trust(pem)).swap_remove(library);
-        Session::with(&*connector, socket, name, tls).err().map(|error| error.to_string())
+        Session::with(&*connector, socket, name, tls).err()
     };
     (0..libraries).map(outcome).collect()
 }
@@ -99,10 +109,13 @@ fn both_libraries_want_the_name_in_the_subject_alt_name() {
 #[test]
 fn both_libraries_show_the_certificate_to_be_pinned() {
     let tls = Tls { pins: vec![Pin([0; 32])], ..Tls::new(TlsMode::Implicit) };
-    for outcome in outcomes(|_| Trust::Anybody, "127.0.0.1", &tls) {
-        let text = outcome.unwrap();
-        assert!(text.contains("matches no `tls_pin`: its fingerprint is `sha256:"), "{text}");
-        assert!(text.contains(", that of its key `sha256:"), "{text}");
+    for outcome in errors(self_signed, |_| Trust::Anybody, "127.0.0.1", &tls) {
+        let error = outcome.unwrap();
+        assert_eq!(error.to_string(), "the certificate of `127.0.0.1` matches no `tls_pin`");
+        let [says, certificate, key] = &error.details()[..] else { panic!("{error:?}") };
+        assert!(says.starts_with("it is for `127.0.0.1`, by itself, from "), "{says}");
+        assert!(certificate.starts_with("sha256:") && key.ends_with(" (its public key)"), "{certificate}, {key}");
+        assert!(error.hint().unwrap().contains(&certificate[..71]), "{error:?}");
     }
 }
 
