@@ -1,12 +1,14 @@
-//! Header fields of a message, as far as popfetch needs them: its envelope sender, and its identity.
+//! Header fields of a message, as far as popfetch needs them: its envelope sender, its identity, and what a list shows.
 //!
 //! Reads octets that a stranger wrote: junk gives `None`, never an error. Looks at the header section only, and no
 //! further than [`LONGEST`] octets into it. Knows nothing of delivery or sessions.
 
+mod heading;
 mod identity;
 
 use mailparse::{MailAddr, MailHeader};
 
+pub use heading::Heading;
 pub use identity::Identity;
 
 /// No more of a message is looked at. Real header sections seldom pass 16 KiB.

@@ -43,7 +43,6 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::OnceLock;
 
 use anyhow::Context as _;
 
@@ -55,6 +54,7 @@ use listings::Budget;
 use os::limits;
 use progress::Progress;
 use report::{Results, Style, Summary};
+use session::Ledgers;
 use stop::Stop;
 
 /// How many accounts are fetched side by side unless `--jobs` says otherwise.
@@ -174,6 +174,7 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
         cli::Progress::Never => false,
         cli::Progress::Auto => is_terminal && !options.quiet,
     });
+    let ledgers = Ledgers::new(&state_dir);
     let run = Run {
         state_dir,
         progress: &progress,
@@ -183,7 +184,7 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
         fill: options.fill,
         mark: cli.marks_known().then_some(if options.yes { Mark::Yes } else { Mark::Ask }),
         verbose: options.verbose,
-        ledgers: OnceLock::new(),
+        ledgers,
         listings: Budget::default(),
     };
     let style = Style { is_terminal, quiet: options.quiet, verbose: options.verbose > 0, dry_run: options.dry_run };

@@ -4,6 +4,8 @@
 //! before it makes anything be deleted, [`View::sizes_needed`] and [`View::heads_needed`] say what the server is to be
 //! asked, and [`View::plan`] weighs the answers.
 
+mod outlook;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use crate::ledger::{
     comparable, is_date,
 };
 use crate::maildrop::Listing;
+pub use outlook::{Fate, Outlook};
 
 /// The ledger's note about a message behind which a session got out of step.
 pub const OUT_OF_STEP: &str = "out-of-step";
@@ -74,6 +77,23 @@ pub enum Reason {
     Distrusted,
 }
 
+impl Reason {
+    /// The reason as programs read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Known => "known",
+            Reason::TooLarge => "too-large",
+            Reason::Later => "later",
+            Reason::Nameless => "no-unique-id",
+            Reason::Repeated => "repeated-unique-id",
+            Reason::Unproved => "unproved",
+            Reason::Owed => "owed",
+            Reason::Unsure => "unsure",
+            Reason::Distrusted => "distrusted",
+        }
+    }
+}
+
 impl Verdict {
     /// True when the message is known from an earlier run, and not retrieved again.
     pub fn is_known(self) -> bool {
@@ -106,8 +126,6 @@ pub struct Plan {
     pub settle: Vec<u32>,
     /// Facts that are settled, and that the account wants for lanes that lack them (`--fill`, `--all`).
     pub unsettle: Vec<u32>,
-    /// Of those to retrieve, so many are not deleted for all that: the account has not done with them.
-    pub held_back: usize,
     /// Nothing can become due for deletion in this session.
     pub deletes_nothing: bool,
     /// Messages had unique-ids before, and those without one may have been delivered under theirs.
@@ -128,6 +146,11 @@ impl Plan {
     /// How many of so many listed messages are known from earlier runs, and not retrieved again.
     pub fn known(&self, listed: usize) -> usize {
         listed - self.rows.iter().filter(|row| !row.verdict.is_known()).count()
+    }
+
+    /// How many of those to retrieve are not deleted for all that: the account has not done with them.
+    pub fn held_back(&self) -> usize {
+        self.retrieve.iter().filter(|key| key.is_held_back).count()
     }
 
     fn may_delete(&self, keep: Keep) -> bool {
@@ -423,13 +446,6 @@ impl Planner<'_> {
         };
         self.row(position, verdict);
         if verdict == Verdict::Retrieve {
-            if self.view.policy.keep == Keep::Never && self.view.ledger.holds_back() {
-                let is_settled = match self.view.standings.get(position) {
-                    Standing::Known(fact) => identity.is_none() && self.view.ledger.facts().get(fact).is_settled,
-                    Standing::New { .. } => false,
-                };
-                self.plan.held_back += usize::from(!is_settled && !message.unique_id.is_empty());
-            }
             self.plan.retrieve.push(self.key(position, identity));
         }
     }
@@ -460,7 +476,25 @@ impl Planner<'_> {
         let lanes = lacking.filter(|_| !is_whole).unwrap_or(self.view.ledger.lanes());
         let known_lanes = lacking.unwrap_or_default();
         let reused = identity.is_some();
-        Key { number, unique_id, nth, octets, again, reused, lanes, head: None, known_head, known_lanes, is_due }
+        let is_settled = !reused && known.is_some_and(|fact| fact.is_settled);
+        let is_held_back = !is_settled
+            && !message.unique_id.is_empty()
+            && self.view.policy.keep == Keep::Never
+            && self.view.ledger.holds_back();
+        Key {
+            number,
+            unique_id,
+            nth,
+            octets,
+            again,
+            reused,
+            lanes,
+            head: None,
+            known_head,
+            known_lanes,
+            is_due,
+            is_held_back,
+        }
     }
 }
 

@@ -54,6 +54,61 @@ pub fn is_unsafe(character: char) -> bool {
     character.is_control() || INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&character))
 }
 
+/// A line of text that is safe to print: controls and what turns the direction of writing are escaped, and what is only
+/// invisible, as between the parts of an emoji, is left out.
+pub fn defused(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if !is_unsafe(character) || turns(character) || character.is_control() {
+            push(&mut shown, character);
+        }
+    }
+    shown
+}
+
+/// True for Bidi_Control, and for the separators of lines and paragraphs.
+fn turns(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// How many columns of a terminal a line of safe text takes.
+pub fn columns(text: &str) -> usize {
+    text.chars().map(width).sum()
+}
+
+fn width(character: char) -> usize {
+    unicode_width::UnicodeWidthChar::width(character).unwrap_or(0)
+}
+
+/// As much of a line as goes into so many columns, with an ellipsis for the rest.
+pub fn fitted(text: &str, limit: usize) -> String {
+    /// Marks that are put upon a letter take no column: no more of them than this.
+    const MARKS: usize = 4;
+    let (mut kept, mut used, mut marks) = (String::new(), 0, 0);
+    // Where an ellipsis would still go.
+    let mut last = 0;
+    for character in text.chars() {
+        let wide = width(character);
+        marks = if wide == 0 { marks + 1 } else { 0 };
+        if marks > MARKS {
+            continue;
+        }
+        if used + wide > limit {
+            kept.truncate(last);
+            if limit > 0 {
+                kept.push('…');
+            }
+            return kept;
+        }
+        kept.push(character);
+        used += wide;
+        if used < limit {
+            last = kept.len();
+        }
+    }
+    kept
+}
+
 /// Every Default_Ignorable_Code_Point of Unicode (DerivedCoreProperties.txt), assigned or not, among them all of
 /// Bidi_Control, and the separators of lines and paragraphs.
 const INVISIBLE: [(char, char); 17] = [

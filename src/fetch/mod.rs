@@ -10,11 +10,10 @@ mod transfer;
 
 use std::any::Any;
 use std::collections::HashSet;
-use std::fs;
 use std::io::{self, Write as _};
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use failure::Failure;
@@ -24,8 +23,7 @@ use transfer::{Lane, Transfer};
 use crate::account::{Account, Keep, Secret, Target};
 use crate::deliver::{self, Found, Guarantee, Place, Recovered};
 use crate::failure::{Failure as _, Kind};
-use crate::header;
-use crate::ledger::{self, Committed, Door, Former, Kin, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
+use crate::ledger::{self, Committed, Door, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing, MessageNumber};
 use crate::notice::Notice;
@@ -33,7 +31,7 @@ use crate::plan::{self, Plan, Policy, Reason, Verdict};
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress};
 use crate::report::{Marked, Outcome, Row, Summary};
-use crate::session::{self, Line, Opener, Surveyed, Terms};
+use crate::session::{self, LOCK_STEP, Ledgers, Line, Manner, NO_TOP, Opener, Surveyed, Terms};
 use crate::stop::{Stop, Stopped, Woken};
 use crate::text::{counted, printable};
 
@@ -57,8 +55,8 @@ pub struct Run<'r> {
     pub verbose: u8,
     /// Memory for the listings of all accounts.
     pub listings: Budget,
-    /// The ledgers that were there when the first account asked.
-    pub ledgers: OnceLock<Vec<PathBuf>>,
+    /// The ledgers of all maildrops.
+    pub ledgers: Ledgers,
 }
 
 /// Whether a person is asked before what is on the server counts as fetched.
@@ -69,15 +67,6 @@ pub enum Mark {
     /// It was said before.
     Yes,
 }
-
-/// The ledger's note about a maildrop whose server does not answer what is sent ahead, and how long it counts: servers
-/// are mended, and one silence may have been the network's.
-const LOCK_STEP: &str = "lock-step";
-const LOCK_STEP_FOR: Duration = Duration::from_secs(30 * 86400);
-
-/// The same about one that does not answer TOP. Meanwhile what TOP would prove is not deleted, so it is shorter.
-const NO_TOP: &str = "no-top";
-const NO_TOP_FOR: Duration = Duration::from_secs(86400);
 
 /// The ledger's note about a message that `max_size` leaves on the server.
 const TOO_LARGE: &str = "too-large";
@@ -110,14 +99,6 @@ fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Failure> {
 fn words_of(cause: &(dyn Any + Send)) -> String {
     let words = cause.downcast_ref::<&str>().copied();
     words.or_else(|| cause.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words").to_owned()
-}
-
-/// What a session does without, because the server does not answer it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Manner {
-    /// Each command waits for the reply before it.
-    in_lock_step: bool,
-    without_top: bool,
 }
 
 struct Fetch<'f> {
@@ -165,13 +146,7 @@ impl<'f> Fetch<'f> {
         self.summary.secret = Some(credentials.password.clone());
         let mut ledger = self.open_ledger()?;
         self.note_unverified();
-        let known = Manner {
-            in_lock_step: !self
-                .account
-                .pipelining
-                .unwrap_or_else(|| !ledger.has_fresh_note(LOCK_STEP, now(), LOCK_STEP_FOR)),
-            without_top: ledger.has_fresh_note(NO_TOP, now(), NO_TOP_FOR),
-        };
+        let known = Manner::known(self.account, &ledger, now());
         let mut manner = known;
         let (notices, mut delivered) = (self.summary.notices.len(), 0);
         loop {
@@ -193,16 +168,11 @@ impl<'f> Fetch<'f> {
 
     /// What one more session leaves out, when the server has answered badly to it. What has come is not fetched again.
     fn next_manner(&self, manner: Manner, failure: &Failure) -> Option<(Manner, Notice)> {
-        let may_change = !manner.in_lock_step && self.account.pipelining.is_none();
-        match failure {
-            failure if failure.is_unanswered_ahead() && may_change => {
-                Some((Manner { in_lock_step: true, ..manner }, Notice::LockStep))
-            }
-            Failure::Session(session::Error::Top(error)) if !manner.without_top => {
-                Some((Manner { without_top: true, ..manner }, Notice::NoTop(error.to_string())))
-            }
+        let error = match failure {
+            Failure::Session(error) => Some(error),
             _ => None,
-        }
+        };
+        manner.next(self.account, failure.is_unanswered_ahead(), error)
     }
 
     /// Remembers what helped.
@@ -271,7 +241,6 @@ impl<'f> Fetch<'f> {
         self.note_clock(ledger);
         self.note_plan(&plan, &survey.listing, ledger)?;
         let is_new_target = self.summary.known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
-        let held_back = plan.held_back;
         let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, unsettle, .. } = plan;
         if is_new_target {
             // The notice offers what a deletion would make impossible.
@@ -279,8 +248,8 @@ impl<'f> Fetch<'f> {
             self.summary.notices.push(Notice::NewTarget(self.summary.known));
         }
         if self.run.dry_run {
-            let deleted_at_once =
-                if self.account.keep == Keep::Never { wanted.len().saturating_sub(held_back) } else { 0 };
+            let policy = self.policy();
+            let deleted_at_once = wanted.iter().filter(|key| policy.deletes(key)).count();
             let compared = wanted.iter().filter(|key| key.known_head.is_some()).count();
             if compared > 0 {
                 self.summary.notices.push(Notice::Compared(compared));
@@ -394,21 +363,11 @@ impl<'f> Fetch<'f> {
             folder: &self.run.state_dir,
             name: &name,
             maildrop: &maildrop,
-            ledgers: &|| self.ledgers_of(&name),
+            ledgers: &|| self.run.ledgers.beginning_with(&name),
             is_decided: self.account.all || self.run.mark.is_some(),
         };
         let Opened { mut ledger, mut former, notices } = if self.run.dry_run { door.look()? } else { door.fetch()? };
-        if notices.is_missing {
-            self.summary.notices.push(Notice::LedgerMissing(ledger.path().into()));
-        }
-        if !notices.damaged.is_empty() {
-            let path = ledger.path().into();
-            self.summary.notices.push(Notice::LedgerDamaged { path, lines: notices.damaged, kept: notices.kept });
-        }
-        for (path, lines, kept) in former.iter().map(Former::damage).filter(|(_, lines, _)| !lines.is_empty()) {
-            let (path, lines, kept) = (path.into(), lines.to_vec(), kept.map(PathBuf::from));
-            self.summary.notices.push(Notice::LedgerDamaged { path, lines, kept });
-        }
+        self.summary.notices.extend(session::damage(&ledger, notices, &former));
         ledger.serve(&self.account.targets, self.wanted());
         self.check_targets(&ledger)?;
         for former in &mut former {
@@ -561,16 +520,7 @@ impl<'f> Fetch<'f> {
 
     /// For what runs with a ledger of this name have left.
     fn context_of(&self, name: &str) -> deliver::Context {
-        deliver::Context {
-            account: self.account.name.clone(),
-            recipient: self.account.user.clone(),
-            spool_dir: self.run.state_dir.clone(),
-            tag: ledger::fingerprint(name),
-            envelope_sender: header::envelope_sender,
-            mda_timeout: self.account.mda_timeout,
-            owner: self.account.owner.clone(),
-            stop: self.run.stop.clone(),
-        }
+        session::context(self.account, &self.run.state_dir, name, &self.run.stop)
     }
 
     fn note_unverified(&mut self) {
@@ -584,29 +534,6 @@ impl<'f> Fetch<'f> {
         Opener { account: self.account, state_dir, stop, observer: self.watch }
     }
 
-    /// Other ledgers that have delivered to this account's target what may be the same maildrop.
-    fn kin(&self, own: &Path) -> Vec<Kin> {
-        let of_user = self.ledgers_of(&ledger::file_name(&format!("{}@", self.account.user)));
-        let others = of_user.iter().filter(|path| *path != own);
-        others.filter_map(|path| Kin::read(path, &self.account.maildrop(), &self.account.targets)).collect()
-    }
-
-    /// The ledgers whose names begin so.
-    fn ledgers_of(&self, beginning: &str) -> &'f [PathBuf] {
-        let ledgers = self.run.ledgers.get_or_init(|| {
-            let entries = fs::read_dir(&self.run.state_dir).into_iter().flatten().flatten();
-            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-            paths.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
-            paths.sort_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
-            paths
-        });
-        let beginning = self.run.state_dir.join(beginning);
-        let begins_so =
-            |path: &&PathBuf| path.as_os_str().as_encoded_bytes().starts_with(beginning.as_os_str().as_encoded_bytes());
-        let from = ledgers.partition_point(|path| path.as_os_str() < beginning.as_os_str());
-        &ledgers[from..from + ledgers[from..].iter().take_while(begins_so).count()]
-    }
-
     /// Lists the maildrop, compares it with the ledger, and decides.
     fn survey(
         &mut self,
@@ -618,7 +545,14 @@ impl<'f> Fetch<'f> {
         self.summary.listed = survey.listing.len();
         let mut notices = vec![];
         let terms = Terms { policy: self.policy(), now: now(), without_top };
-        let surveyed = session::compare(survey, transaction, ledger, terms, |own| self.kin(own), &mut notices);
+        let surveyed = session::compare(
+            survey,
+            transaction,
+            ledger,
+            terms,
+            |own| self.run.ledgers.kin(self.account, own),
+            &mut notices,
+        );
         self.summary.notices.append(&mut notices);
         Ok(surveyed?)
     }
@@ -641,7 +575,7 @@ impl<'f> Fetch<'f> {
         let sizeless = plan.retrieve.iter().filter(|key| key.octets.is_none()).count();
         let nameless = |messages| Notice::Nameless { messages, had_ids: plan.had_ids };
         let relisted = plan.with(Verdict::Delete { again: true }).count();
-        let owed = plan.left(Reason::Owed) + plan.held_back;
+        let owed = plan.left(Reason::Owed) + plan.held_back();
         let notices = [
             (owed, Notice::Owed(owed)),
             (sizeless, Notice::Sizeless(sizeless)),

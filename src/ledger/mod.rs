@@ -173,14 +173,29 @@ pub struct Key {
     pub known_lanes: Lanes,
     /// Then it is to be deleted.
     pub is_due: bool,
+    /// It stays on the server though it is delivered: the account has not done with it.
+    pub is_held_back: bool,
 }
 
 impl Key {
     /// A new message without a unique-id.
     pub fn new(number: MessageNumber) -> Self {
         let (unique_id, octets, again, reused, lanes, head) = Default::default();
-        let (known_head, known_lanes, is_due) = Default::default();
-        Key { number, unique_id, nth: 1, octets, again, reused, lanes, head, known_head, known_lanes, is_due }
+        let (known_head, known_lanes, is_due, is_held_back) = Default::default();
+        Key {
+            number,
+            unique_id,
+            nth: 1,
+            octets,
+            again,
+            reused,
+            lanes,
+            head,
+            known_head,
+            known_lanes,
+            is_due,
+            is_held_back,
+        }
     }
 }
 

@@ -4,7 +4,9 @@
 //! Draws no bar and sums nothing up: an [`Observer`] hears what the session is busy with, notices and errors are values.
 
 mod error;
+mod ledgers;
 mod line;
+mod manner;
 mod refusals;
 mod survey;
 
@@ -13,7 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::Error;
+pub use ledgers::{Ledgers, context, damage};
 pub use line::Line;
+pub use manner::{LOCK_STEP, Manner, NO_TOP};
 pub use survey::{Surveyed, Terms, compare, list};
 
 use crate::account::{Account, Auth, Identity, Password, Route, Secret, TlsMode};
