@@ -1,4 +1,4 @@
-//! popfetch at work, without the internet: `cargo run --profile demo --example demo`
+//! popfetch at work, without the internet: `cargo run --locked --profile demo --example demo`
 //!
 //! Starts a small POP3 server on loopback with a handful of messages, and lets the real program fetch them under
 //! TLS, twice: the second run finds nothing new. What arrived is compared with what the server has, octet by octet.
@@ -17,8 +17,9 @@ use std::env;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -30,22 +31,38 @@ use popfetch::text;
 const USER: &str = "you@example.com";
 const PASSWORD: &str = "correct horse battery staple";
 
+/// The name under which this file runs as popfetch.
+const POPFETCH: &str = "popfetch";
+
 /// Before each message, so that there is time to see a bar grow.
 const PAUSE: Duration = Duration::from_millis(300);
 
-fn main() -> Result<()> {
-    let popfetch = popfetch()?;
+fn main() -> ExitCode {
+    // The library is the whole program, so that one build is enough.
+    if env::args_os().next().is_some_and(|name| name == POPFETCH) {
+        return popfetch::run();
+    }
+    match demonstrate() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demonstrate() -> Result<()> {
     let authority = Authority::new("popfetch demo");
     let server = serve(&authority.good());
     let home = Home::create(&authority, server.port)?;
     introduce(&server)?;
 
     say(&format!("$ cd {}", home.folder.display()))?;
-    home.fetch(&popfetch)?;
+    home.fetch()?;
     home.list()?;
 
     say("\nThe same again. What is at home already is not fetched again:")?;
-    home.fetch(&popfetch)?;
+    home.fetch()?;
     say(&format!("The server still has {}.", text::counted(server.unique_ids(USER).len(), "message")))?;
 
     home.say_goodbye()
@@ -53,35 +70,6 @@ fn main() -> Result<()> {
 
 fn say(line: &str) -> Result<()> {
     Ok(writeln!(io::stdout(), "{line}")?)
-}
-
-// The program
-
-/// The real binary of the profile that this example was built with, up to date.
-fn popfetch() -> Result<PathBuf> {
-    let example = env::current_exe()?;
-    let profile = example.ancestors().nth(2).context("an example is in `target/PROFILE/examples`")?;
-    let popfetch = profile.join("popfetch");
-    // Set by `cargo run`, which builds libraries for an example, but no binaries.
-    if let Some(cargo) = env::var_os("CARGO") {
-        build(Path::new(&cargo), profile)?;
-    }
-    ensure!(popfetch.exists(), "there is no `{}`; run `cargo build` first", popfetch.display());
-    Ok(popfetch)
-}
-
-fn build(cargo: &Path, folder: &Path) -> Result<()> {
-    let profile = match folder.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
-        Some(other) => other,
-    };
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--bin", "popfetch", "--profile", profile]);
-    command.arg("--manifest-path").arg(manifest);
-    let status = command.status().context("cannot run cargo")?;
-    ensure!(status.success(), "cargo could not build popfetch");
-    Ok(())
 }
 
 // The server
@@ -122,8 +110,9 @@ impl Home {
     }
 
     /// Runs popfetch as a person would: it draws its bars on this terminal, if there is one.
-    fn fetch(&self, popfetch: &Path) -> Result<()> {
-        let mut command = Command::new(popfetch);
+    fn fetch(&self) -> Result<()> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg0(POPFETCH);
         command.args(["--config", "config.toml", "--state-dir", "state", "--deliver", "maildir:Mail"]);
         command.current_dir(&self.folder);
         if !io::stderr().is_terminal() {
