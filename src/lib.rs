@@ -109,22 +109,19 @@ fn end(results: &Results, summaries: &[Summary], worst: Option<Kind>) -> Option<
     results.end(summaries, worst, |words| complain(&format!("popfetch: {words}")))
 }
 
-/// The accounts that are wanted; what is wrong with the configuration has been said.
-fn accounts(cli: &Cli, wanted: &[String], results: &Results) -> Option<Vec<Account>> {
+/// The accounts that are wanted, and the folder of the state; what is wrong with them has been said.
+fn configured(cli: &Cli, wanted: &[String], results: &Results) -> Result<(Vec<Account>, PathBuf), Kind> {
     let options = &cli.options;
-    or_complain(config::accounts(&options.sources(), &options.flags, wanted), results)
+    let accounts = or_complain(config::accounts(&options.sources(), &options.flags, wanted), results)?;
+    Ok((accounts, or_complain(config::state_dir(options.state_dir.clone()), results)?))
 }
 
-/// The folder of the state; what is wrong with it has been said.
-fn state_dir(cli: &Cli, results: &Results) -> Option<PathBuf> {
-    or_complain(config::state_dir(cli.options.state_dir.clone()), results)
-}
-
-fn or_complain<T>(result: Result<T, config::Error>, results: &Results) -> Option<T> {
+fn or_complain<T>(result: Result<T, config::Error>, results: &Results) -> Result<T, Kind> {
     let error = match result {
-        Ok(good) => return Some(good),
+        Ok(good) => return Ok(good),
         Err(error) => error,
     };
+    let kind = error.kind();
     let (reports, hint) = (error.reports(), error.hint());
     reports.iter().for_each(|report| complain(&format!("popfetch: {report}")));
     complain_hint(hint.clone());
@@ -132,16 +129,18 @@ fn or_complain<T>(result: Result<T, config::Error>, results: &Results) -> Option
         let place = error.mistakes().get(number).map(|mistake| (&*mistake.file, mistake.line, mistake.column));
         // Excerpts are for people.
         let words = report.lines().next().unwrap_or_default();
-        results.error(Kind::Configuration, words, hint.as_deref(), place);
+        results.error(kind, words, hint.as_deref(), place);
     }
-    end(results, &[], Some(Kind::Configuration));
-    None
+    end(results, &[], Some(kind));
+    Err(kind)
 }
 
 /// Signs in to one account. What a person has to do goes to standard error.
 fn log_in(cli: &Cli, name: &str, results: &Results) -> anyhow::Result<Option<Kind>> {
-    let Some(accounts) = accounts(cli, &[name.to_owned()], results) else { return Ok(Some(Kind::Configuration)) };
-    let Some(state_dir) = state_dir(cli, results) else { return Ok(Some(Kind::Configuration)) };
+    let (accounts, state_dir) = match configured(cli, &[name.to_owned()], results) {
+        Ok(configured) => configured,
+        Err(kind) => return Ok(Some(kind)),
+    };
     let [account] = &accounts[..] else { unreachable!("one name is one account") };
     let stop = Stop::on_signals().context("cannot listen to signals")?;
     results.run("login", 1, false);
@@ -166,8 +165,10 @@ fn log_in(cli: &Cli, name: &str, results: &Results) -> anyhow::Result<Option<Kin
 
 fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> {
     let options = &cli.options;
-    let Some(accounts) = accounts(cli, cli.wanted(), results) else { return Ok(Some(Kind::Configuration)) };
-    let Some(state_dir) = state_dir(cli, results) else { return Ok(Some(Kind::Configuration)) };
+    let (accounts, state_dir) = match configured(cli, cli.wanted(), results) {
+        Ok(configured) => configured,
+        Err(kind) => return Ok(Some(kind)),
+    };
     let is_terminal = io::stderr().is_terminal();
     let progress = Progress::new(match options.progress {
         cli::Progress::Always => true,

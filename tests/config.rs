@@ -474,6 +474,10 @@ fn what_only_a_shell_understands_is_refused_with_the_way_out() {
         ("maildir:$HOME/Mail", "expected a path without `$HOME`, which only a shell would replace; write `~`"),
         ("mbox:/var/mail/${USER}", "expected a path without `${USER}`"),
         ("maildir:`pwd`/Mail", "write `~` for the home folder"),
+        ("maildir:/m/%T", "(its user up to the `@`) or `%%` (a percent sign), not `%T`; write `%%` for each `%`"),
+        ("mbox:/m/a%20b", "`%%` (a percent sign), not `%2`; write `%%` for each `%` that is part of the path"),
+        ("mbox:/m/100%", "not a `%` at its end; write `%%`"),
+        ("maildir:~no-such-user/Mail", "expected a path whose `~user` stands in `/etc/passwd`"),
     ] {
         let url = "pop3s://petar@pop.example.com";
         sandbox.popfetch(["-q", "--deliver", target, url]).exits(64).says(&[words]);
@@ -495,6 +499,93 @@ fn what_is_quoted_or_in_a_table_is_meant_as_it_stands() {
     sandbox.config(&account(&format!("{{ maildir = \"{}/$HOME\" }}", sandbox.path("a").display())));
     sandbox.popfetch(["-q", "--all"]).exits(0).silently();
     assert_eq!(crate::sandbox::names(&sandbox.path("a/$HOME/new")).len(), 1);
+}
+
+#[test]
+fn names_of_the_account_stand_in_the_path_of_a_target() {
+    let server = server(mails(1)).user("bob@example.com", CANARY, mails(2)).start();
+    let sandbox = Sandbox::new();
+    let (work, home) = (Account::on(server.port).without("deliver"), Account::on(server.port).without("deliver"));
+    let toml = |deliver: &str| {
+        format!(
+            "[targets.mine]\ndeliver = {{ maildir = \"../x%%/%n/%u\" }}\n[defaults]\ndeliver = {deliver}\n\n{}\n{}",
+            work.clone().named("work"),
+            home.clone().named("home").set("user", "\"bob@example.com\""),
+        )
+    };
+    let count = |maildir: &str| crate::sandbox::names(&sandbox.path(maildir).join("new")).len();
+    // The folder of the configuration is no place for placeholders.
+    sandbox.file("%n/c.toml", toml("[\"mine\", \"maildir:%n\", \"mbox:~/%l.mbox\"]"));
+    sandbox.popfetch(["-q", "--config", "%n/c.toml"]).exits(0).silently();
+    assert_eq!((count("x%/work/alice"), count("x%/home/bob@example.com")), (1, 2));
+    assert_eq!((count("%n/work"), count("%n/home")), (1, 2));
+    assert!(sandbox.path("alice.mbox").exists() && sandbox.path("bob.mbox").exists());
+    sandbox.popfetch(["-q", "--config", "%n/c.toml", "--deliver", "maildir:%u", "--all"]).exits(0).silently();
+    assert_eq!((count("alice"), count("bob@example.com")), (1, 2));
+    // A URL's name is that of its maildrop.
+    sandbox.file(".netrc", format!("machine 127.0.0.1 login {USER} password {CANARY}\n"));
+    let url = format!("pop3://{USER}@127.0.0.1:{}", server.port);
+    sandbox.popfetch(["-q", "--tls", "none", "--deliver", "maildir:url/%n", &url]).exits(0).silently();
+    assert_eq!(count(&format!("url/{USER}@127.0.0.1:{}", server.port)), 1);
+}
+
+#[test]
+fn a_name_of_the_account_leads_into_no_other_folder() {
+    for (name, user, target, words) in [
+        ("a", "../x", "maildir:/m/%u", "`%u` in `maildir:/m/%u` would be `../x`, which is not the name of a file"),
+        ("a", "..", "mbox:/m/%u", "`%u` in `mbox:/m/%u` would be `..`"),
+        ("..", "a", "maildir:/m/%n/x", "`%n` in `maildir:/m/%n/x` would be `..`"),
+        ("a", "@example.com", "mbox:/m/%l", "`%l` in `mbox:/m/%l` would be ``"),
+        ("a", "b/c@example.com", "maildir:/m/%l", "`%l` in `maildir:/m/%l` would be `b/c`"),
+    ] {
+        let account = format!("[accounts.'{name}']\nserver = \"h\"\nuser = \"{user}\"\n");
+        assert_error(&format!("{account}deliver = \"{target}\"\n"), &[words]);
+        assert_error(&format!("[defaults]\ndeliver = \"{target}\"\n{account}"), &[words]);
+    }
+    let twice = "[accounts.a]\nurl = \"pop3s://b@h\"\ndeliver = [\"mbox:/m/%u\", \"mbox:/m/b\"]\n";
+    assert_error(twice, &["`mbox:/m/b` is among the targets already"]);
+    let sandbox = Sandbox::new();
+    let run = sandbox.popfetch(["--deliver", "maildir:/m/%u", "pop3s://a%2Fb@h"]).exits(78);
+    run.says(&["`pop3s://a%2Fb@h`: `%u` in `maildir:/m/%u` would be `a/b`"]);
+}
+
+#[test]
+fn a_folder_above_a_link_is_known_to_the_system_alone() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(Account::on(server.port).set("deliver", "[\"maildir:~/md\", \"maildir:~/x/../md\"]"));
+    std::fs::create_dir_all(sandbox.path("elsewhere/x")).unwrap();
+    std::os::unix::fs::symlink(sandbox.path("elsewhere/x"), sandbox.path("x")).unwrap();
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let count = |maildir: &str| crate::sandbox::names(&sandbox.path(maildir).join("new")).len();
+    assert_eq!((count("md"), count("elsewhere/md")), (1, 1));
+    std::fs::remove_file(sandbox.path("x")).unwrap();
+    sandbox.popfetch(["-q"]).exits(78).says(&["/md` is among the targets already"]);
+}
+
+#[test]
+fn an_option_can_name_a_target_of_the_configuration() {
+    let server = server(mails(2)).start();
+    let sandbox = Sandbox::new();
+    let account = Account::on(server.port).set("deliver", "\"mbox:~/mbox\"");
+    sandbox.config(&format!("[targets.archive]\ndeliver = \"maildir:~/archive\"\n\n{account}"));
+    sandbox.popfetch(["-q", "--deliver", "archive"]).exits(0).silently();
+    assert_eq!(crate::sandbox::names(&sandbox.path("archive/new")).len(), 2);
+    assert!(!sandbox.path("mbox").exists());
+    sandbox.file(".netrc", format!("machine 127.0.0.1 login {USER} password {CANARY}\n"));
+    let url = format!("pop3://{USER}@127.0.0.1:{}", server.port);
+    sandbox.popfetch(["-q", "--tls", "none", "--deliver", "archive", &url]).exits(0).silently();
+    assert_eq!(server.count("RETR"), 2, "it has them");
+    let words =
+        "popfetch: `--deliver`: expected `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`, or the name of a target; ";
+    let refused = |arguments: &[&str], rest: &str| {
+        let run = sandbox.popfetch(["-q", "--json", "--tls", "none"].iter().chain(arguments)).exits(64);
+        assert!(run.stderr.contains(&format!("{words}{rest}")), "{}", run.stderr);
+        assert_eq!(run.events().last().unwrap()["status"], 64);
+    };
+    refused(&["--deliver", "archiv"], "did you mean `archive`?");
+    refused(&["--deliver", "archiv", &url], "did you mean `archive`?");
+    std::fs::remove_file(sandbox.path(".config/popfetch/config.toml")).unwrap();
+    refused(&["--deliver", "archive", &url], "there is no `[targets.NAME]`");
 }
 
 #[test]

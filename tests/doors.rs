@@ -44,6 +44,44 @@ fn more_mail(server: &Maildrop, from: usize, count: usize) -> Vec<Mail> {
 }
 
 #[test]
+fn a_percent_sign_in_a_path_is_written_twice_and_its_target_stays_the_same() {
+    let server = server(mails(3)).start();
+    let sandbox = home();
+    // The ledger of an earlier build, for which `%` was a character like others.
+    sandbox.config(&account(&server, "maildir:~/a%%20b").to_string());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let ledger = sandbox.ledger(USER, server.port);
+    let text = fs::read_to_string(&ledger).unwrap();
+    let maildir = sandbox.path("a%20b");
+    assert!(text.contains(&format!("\"maildir\":\"{}\"", maildir.display())), "{text}");
+    assert_eq!(messages(&sandbox, "a%20b"), all_at_home(&mails(3)));
+    sandbox.config(&account(&server, "maildir:~/a%20b").to_string());
+    sandbox.popfetch(["-q"]).exits(78).says(&["write `%%` for each `%` that is part of the path"]);
+    by_url(&sandbox, &server, "maildir:~/a%20b", &[]).exits(64).says(&["write `%%`"]);
+    sandbox.config(&account(&server, "maildir:~/a%%20b").to_string());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    by_url(&sandbox, &server, "maildir:~/a%%20b", &[]).exits(0).silently();
+    assert_eq!((server.count("RETR"), fs::read_to_string(&ledger).unwrap()), (3, text));
+}
+
+#[test]
+fn accounts_whose_paths_come_out_alike_share_a_target_as_others_do() {
+    let server = server(mails(2)).user("alice@example.com", CANARY, mails(3)).start();
+    let accounts = |target: &str| {
+        let other = account(&server, target).named("other").set("user", "\"alice@example.com\"");
+        format!("{}\n{other}", account(&server, target))
+    };
+    for target in ["maildir:~/Mail/alice", "maildir:~/Mail/%l"] {
+        let sandbox = home();
+        let before = server.count("RETR");
+        sandbox.config(&accounts(target));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!((messages(&sandbox, "Mail/alice").len(), server.count("RETR") - before), (5, 5), "{target}");
+    }
+}
+
+#[test]
 fn a_run_by_url_and_then_an_account_with_the_same_target_deliver_once() {
     for target in ["maildir:~/Mail", "mbox:~/mbox"] {
         let server = server(mails(4)).start();

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::excerpt::Excerpt;
 use super::forms::{self, Expected};
 use super::url;
+use crate::failure::Kind;
 use crate::os::exposure::Exposure;
 use crate::text::{self, reason};
 
@@ -58,6 +59,13 @@ pub enum Error {
     },
     /// The value behind an option makes no sense.
     Option(Problem),
+    /// A URL on the command line cannot have the targets that it would have.
+    Targets {
+        /// The URL, in a form that may be shown.
+        shown: String,
+        /// What is wrong with them.
+        problem: Problem,
+    },
     /// A URL on the command line is wrong.
     Url {
         /// The URL, in a form that may be shown.
@@ -184,6 +192,15 @@ pub enum Problem {
     },
     /// A target is there twice.
     SameTarget(String),
+    /// A name of the account cannot stand in the path of a target.
+    Placeholder {
+        /// The target, as it is written.
+        target: String,
+        /// What stands for the name.
+        placeholder: String,
+        /// The name.
+        value: String,
+    },
     /// This cannot be a target's name.
     TargetName(String),
     /// Two documents have an account or a target of this name.
@@ -276,6 +293,11 @@ impl Error {
         first.iter().map(report).chain(rest).collect()
     }
 
+    /// The exit status that it deserves.
+    pub fn kind(&self) -> Kind {
+        if matches!(self, Error::Option(_)) { Kind::Usage } else { Kind::Configuration }
+    }
+
     /// The mistakes behind the first of the [`Error::reports`].
     pub fn mistakes(&self) -> &[Mistake] {
         if let Error::Mistakes { first, .. } = self { first } else { &[] }
@@ -344,7 +366,11 @@ impl fmt::Display for Error {
                 write!(f, "the state in `{}` {exposure}; {}", folder.display(), exposure.advice(folder, false))
             }
             Error::Flag { flag, expected } => write!(f, "`{flag}`: {expected}"),
-            Error::Option(problem) => problem.fmt(f),
+            Error::Option(problem) => match problem {
+                Problem::Value { key, expected, .. } => write!(f, "`--{}`: {expected}", key.replace('_', "-")),
+                problem => problem.fmt(f),
+            },
+            Error::Targets { shown, problem } => write!(f, "`{shown}`: {problem}"),
             Error::Url { shown, problem } => write!(f, "`{shown}`: {problem}"),
             Error::NoTarget { shown } => write!(f, "`{shown}`: nothing says where its messages go"),
             Error::EmptyFolder { folder } => {
@@ -432,6 +458,13 @@ impl fmt::Display for Problem {
             Problem::SameTarget(target) => {
                 write!(f, "`{}` is among the targets already; each of them gets a message once", shown(target))
             }
+            Problem::Placeholder { target, placeholder, value } => write!(
+                f,
+                "`{placeholder}` in `{}` would be `{}`, which is not the name of a file; write another name for this \
+                 account",
+                shown(target),
+                shown(value)
+            ),
             Problem::TargetName(name) => {
                 write!(
                     f,

@@ -12,6 +12,7 @@ pub mod forms;
 mod keys;
 mod oauth2;
 mod paths;
+mod placeholder;
 mod proxy;
 mod settings;
 mod shell;
@@ -36,7 +37,7 @@ pub use excerpt::Excerpt;
 use forms::Expected;
 pub use keys::{CONNECTION, FETCH, Flag, Key, Literal, Secrecy, Takes};
 use paths::{Environment, Paths};
-use settings::Draft;
+use settings::{Draft, Incomplete};
 use target::{Targets, Written};
 pub use url::Error as UrlError;
 use url::Url;
@@ -73,8 +74,11 @@ impl Flags {
         self.0.push(Entry::of_option(key, Value::Boolean(value)));
     }
 
-    /// Checks the text behind an option of an account's key.
+    /// Checks the text behind an option of an account's key. A target's name is looked up in the configuration later.
     pub fn check(key: &str, text: OsString) -> Result<OsString, Problem> {
+        if key == "deliver" && text.to_str().is_some_and(target::is_name) {
+            return Ok(text);
+        }
         let mut flags = Flags::default();
         flags.word(key, text.clone());
         match flags.say(&mut Draft::new(), &Environment::of_process()) {
@@ -171,8 +175,15 @@ impl<'a> Configuration<'a> {
     }
 
     fn understand(documents: &[Document], environment: &'a Environment, flags: &'a Flags) -> Result<Self, Error> {
-        let mut reader =
-            Reader { documents, environment, flags, defaults: Draft::new(), accounts: Vec::new(), faults: Vec::new() };
+        let mut reader = Reader {
+            documents,
+            environment,
+            flags,
+            defaults: Draft::new(),
+            accounts: Vec::new(),
+            faults: Vec::new(),
+            option: None,
+        };
         let parsed = documents.iter().map(Document::parse).collect::<Result<Vec<_>, _>>()?;
         reader.read(parsed);
         let (defaults, accounts) = reader.finish()?;
@@ -229,8 +240,11 @@ impl<'a> Configuration<'a> {
         let mut draft = self.defaults.clone();
         draft.set_url(url);
         self.flags.say(&mut draft, self.environment).map_or(Ok(()), |problem| Err(Error::Option(problem)))?;
-        let account = draft.account(String::new(), true).map_err(|_| Error::NoTarget { shown: shown() })?;
-        Ok(Account { name: account.address(), enabled: true, ..account })
+        match draft.account(None) {
+            Ok(account) => Ok(Account { enabled: true, ..account }),
+            Err(Incomplete::Missing(_)) => Err(Error::NoTarget { shown: shown() }),
+            Err(Incomplete::Targets(problem)) => Err(Error::Targets { shown: shown(), problem }),
+        }
     }
 }
 
@@ -243,6 +257,8 @@ struct Reader<'a> {
     accounts: Vec<Account>,
     /// Each with the number of its document.
     faults: Vec<(usize, Fault)>,
+    /// What is wrong with an option.
+    option: Option<Problem>,
 }
 
 impl Reader<'_> {
@@ -389,11 +405,15 @@ impl Reader<'_> {
         let faults = keys::read(settings::KEYS, table, &place, self.paths(number), &mut draft);
         let is_sound = faults.is_empty();
         self.report(number, faults);
-        // An option that makes no sense has been refused before.
-        self.flags.say(&mut draft, self.environment);
-        match draft.account(name, false) {
+        // An option that makes no sense has been refused before, but for the name of a target that is not there.
+        self.option = self.flags.say(&mut draft, self.environment).or(self.option.take());
+        match draft.account(Some(name)) {
             Ok(account) => Some(account).filter(|_| is_sound),
-            Err(mut keys) => {
+            Err(Incomplete::Targets(problem)) => {
+                self.report(number, [entry.at_key(problem, false)]);
+                None
+            }
+            Err(Incomplete::Missing(mut keys)) => {
                 keys.retain(|key| !is_said(key, table));
                 let keys: Vec<_> = keys.into_iter().map(in_words).collect();
                 let missing = Some(keys).filter(|keys| !keys.is_empty());
@@ -421,7 +441,7 @@ impl Reader<'_> {
 
     fn finish(mut self) -> Result<(Draft, Vec<Account>), Error> {
         if self.faults.is_empty() {
-            return Ok((self.defaults, self.accounts));
+            return self.option.map_or(Ok((self.defaults, self.accounts)), |problem| Err(Error::Option(problem)));
         }
         self.faults.sort_by_key(|(number, fault)| (*number, fault.at.start));
         let more = self.faults.len().saturating_sub(REPORTED);

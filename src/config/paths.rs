@@ -6,6 +6,7 @@ use std::env;
 use std::path::{Component, Path, PathBuf};
 
 use super::forms::Expected;
+use super::placeholder;
 use crate::account::{Address, Target};
 use crate::os::credentials::Credentials;
 use crate::os::user::User;
@@ -62,19 +63,28 @@ impl Paths<'_> {
     pub fn resolve(&self, written: &Path) -> Result<PathBuf, Expected> {
         // A path that is not UTF-8 can come from a flag; it is taken as it stands.
         let Some(text) = written.to_str() else { return Ok(self.folder.join(written)) };
-        if text.is_empty() || text.contains('\0') {
-            return Err(PATH);
-        }
-        let Some(after_tilde) = text.strip_prefix('~') else { return Ok(self.folder.join(written)) };
-        let (user, rest) = after_tilde.split_once('/').unwrap_or((after_tilde, ""));
-        let home = if user.is_empty() { self.environment.home.clone() } else { User::find(user).ok_or(USER)?.home };
-        Ok(if rest.is_empty() { home } else { home.join(rest.trim_start_matches('/')) })
+        let (folder, rest) = self.parts(text)?;
+        Ok(if rest.is_empty() { folder } else { folder.join(rest) })
     }
 
-    /// [`Paths::resolve`] for the place of a target.
+    /// The folder that a written path begins in, and what follows.
+    fn parts<'w>(&self, written: &'w str) -> Result<(PathBuf, &'w str), Expected> {
+        if written.is_empty() || written.contains('\0') {
+            return Err(PATH);
+        }
+        let Some(after_tilde) = written.strip_prefix('~') else { return Ok((self.folder.to_owned(), written)) };
+        let (user, rest) = after_tilde.split_once('/').unwrap_or((after_tilde, ""));
+        let home = if user.is_empty() { self.environment.home.clone() } else { User::find(user).ok_or(USER)?.home };
+        Ok((home, rest.trim_start_matches('/')))
+    }
+
+    /// [`Paths::resolve`] for the place of a target, whose placeholders stay: only what is written has some.
     pub fn resolve_target(&self, target: Target) -> Result<Target, Expected> {
         let address = match target.address() {
-            Address::Path(path) => Address::Path(self.resolve(path)?),
+            Address::Path(path) => {
+                let (folder, rest) = self.parts(path.to_str().ok_or(PATH)?)?;
+                Address::Path(placeholder::escaped(&folder).join(rest))
+            }
             Address::Command(words) => Address::Command(self.resolve_program(words.clone())?),
         };
         Ok(Target::new(target.kind(), address))
@@ -92,17 +102,19 @@ impl Paths<'_> {
 
 /// True for two targets that are one, as far as words can tell.
 pub(super) fn is_same(one: &Target, other: &Target) -> bool {
-    let plain = |target: &Target| Some(without_parents(target.path()?));
+    let plain = |target: &Target| without_parents(target.path()?);
     one.kind() == other.kind() && (one == other || plain(one).is_some_and(|path| Some(path) == plain(other)))
 }
 
-fn without_parents(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut plain, component| {
+/// `None` where a link comes before `..`: only the system knows the folder above it. A run compares such places, too.
+fn without_parents(path: &Path) -> Option<PathBuf> {
+    path.components().try_fold(PathBuf::new(), |mut plain, component| {
         match component {
+            Component::ParentDir if plain.is_symlink() => return None,
             Component::ParentDir => drop(plain.pop()),
             component => plain.push(component),
         }
-        plain
+        Some(plain)
     })
 }
 

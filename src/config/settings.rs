@@ -14,7 +14,7 @@ use super::error::{Fault, Problem};
 use super::forms::{self, Expected};
 use super::keys::{self, CONNECTION, FETCH, Literal, Row, Said, Secrecy, Takes};
 use super::oauth2;
-use super::paths::Paths;
+use super::paths::{self, Paths};
 use super::proxy;
 use super::target::{self, Targets, Written};
 use super::url::{self, Url};
@@ -296,6 +296,15 @@ const URL: Expected = Expected::new("a string such as \"pop3s://USER@HOST\"");
 const WORDS: Expected =
     Expected::new("an array of strings: the program and its arguments, such as [\"pass\", \"show\", \"mail\"]");
 
+/// Why a draft is no account.
+#[derive(Debug)]
+pub(super) enum Incomplete {
+    /// Keys that it lacks.
+    Missing(Vec<&'static str>),
+    /// What is wrong with its targets, though not with any of them alone.
+    Targets(Problem),
+}
+
 /// An account of which not everything may have been said.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Draft {
@@ -360,21 +369,29 @@ impl Draft {
         (self.port, self.tls) = (url.port, Some(url.tls));
     }
 
-    /// The account, or the keys that it lacks.
-    pub fn account(self, name: String, one_off: bool) -> Result<Account, Vec<&'static str>> {
+    /// The account of this name, or that of a URL.
+    pub fn account(self, name: Option<String>) -> Result<Account, Incomplete> {
         let Draft { mut account, port, tls, deliver, identity, identity_password, .. } = self;
         let needed =
             [("server", account.host.is_empty()), ("user", account.user.is_empty()), ("deliver", deliver.is_empty())];
         let missing: Vec<_> = needed.into_iter().filter(|(_, is_missing)| *is_missing).map(|(key, _)| key).collect();
         if !missing.is_empty() {
-            return Err(missing);
+            return Err(Incomplete::Missing(missing));
         }
         account.tls.mode = tls.unwrap_or_else(|| usual_mode(port));
-        account.tls.by_options = one_off;
+        account.tls.by_options = name.is_none();
         account.tls.client_identity = identity.map(|path| ClientIdentity { path, password: identity_password });
         account.port = port.unwrap_or_else(|| usual_port(account.tls.mode));
-        account.targets = deliver.into_iter().map(|target| target.for_owner(account.owner.as_deref())).collect();
-        Ok(Account { name, one_off, ..account })
+        account.one_off = name.is_none();
+        account.name = name.unwrap_or_else(|| account.address());
+        for written in deliver {
+            let target = written.for_account(&account).map_err(Incomplete::Targets)?;
+            if account.targets.iter().any(|other| paths::is_same(other, &target)) {
+                return Err(Incomplete::Targets(Problem::SameTarget(target.to_string())));
+            }
+            account.targets.push(target);
+        }
+        Ok(account)
     }
 }
 

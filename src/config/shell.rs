@@ -4,6 +4,7 @@
 //! backslash is meant as it stands, and so is everything in a table such as `{ mda = ["cat", "|"] }`.
 
 use super::forms::Expected;
+use super::placeholder;
 
 /// What is wrong with the command of an MDA.
 pub(super) fn objection_to_command(command: &str) -> Option<Expected> {
@@ -15,7 +16,7 @@ pub(super) fn objection_to_command(command: &str) -> Option<Expected> {
              that is meant"
         )));
     }
-    let unknown = placeholder(&bare)?;
+    let unknown = unknown_placeholder(&bare)?;
     Some(Expected::with(format!(
         "`%F` (the sender) or `%%` (a percent sign), not `{unknown}`; the variable `RECIPIENT` has the user of the \
          account: `mda:sh -c 'exec procmail -d \"$RECIPIENT\"'`; put it in quotes if it is meant as it stands"
@@ -24,7 +25,7 @@ pub(super) fn objection_to_command(command: &str) -> Option<Expected> {
 
 /// What is wrong with the path of a Maildir or an mbox.
 pub(super) fn objection_to_path(path: &str) -> Option<Expected> {
-    let sign = expansion(path)?;
+    let Some(sign) = expansion(path) else { return placeholder::objection(path) };
     Some(Expected::with(format!(
         "a path without `{sign}`, which only a shell would replace; write `~` for the home folder (if a folder has that \
          name: `{{ maildir = \"…\" }}` or `{{ mbox = \"…\" }}` in the configuration)"
@@ -93,7 +94,7 @@ fn expansion(text: &str) -> Option<String> {
 
 /// A `%` that other programs replace and popfetch does not: `%T`, `%(sender)`, `%[tag]`. Two hexadecimal digits are
 /// part of a URL.
-fn placeholder(bare: &str) -> Option<String> {
+fn unknown_placeholder(bare: &str) -> Option<String> {
     let mut rest = bare;
     while let Some(at) = rest.find('%') {
         let after = &rest[at + 1..];
@@ -192,7 +193,7 @@ mod tests {
             let objection = objection_to_path(path).unwrap().to_string();
             assert!(objection.contains(&format!("without `{sign}`, ")), "{objection}");
         }
-        for path in ["~/Mail", "/a b;c&d|e", "/cost$", "/$1", "/a%20b", "'x'"] {
+        for path in ["~/Mail", "/a b;c&d|e", "/cost$", "/$1", "/a%%20b", "'x'"] {
             assert_eq!(objection_to_path(path), None, "{path}");
         }
     }

@@ -8,11 +8,11 @@ use super::error::{Fault, Place, Problem, names};
 use super::forms::{self, Expected};
 use super::keys::{self, Row, Said};
 use super::paths;
+use super::placeholder::{self, Unfit};
 use super::settings::words;
 use super::value::Value;
-use crate::account::Target;
+use crate::account::{Account, Address, Target};
 use crate::deliver::FORMS;
-use crate::os::user::User;
 use crate::text;
 
 /// The keys of a target as a table; at most one may be given.
@@ -43,11 +43,18 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// The target, at the home of its owner if that is another user.
-    pub fn for_owner(self, owner: Option<&User>) -> Target {
-        match (owner, self.at_home) {
+    /// The target of this account, at the home of its owner if that is another user.
+    pub fn for_account(self, account: &Account) -> Result<Target, Problem> {
+        let target = match (&account.owner, self.at_home) {
             (Some(owner), Some(target)) => paths::at_home_of(owner, target),
             _ => self.target,
+        };
+        let Some(path) = target.path() else { return Ok(target) };
+        match placeholder::expanded(path, &account.name, &account.user) {
+            Ok(path) => Ok(Target::new(target.kind(), Address::Path(path))),
+            Err(Unfit { placeholder, value }) => {
+                Err(Problem::Placeholder { target: target.to_string(), placeholder, value })
+            }
         }
     }
 }
@@ -82,7 +89,8 @@ pub(super) fn read(said: &Said<'_>, targets: &Targets) -> Result<Vec<Written>, V
 
 /// Understands one target, which may be a name where there are `targets`.
 fn read_one(said: &Said<'_>, targets: Option<&Targets>) -> Result<Written, Vec<Fault>> {
-    if let (Some(targets), Value::String(name) | Value::Bare(name)) = (targets, &said.entry.value)
+    let name = said.entry.value.text();
+    if let Some(targets) = targets
         && is_name(name)
     {
         let target = said.value(|_| targets.get(name).ok_or_else(|| unknown(name, targets)))?;
@@ -124,7 +132,7 @@ fn read_table(said: &Said<'_>) -> Result<Target, Vec<Fault>> {
 
 fn path(value: &Value) -> Result<PathBuf, Expected> {
     match value {
-        Value::String(path) => Ok(path.into()),
+        Value::String(path) => placeholder::objection(path).map_or(Ok(path.into()), Err),
         _ => Err(PATH),
     }
 }
