@@ -94,6 +94,8 @@ impl Door<'_> {
         }
         let kept = ledger.mend(alarm)?;
         if former.is_empty() && ledger.has_note(TAKING_OVER, b"") {
+            // A run that was killed may have left headers there whose names are not durable.
+            os::folder::sync(self.folder)?;
             ledger.note_over(TAKING_OVER, [&b""[..]])?;
         }
         Ok(Opened { ledger, former, notices: Notices { kept, ..notices } })
