@@ -300,7 +300,10 @@ impl View<'_> {
                 return Err(NoUniqueIds::Kept);
             }
         }
-        let takes_nameless = self.policy.all || (self.policy.keep == Keep::Never && !knows_ids);
+        let lanes = self.ledger.lanes();
+        // Nobody could remember that it waits for a lane that is closed.
+        let is_kept = self.policy.keep != Keep::Never || lanes.and(self.policy.open) != lanes;
+        let takes_nameless = self.policy.all || !(is_kept || knows_ids);
         let (clock, plan) = (self.clock(), Plan::default());
         let mut planner = Planner { view: *self, identities, takes_nameless, clock, plan };
         planner.plan.had_ids = knows_ids;
@@ -316,7 +319,8 @@ impl View<'_> {
             return Ok(planner.plan);
         }
         // What comes for certain is not held up by what only may come.
-        let is_compared = |position: &usize| matches!(identities.get(position), Some(Identity::Compare(_)));
+        let is_compared =
+            |position: &usize| !self.policy.all && matches!(identities.get(position), Some(Identity::Compare(_)));
         let is_in = |ids: Option<&Noted>, position: usize| {
             ids.is_some_and(|ids| ids.contains(self.listing.get(position).unique_id))
         };
@@ -365,13 +369,18 @@ impl View<'_> {
 
     /// `clock` is [`View::clock`], which takes a moment to find out.
     fn is_due(&self, fact: &Fact, clock: Option<u64>) -> bool {
-        match (self.policy.keep, clock) {
-            (Keep::Forever, _) | (Keep::For(_), None) => false,
-            (Keep::Never, _) => true,
-            (Keep::For(time), Some(now)) => {
-                let since = u64::from(fact.at);
-                is_date(since) && Duration::from_secs(now.saturating_sub(since)) >= time
-            }
+        is_due(self.policy.keep, fact, clock)
+    }
+}
+
+/// True for a message that is to be deleted as soon as all lanes have it; `clock` is now, where that can be trusted.
+pub fn is_due(keep: Keep, fact: &Fact, clock: Option<u64>) -> bool {
+    match (keep, clock) {
+        (Keep::Forever, _) | (Keep::For(_), None) => false,
+        (Keep::Never, _) => true,
+        (Keep::For(time), Some(now)) => {
+            let since = u64::from(fact.at);
+            is_date(since) && Duration::from_secs(now.saturating_sub(since)) >= time
         }
     }
 }
@@ -395,6 +404,7 @@ impl Planner<'_> {
             self.plan.unsettle.push(fact);
         }
         match identity {
+            Some(Identity::Another | Identity::Compare(_)) if self.view.policy.all => self.wanted(position, identity),
             _ if self.view.policy.all => self.wanted(position, None),
             // It may well be at home: what is too large to be looked at is no news.
             Some(Identity::Compare(_)) if self.is_too_large(position) => self.known(position, fact, identity),
@@ -470,16 +480,20 @@ impl Planner<'_> {
             Standing::Known(fact) => Some(self.view.ledger.facts().get(fact)),
             Standing::New { .. } => None,
         };
-        let is_due = known_head.is_some() && known.is_some_and(|fact| self.view.is_due(&fact, self.clock));
+        let may_be_known = identity != Some(Identity::Another);
+        // With another size it waits for the next run, which knows by the text of this one what it is.
+        let is_as_large = |fact: &Fact| !self.view.policy.all || fact.octets == comparable(octets);
+        let is_due =
+            may_be_known && known.is_some_and(|fact| is_as_large(&fact) && self.view.is_due(&fact, self.clock));
         let lacking = known.map(|fact| self.view.ledger.lacks(&fact));
         let is_whole = self.view.policy.all || identity.is_some();
         let lanes = lacking.filter(|_| !is_whole).unwrap_or(self.view.ledger.lanes());
-        let known_lanes = lacking.unwrap_or_default();
+        let known_lanes = lacking.filter(|_| !self.view.policy.all).unwrap_or(lanes);
         let reused = identity.is_some();
-        let is_settled = !reused && known.is_some_and(|fact| fact.is_settled);
+        let is_settled = may_be_known && known.is_some_and(|fact| fact.is_settled);
         let is_held_back = !is_settled
             && !message.unique_id.is_empty()
-            && self.view.policy.keep == Keep::Never
+            && (self.view.policy.keep == Keep::Never || is_due)
             && self.view.ledger.holds_back();
         Key {
             number,

@@ -164,6 +164,24 @@ fn a_run_by_url_deletes_nothing_that_the_account_still_wants() {
 }
 
 #[test]
+fn a_run_by_url_that_compares_a_text_deletes_nothing_that_the_account_still_wants() {
+    let server = server([]).capabilities(&["UIDL", "PIPELINING", "USER"]).answer("TOP", "-ERR what?").start();
+    let sandbox = home();
+    sandbox.config(&account(&server, "maildir:~/Mail").to_string());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let mut all = more_mail(&server, 0, 2);
+    by_url(&sandbox, &server, "maildir:~/Url", &["--auth", "user"]).exits(0).silently();
+    // The server has written into them, and has no TOP that would tell.
+    all.iter_mut().for_each(|mail| mail.octets = [b"Status: O\r\n", &mail.octets[..]].concat());
+    server.replace(USER, all.clone());
+    let words = ["--auth", "user", "--no-keep"];
+    by_url(&sandbox, &server, "maildir:~/Url", &words).exits(0).says(&["2 messages left on the server", "the account"]);
+    assert_eq!((server.unique_ids(USER).len(), messages(&sandbox, "Url").len()), (2, 2));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(messages(&sandbox, "Mail"), all_at_home(&all));
+}
+
+#[test]
 fn without_an_account_a_run_by_url_deletes_what_its_target_has() {
     let server = server(mails(2)).start();
     let sandbox = home();

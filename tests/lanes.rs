@@ -3,9 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use crate::faults::{Scenario, calls_of, can_trace, fail_at, kill_before};
-use crate::sandbox::{Account, Destination, Run, Sandbox, USER, all_at_home, at_home, mails, names, server};
+use crate::sandbox::{
+    Account, Destination, Maildir, Run, Sandbox, USER, all_at_home, at_home, mails, mboxrd, message, names, server,
+    status, wait_until,
+};
 use crate::server::{Mail, Maildrop};
 
 /// What a Maildir beside `~/Mail` has, sorted.
@@ -372,4 +376,237 @@ fn assert_safe_at_both(sandbox: &Sandbox, second: Second, mail: &Mail, when: &st
     let home = at_home(&mail.octets);
     assert!(sandbox.maildir().messages().contains(&home), "{when}: `{}` is not in the Maildir", mail.unique_id);
     assert!(second.messages(sandbox).contains(&home), "{when}: `{}` is not at {second:?}", mail.unique_id);
+}
+
+// Slow targets
+
+/// An MDA that notes that it has begun, takes nothing until `~/go` is there, and keeps each message then.
+fn waiting(sandbox: &Sandbox) -> String {
+    sandbox.mda();
+    let (kept, go) = (sandbox.path("mda"), sandbox.path("go"));
+    let script = format!(
+        "echo >>{0}/begun; while [ ! -e {1} ]; do sleep 0.05; done; f=$(mktemp {0}/tmp.XXXXXX) && cat >$f && mv $f $f.done",
+        kept.display(),
+        go.display()
+    );
+    sandbox.mda_script(&script)
+}
+
+/// A number that has not changed for a second. On a slow machine it may be smaller than it would have become.
+fn settled(number: impl Fn() -> u64) -> u64 {
+    let (mut last, mut since) = (number(), Instant::now());
+    while since.elapsed() < Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = number();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
+}
+
+#[test]
+fn a_slow_target_makes_the_reader_wait_in_a_small_memory_and_slows_its_own_account_only() {
+    const MESSAGES: usize = 200;
+    const OCTETS: usize = 512 << 10;
+    let line = "x".repeat(62) + "\r\n";
+    let large = |number| Mail::new(format!("m{number}"), message(number) + &line.repeat(OCTETS / line.len()));
+    let all: Vec<Mail> = (1..=MESSAGES).map(large).collect();
+    let (slow, quick) = (server(all.clone()).start(), server(mails(50)).start());
+    let sandbox = Sandbox::new();
+    let slow_account = Account::on(slow.port).set("deliver", both(&waiting(&sandbox))).set("keep", false);
+    let quick_account = Account::on(quick.port).named("quick").set("deliver", "\"maildir:~/copies\"");
+    sandbox.config(&format!("{slow_account}{}", quick_account.set("keep", false)));
+    let running = sandbox.start(&mut sandbox.command(["-q"]));
+    wait_until(|| sandbox.path("mda/begun").exists());
+    wait_until(|| quick.unique_ids(USER).is_empty());
+    assert!(copies(&sandbox) == all_at_home(&mails(50)), "another account does not wait");
+    let sent = settled(|| slow.traffic(1).octets_sent);
+    // What the lane may have ahead, and what is on its way: the server's buffers, and ours.
+    let asked = slow.count("RETR");
+    assert!(sent < (MESSAGES * OCTETS / 2) as u64 && asked < MESSAGES / 2, "{sent} octets sent, {asked} RETR");
+    let peak = status(running.pid(), "VmHWM").unwrap_or(0);
+    assert!(peak < 24 << 10, "{peak} KiB");
+    let begun = fs::read_to_string(sandbox.path("mda/begun")).unwrap().lines().count();
+    assert_eq!((begun, sandbox.mda_messages().len(), slow.unique_ids(USER).len()), (1, 0, MESSAGES));
+    sandbox.file("go", "");
+    running.finish().exits(0).silently();
+    let expected = all_at_home(&all);
+    assert!(sandbox.mda_messages() == expected && sandbox.maildir().messages() == expected);
+    assert_eq!((slow.count("RETR"), slow.unique_ids(USER).len()), (MESSAGES, 0), "each message once");
+}
+
+// Targets that are gone, and targets that change
+
+#[test]
+fn what_an_absent_target_lacks_is_never_deleted() {
+    for second in ["maildir:~/disk/Mail", "mbox:~/disk/folder/mbox"] {
+        for options in [&["-q"][..], &["-q", "--all"], &["-q", "--fill"], &["-q", "--max-messages=1"]] {
+            let when = format!("{second}, {options:?}");
+            let server = server(mails(1)).start();
+            let sandbox = Sandbox::new();
+            let deliver = both(&format!("{second:?}"));
+            sandbox.config(&account(&server, "\"maildir:~/Mail\"", true));
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            let at_both = |disk: &str| {
+                let maildir = Maildir { path: sandbox.path(disk).join("Mail") };
+                let mbox = mboxrd(&fs::read(sandbox.path(disk).join("folder/mbox")).unwrap_or_default());
+                let mbox = mbox.into_iter().map(|message| message.octets);
+                maildir.messages().into_iter().chain(mbox).collect::<Vec<_>>()
+            };
+            sandbox.config(&account(&server, &deliver, true));
+            let mut all = mails(5);
+            server.arrive(USER, all[1].clone());
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert_eq!(at_both("disk").len(), 1, "{when}");
+            // The second is gone; meanwhile there is new mail, and another message under a used unique-id.
+            fs::rename(sandbox.path("disk"), sandbox.path("unmounted")).unwrap();
+            all[4].unique_id = "m2".into();
+            server.replace(USER, [&all[..1], &all[2..]].concat());
+            sandbox.config(&account(&server, &deliver, false));
+            for _ in 0..4 {
+                sandbox.popfetch(options).exits(73).says(&["gets no more messages in this run"]);
+                let left = server.unique_ids(USER);
+                assert!(left.len() >= 3 && left[left.len() - 3..] == ["m3", "m4", "m2"], "{when}: {left:?}");
+                // Without a word to the contrary, what came before the second target is settled.
+                let is_settled = options.len() == 1 || options[1].starts_with("--max");
+                assert_eq!(left.len(), if is_settled { 3 } else { 4 }, "{when}: {left:?}");
+            }
+            fs::rename(sandbox.path("unmounted"), sandbox.path("disk")).unwrap();
+            for _ in 0..4 {
+                sandbox.popfetch(["-q"]).exits(0).silently();
+            }
+            assert!(server.unique_ids(USER).is_empty(), "{when}");
+            let (first, second) = (sandbox.maildir().messages(), at_both("disk"));
+            for mail in &all {
+                let home = at_home(&mail.octets);
+                let count = |there: &[Vec<u8>]| there.iter().filter(|octets| **octets == home).count();
+                let is_settled = mail.unique_id == "m1" && !matches!(options[1..], ["--all"] | ["--fill"]);
+                assert_eq!(count(&second), usize::from(!is_settled), "{when}: {}", mail.unique_id);
+                let is_once = count(&first) == 1 || (options[1..] == ["--all"] && count(&first) > 1);
+                assert!(is_once, "{when}: {} comes {} times", mail.unique_id, count(&first));
+            }
+        }
+    }
+}
+
+#[test]
+fn without_unique_ids_an_absent_target_keeps_mail_on_the_server_and_doubles_none() {
+    for second in ["maildir:~/disk/Mail", "maildir:~/file/Mail"] {
+        let server = server(mails(1)).capabilities(&["USER", "SASL PLAIN"]).answer("UIDL", "-ERR what?").start();
+        let sandbox = Sandbox::new();
+        sandbox.config(&account(&server, both(&format!("{second:?}")), false));
+        match second {
+            "maildir:~/disk/Mail" => {
+                sandbox.popfetch(["-q"]).exits(0).silently();
+                fs::rename(sandbox.path("disk"), sandbox.path("unmounted")).unwrap();
+            }
+            _ => drop(sandbox.file("file", "no folder")),
+        }
+        server.replace(USER, mails(3));
+        for _ in 0..3 {
+            sandbox.popfetch(["-q"]).exits(73).says(&["gets no more messages in this run"]);
+            assert_eq!(server.unique_ids(USER).len(), 3, "{second}");
+        }
+        match second {
+            "maildir:~/disk/Mail" => fs::rename(sandbox.path("unmounted"), sandbox.path("disk")).unwrap(),
+            _ => fs::remove_file(sandbox.path("file")).unwrap(),
+        }
+        sandbox.popfetch(["-q"]).exits(0);
+        let expected = all_at_home(&mails(3));
+        let is_before = |octets: &[u8]| second == "maildir:~/disk/Mail" && octets == at_home(&mails(1)[0].octets);
+        for there in [sandbox.maildir().messages(), Maildir { path: sandbox.path(&second[10..]) }.messages()] {
+            for octets in &expected {
+                let count = there.iter().filter(|message| *message == octets).count();
+                assert_eq!(count, if is_before(octets) { 2 } else { 1 }, "{second}");
+            }
+        }
+        assert!(server.unique_ids(USER).is_empty(), "{second}");
+    }
+}
+
+#[test]
+fn a_target_that_changes_and_changes_back_loses_nothing() {
+    for (between, status) in [(&["-q"][..], 0), (&["-q", "--fill"], 75)] {
+        let server = server(mails(2)).start();
+        let sandbox = Sandbox::new();
+        sandbox.config(&account(&server, "\"maildir:~/Mail\"", true));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        let elsewhere = match status {
+            0 => "\"maildir:~/copies\"".to_owned(),
+            _ => sandbox.mda_script("cat >/dev/null; exit 75"),
+        };
+        sandbox.config(&account(&server, elsewhere, false));
+        server.arrive(USER, mails(3).pop().unwrap());
+        sandbox.popfetch(between).exits(status);
+        let at_home = |number: usize| {
+            let home = at_home(&mails(number)[number - 1].octets);
+            [sandbox.maildir().messages(), copies(&sandbox)].concat().contains(&home)
+        };
+        let is_safe = || {
+            let left = server.unique_ids(USER);
+            (1..=4).all(|number| left.contains(&format!("m{number}")) || at_home(number))
+        };
+        server.arrive(USER, mails(4).pop().unwrap());
+        assert!(is_safe());
+        sandbox.config(&account(&server, "\"maildir:~/Mail\"", false));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(is_safe() && server.unique_ids(USER).is_empty(), "{between:?}");
+        let (first, second) = (sandbox.maildir().messages().len(), copies(&sandbox).len());
+        assert_eq!((first, second), if status == 0 { (3, 1) } else { (4, 0) }, "each message once");
+    }
+}
+
+#[test]
+fn the_time_of_keep_counts_with_all_and_for_the_last_target_as_well() {
+    // What comes again by `all` is deleted when its time is over, and not before.
+    let server = server(mails(2)).start();
+    let sandbox = Sandbox::new();
+    let with_all = |keep: &str| Account::on(server.port).set("all", true).set("keep", keep).to_string();
+    sandbox.config(&with_all("\"14d\""));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    std::thread::sleep(Duration::from_millis(2100));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    server.arrive(USER, mails(3).pop().unwrap());
+    sandbox.config(&with_all("\"1s\""));
+    let dry = sandbox.popfetch(["--dry-run", "--json"]).exits(0).account();
+    assert_eq!((&dry["would_deliver"], &dry["would_delete"]), (&3.into(), &2.into()));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(server.unique_ids(USER), ["m3"], "it came just now");
+    // What the last target gets is deleted by the run that brings it.
+    let sandbox = Sandbox::new();
+    let refusing = sandbox.mda_script("cat >/dev/null; exit 75");
+    sandbox.config(&account(&server, both(&refusing), "\"1s\""));
+    sandbox.popfetch(["-q"]).exits(75);
+    sandbox.mda();
+    std::thread::sleep(Duration::from_millis(2100));
+    let dry = sandbox.popfetch(["--dry-run", "--json"]).exits(0).account();
+    assert_eq!((&dry["would_deliver"], &dry["would_delete"]), (&1.into(), &1.into()));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert!(server.unique_ids(USER).is_empty());
+    assert_eq!((sandbox.maildir().messages().len(), sandbox.mda_messages().len()), (1, 1));
+}
+
+#[test]
+fn another_message_that_comes_by_all_is_owed_to_a_target_that_fails() {
+    let with_id = |id: &str, number: usize| format!("Message-ID: <{id}@x>\r\n{}", message(number));
+    // Of the very size of the one before, too.
+    for number in [1, 100] {
+        let server = server([Mail::new("a", with_id("one", 1)), Mail::new("b", message(8))]).start();
+        let sandbox = Sandbox::new();
+        let deliver = both(&sandbox.mda());
+        sandbox.config(&account(&server, &deliver, true));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        let other = with_id("two", number);
+        server.replace(USER, [Mail::new("a", other.clone()), Mail::new("b", message(8))]);
+        sandbox.mda_script("cat >/dev/null; exit 75");
+        sandbox.config(&account(&server, &deliver, false));
+        sandbox.popfetch(["-q", "--all"]).exits(75);
+        assert_eq!(server.unique_ids(USER).len(), 2);
+        sandbox.mda();
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(sandbox.mda_messages().contains(&at_home(other.as_bytes())), "it is not lost");
+        assert!(server.unique_ids(USER).is_empty());
+        assert_eq!((sandbox.mda_messages().len(), sandbox.maildir().messages().len()), (3, 4));
+    }
 }

@@ -363,6 +363,24 @@ fn keeping_without_unique_ids_is_refused_with_a_way_out() {
 }
 
 #[test]
+fn a_server_that_announces_uidl_and_refuses_it_is_fetched_with_all() {
+    for keep in [true, false] {
+        let server = server(mails(3)).answer("UIDL", "-ERR not today").start();
+        let sandbox = Sandbox::with(Account::on(server.port).set("keep", keep));
+        sandbox.popfetch(["-q"]).exits(76).says(&["UIDL", "--all"]);
+        assert_eq!(server.count("RETR"), 0);
+        sandbox.popfetch(["-q", "state", "known", "--yes"]).exits(76);
+        sandbox.popfetch(["-q", "--all"]).exits(0).silently();
+        assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(3)));
+        assert_eq!(server.unique_ids(USER).len(), if keep { 3 } else { 0 });
+        // What will pass is no reason to do without.
+        server.answer("UIDL", Some("-ERR [SYS/TEMP] not now"));
+        server.restore(USER, mails(3));
+        sandbox.popfetch(["-q", "--all"]).exits(75);
+    }
+}
+
+#[test]
 fn deleting_works_without_unique_ids() {
     let server = server(mails(2)).capabilities(&["USER"]).answer("UIDL", "-ERR unknown command").start();
     let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));

@@ -229,6 +229,7 @@ impl<'f> Fetch<'f> {
             transaction.keep_in_step();
         }
         self.bar.phase("listing");
+        let began = now();
         let mut surveyed = self.survey(&mut transaction, ledger, manner.without_top)?;
         share.settle();
         if let Some(mark) = self.run.mark {
@@ -250,7 +251,7 @@ impl<'f> Fetch<'f> {
         if self.run.dry_run {
             let policy = self.policy();
             let deleted_at_once = wanted.iter().filter(|key| policy.deletes(key)).count();
-            let compared = wanted.iter().filter(|key| key.known_head.is_some()).count();
+            let compared = wanted.iter().filter(|key| key.is_compared()).count();
             if compared > 0 {
                 self.summary.notices.push(Notice::Compared(compared));
             }
@@ -265,7 +266,13 @@ impl<'f> Fetch<'f> {
         ledger.unsettle(&unsettle)?;
         let closed = self.closed.len();
         if !lanes.is_empty() {
-            due.extend(self.transfer(&mut transaction, ledger, &survey.listing, lanes, wanted, deletes_nothing)?);
+            let old: HashSet<_> = wanted.iter().filter(|key| key.is_due).map(|key| key.number).collect();
+            let recorded = self.transfer(&mut transaction, ledger, &survey.listing, lanes, wanted, deletes_nothing)?;
+            let is_due = |recorded: &Recorded| {
+                self.account.keep == Keep::Never
+                    || (old.contains(&recorded.number()) && self.is_due(ledger, recorded, began))
+            };
+            due.extend(recorded.into_iter().filter(is_due));
         }
         let updated = self.update(transaction, ledger, due, &survey.listing);
         // What a lane that failed on its way has left between intent and record must stay in the ledger.
@@ -541,7 +548,8 @@ impl<'f> Fetch<'f> {
         ledger: &mut Ledger,
         without_top: bool,
     ) -> Result<Surveyed, Failure> {
-        let survey = session::list(transaction, ledger)?;
+        let needs_ids = !self.account.all || self.run.mark.is_some();
+        let survey = session::list(transaction, ledger, needs_ids)?;
         self.summary.listed = survey.listing.len();
         let mut notices = vec![];
         let terms = Terms { policy: self.policy(), now: now(), without_top };
@@ -618,7 +626,7 @@ impl<'f> Fetch<'f> {
         Ok(())
     }
 
-    /// Brings the messages to their targets. Returns what may be deleted now, also when a lane has ended meanwhile.
+    /// Brings the messages to their targets. Returns what all of these have, also when a lane has ended meanwhile.
     fn transfer(
         &mut self,
         transaction: &mut Transaction<Line<'_>>,
@@ -687,8 +695,14 @@ impl<'f> Fetch<'f> {
         if let Some(failure) = moved.failure {
             return Err(failure);
         }
-        due.extend(moved.recorded.into_iter().filter(|_| self.account.keep == Keep::Never));
+        due.extend(moved.recorded);
         Ok(due)
+    }
+
+    /// True for a message that was due when the session began: another one under its unique-id is not.
+    fn is_due(&self, ledger: &Ledger, recorded: &Recorded, began: u64) -> bool {
+        let clock = ledger.trusts_clock(began).then_some(began);
+        ledger.fact(recorded).is_some_and(|fact| plan::is_due(self.account.keep, &fact, clock))
     }
 
     /// Lets the next run begin with other messages, in case that the MDA is right about these.

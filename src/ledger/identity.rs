@@ -127,7 +127,8 @@ impl Ledger {
         let same = keys.iter().filter_map(|key| Some((SameMessage(facts.find(&key.unique_id, key.nth)?), key)));
         let same: Vec<_> = same.collect();
         self.resized(same.iter().filter_map(|(same, key)| Some((*same, key.octets?))))?;
-        let due = same.iter().filter(|(_, key)| key.is_due);
+        let may_be_deleted = |same: &SameMessage| self.may_be_deleted(&self.facts().get(same.0));
+        let due = same.iter().filter(|(same, key)| key.is_due && may_be_deleted(same));
         Ok(due.map(|(same, key)| self.recorded(*same, key.number)).collect())
     }
 }

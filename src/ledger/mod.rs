@@ -171,7 +171,7 @@ pub struct Key {
     pub known_head: Option<Fingerprint>,
     /// Then these lanes lack it.
     pub known_lanes: Lanes,
-    /// Then it is to be deleted.
+    /// If it is the message that the ledger speaks of, it is due to be deleted.
     pub is_due: bool,
     /// It stays on the server though it is delivered: the account has not done with it.
     pub is_held_back: bool,
@@ -196,6 +196,11 @@ impl Key {
             is_due,
             is_held_back,
         }
+    }
+
+    /// True for a message that is retrieved only to see whether it is the known one.
+    pub fn is_compared(&self) -> bool {
+        self.known_head.is_some() && self.known_lanes.is_empty()
     }
 }
 
@@ -545,6 +550,11 @@ impl Ledger {
         }
         let is_free = fact.is_none_or(|fact| self.may_be_deleted(&self.loaded.facts.get(fact)));
         is_free.then_some(Recorded { number: key.number, fact })
+    }
+
+    /// What is known of a message that was recorded; `None` without a unique-id.
+    pub fn fact(&self, recorded: &Recorded) -> Option<Fact> {
+        recorded.fact.map(|fact| self.loaded.facts.get(fact))
     }
 
     /// False for what no lane has, and, in a run by URL, for what the account has not done with.

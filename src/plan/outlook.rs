@@ -80,7 +80,7 @@ impl Fate {
 impl Policy {
     /// True when a message that is delivered as its key says is then deleted on the server.
     pub fn deletes(&self, key: &Key) -> bool {
-        self.keep == Keep::Never && !key.is_held_back && key.lanes.and(self.open) == key.lanes
+        (self.keep == Keep::Never || key.is_due) && !key.is_held_back && key.lanes.and(self.open) == key.lanes
     }
 }
 
@@ -94,8 +94,8 @@ impl View<'_> {
         };
         let since = fact.map(|fact| u64::from(fact.at)).filter(|at| is_date(*at));
         let fate = match (verdict, key) {
-            (Some(Verdict::Retrieve), Some(key)) if key.known_head.is_some() => Fate::Compared,
-            (Some(Verdict::Retrieve), Some(key)) if key.reused => Fate::Reused,
+            (Some(Verdict::Retrieve), Some(key)) if key.is_compared() => Fate::Compared,
+            (Some(Verdict::Retrieve), Some(key)) if key.reused && key.known_head.is_none() => Fate::Reused,
             (Some(Verdict::Retrieve), Some(key)) if key.again && self.policy.all => Fate::Again,
             (Some(Verdict::Retrieve), Some(key)) if key.again => Fate::Lacking,
             (Some(Verdict::Retrieve), _) => Fate::New,

@@ -199,6 +199,9 @@ impl Failure for Error {
                  login ACCOUNT`, or let a `token_command` print one"
             }
             Error::NoMechanism { .. } => "set `auth` to a mechanism that the server offers, and give what it takes",
+            Error::Refused { verb, .. } if verb.word() == "UIDL" && self.kind() == Kind::Protocol => {
+                "the next run tries again; `--all` does without, and fetches everything, also what came before"
+            }
             Error::Exchange { problem: Problem::WrongProof | Problem::NoProof, .. } => {
                 "this may not be your provider's server: the password was not sent, and is not to be sent in another way"
             }

@@ -72,6 +72,11 @@ impl<T: Transport> Transaction<T> {
         &self.capabilities
     }
 
+    /// From now on a refusal of UIDL is no failure, even where the server has announced it.
+    pub fn do_without_unique_ids(&mut self) {
+        self.capabilities.uidl = false;
+    }
+
     /// STAT, UIDL and LIST, in one flight where the server takes it. Without `octets`, LIST is asked only when there
     /// is no UIDL: on a large maildrop it costs the server as much as UIDL, and few sizes are of interest. Then most
     /// messages may be known, and memory is taken only for their listing; see [`Transaction::reserve`].

@@ -68,8 +68,11 @@ impl Surveyed {
     }
 }
 
-/// Lists the maildrop.
-pub fn list(transaction: &mut Transaction<Line<'_>>, ledger: &Ledger) -> Result<Survey, Error> {
+/// Lists the maildrop. What is fetched whatever is known of it needs no unique-ids.
+pub fn list(transaction: &mut Transaction<Line<'_>>, ledger: &Ledger, needs_ids: bool) -> Result<Survey, Error> {
+    if !needs_ids {
+        transaction.do_without_unique_ids();
+    }
     Ok(transaction.survey(ledger.facts().len() < LARGE)?)
 }
 
@@ -216,6 +219,9 @@ impl Surveyor<'_, '_> {
 
     /// Finds out whether messages are the known ones, where that decides anything, and notes their sizes where they are.
     fn identify(&mut self) -> Result<Identities, Error> {
+        if self.terms.policy.all {
+            return self.identify_by_text();
+        }
         let needed = self.view().heads_needed();
         if needed.is_empty() {
             return Ok(Identities::new());
@@ -245,6 +251,23 @@ impl Surveyor<'_, '_> {
         self.ledger.resized(sizes)?;
         self.settle_doubts(&identities)?;
         Ok(identities)
+    }
+
+    /// Where everything is retrieved, the text tells whether it is the known message, or another one under its unique-id.
+    fn identify_by_text(&self) -> Result<Identities, Error> {
+        let listing = &self.survey.listing;
+        let known = (0..listing.len()).filter(|position| !self.standings.is_repeated(*position));
+        let known = known.filter_map(|position| match self.standings.get(position) {
+            Standing::Known(fact) => Some((position, fact)),
+            Standing::New { .. } => None,
+        });
+        let known: Vec<(usize, u32)> = known.collect();
+        let recorded = self.ledger.heads(known.iter().map(|(_, fact)| *fact))?;
+        let identity = |(position, fact): (usize, u32)| {
+            let without_head = || self.ledger.identify(fact, None, &listing.get(position), Top::Missing);
+            (position, recorded.get(&fact).map_or_else(without_head, |head| Identity::Compare(*head)))
+        };
+        Ok(known.into_iter().map(identity).collect())
     }
 
     /// What is proved is in doubt no more. What is not is named, where all known messages were in doubt.
