@@ -57,7 +57,7 @@ complete -c popfetch -n "__fish_popfetch_needs_command" -l no-keep -d 'Delete me
 complete -c popfetch -n "__fish_popfetch_needs_command" -l all -d 'Fetch messages that have been fetched before, too'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
-complete -c popfetch -n "__fish_popfetch_needs_command" -l yes -d 'Do not ask before `state known`'
+complete -c popfetch -n "__fish_popfetch_needs_command" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_needs_command" -s q -l quiet -d 'Say nothing but errors'
@@ -100,7 +100,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l no-keep -d '
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l all -d 'Fetch messages that have been fetched before, too'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
-complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l yes -d 'Do not ask before `state known`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s q -l quiet -d 'Say nothing but errors'
@@ -139,22 +139,22 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l no-keep -d '
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l all -d 'Fetch messages that have been fetched before, too'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
-complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l yes -d 'Do not ask before `state known`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l max-messages -d 'Fetch at most this many messages per account' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
 apop\t''
@@ -167,24 +167,67 @@ scram-sha-256-plus\t''
 external\t''
 xoauth2\t''
 oauthbearer\t''"
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l timeout -d 'Wait this long for a server that says nothing' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l jobs -d 'Fetch this many accounts at a time' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
 always\t'Always'
 never\t'Never'"
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l no-keep -d 'Delete messages from the server once they are safe at home'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l all -d 'Fetch messages that have been fetched before, too'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l yes -d 'Do not ask before `state known`'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -l json -d 'Report on standard output as JSON Lines, as things happen'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -s q -l quiet -d 'Say nothing but errors'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from known" -f -a "known" -d 'Let what is on the server now count as fetched: no run delivers it'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l yes -d 'Do not ask before `state known` and `state forget`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l json -d 'Report on standard output as JSON Lines, as things happen'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -f -a "show" -d 'Show what is known of each account, without its server'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -f -a "known" -d 'Let what is on the server now count as fetched: no run delivers it'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -f -a "forget" -d 'Forget messages: what is still on the server comes again. Wants --id, --before or --all'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -f -a "rebuild" -d 'Let messages that are in a Maildir already count as delivered there, for a ledger that is lost'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+starttls\t''
+none\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+user\t''
+plain\t''
+apop\t''
+login\t''
+cram-md5\t''
+scram-sha-1\t''
+scram-sha-1-plus\t''
+scram-sha-256\t''
+scram-sha-256-plus\t''
+external\t''
+xoauth2\t''
+oauthbearer\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l yes -d 'Do not ask before `state known` and `state forget`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l json -d 'Report on standard output as JSON Lines, as things happen'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l id -d 'Only the message with this unique-id; may be given several times' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
@@ -218,9 +261,90 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l all -d 'Fetch messages that have been fetched before, too'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l yes -d 'Do not ask before `state known`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l id -d 'The message with this unique-id; may be given several times' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l before -d 'What was first seen before this day' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+starttls\t''
+none\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+user\t''
+plain\t''
+apop\t''
+login\t''
+cram-md5\t''
+scram-sha-1\t''
+scram-sha-1-plus\t''
+scram-sha-256\t''
+scram-sha-256-plus\t''
+external\t''
+xoauth2\t''
+oauthbearer\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l yes -d 'Do not ask before `state known` and `state forget`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l json -d 'Report on standard output as JSON Lines, as things happen'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l from -d 'The Maildir' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+starttls\t''
+none\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+user\t''
+plain\t''
+apop\t''
+login\t''
+cram-md5\t''
+scram-sha-1\t''
+scram-sha-1-plus\t''
+scram-sha-256\t''
+scram-sha-256-plus\t''
+external\t''
+xoauth2\t''
+oauthbearer\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l yes -d 'Do not ask before `state known` and `state forget`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l json -d 'Report on standard output as JSON Lines, as things happen'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -s h -l help -d 'Print help (see more with \'--help\')'

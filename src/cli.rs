@@ -7,11 +7,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use chrono::{NaiveDate, NaiveTime};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, FETCH, Flag, Flags, Key, Source, Takes};
+use crate::fetch::{Forgotten, Mark};
 use crate::net;
 
 /// Brings mail home from POP3 servers: to a Maildir, an mbox or a local MDA, exactly once
@@ -100,12 +102,49 @@ pub enum Command {
 /// What may be done with a ledger.
 #[derive(Debug, Subcommand)]
 pub enum State {
+    /// Show what is known of each account, without its server
+    Show {
+        /// Names of accounts
+        #[arg(value_name = "ACCOUNT")]
+        accounts: Vec<String>,
+    },
     /// Let what is on the server now count as fetched: no run delivers it
     Known {
         /// Names of accounts
         #[arg(value_name = "ACCOUNT")]
         accounts: Vec<String>,
+        /// Only the message with this unique-id; may be given several times
+        #[arg(long = "id", value_name = "ID")]
+        ids: Vec<OsString>,
     },
+    /// Forget messages: what is still on the server comes again. Wants --id, --before or --all
+    Forget {
+        /// Names of accounts
+        #[arg(value_name = "ACCOUNT")]
+        accounts: Vec<String>,
+        /// The message with this unique-id; may be given several times
+        #[arg(long = "id", value_name = "ID", conflicts_with = "all")]
+        ids: Vec<OsString>,
+        /// What was first seen before this day
+        #[arg(long, value_name = "DATE", value_parser = day, conflicts_with_all = ["ids", "all"])]
+        before: Option<u64>,
+    },
+    /// Let messages that are in a Maildir already count as delivered there, for a ledger that is lost
+    Rebuild {
+        /// Names of accounts
+        #[arg(value_name = "ACCOUNT")]
+        accounts: Vec<String>,
+        /// The Maildir
+        #[arg(long, value_name = "maildir:PATH", value_parser = config::maildir)]
+        from: PathBuf,
+    },
+}
+
+/// Midnight UTC of a day such as `2026-01-31`, in seconds since 1970.
+fn day(text: &str) -> Result<u64, String> {
+    let day = text.parse::<NaiveDate>().map_err(|_| "expected a day such as `2026-01-31`")?;
+    let seconds = day.and_time(NaiveTime::MIN).and_utc().timestamp();
+    Ok(u64::try_from(seconds).unwrap_or(0))
 }
 
 /// What to do with all of them.
@@ -123,7 +162,7 @@ pub struct Options {
     #[arg(long, conflicts_with = "all", global = true, help_heading = FETCH)]
     pub fill: bool,
 
-    /// Do not ask before `state known`
+    /// Do not ask before `state known` and `state forget`
     #[arg(long, global = true, help_heading = FETCH)]
     pub yes: bool,
 
@@ -245,9 +284,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
     // For clap `fetch` is an account in `work fetch`, but a command in `work --all fetch`. The user may decide.
     match (&cli.wanted.accounts[..], &cli.command) {
         ([account, ..], Some(command)) => Err(misplaced(account, command)),
-        _ if cli.marks_known() && cli.wanted().iter().any(|name| name.contains("://")) => {
-            let message = "`state known` is for accounts of the configuration: a URL settles nothing";
+        _ if cli.is_about_state() && cli.wanted().iter().any(|name| name.contains("://")) => {
+            let message = "`state` is for accounts of the configuration: a URL settles nothing";
             Err(command().error(ErrorKind::InvalidValue, message))
+        }
+        (_, Some(Command::State { command: State::Forget { ids, before: None, .. } }))
+            if ids.is_empty() && !cli.options.flags.has("all") =>
+        {
+            let message = "`state forget` wants to know what: `--id ID`, `--before DATE` or `--all`";
+            Err(command().error(ErrorKind::MissingRequiredArgument, message))
         }
         _ if cli.options.sources().iter().filter(|source| **source == Source::Stdin).count() > 1 => {
             Err(command()
@@ -268,9 +313,15 @@ fn misplaced(account: &str, misplaced: &Command) -> clap::Error {
     command().error(ErrorKind::ArgumentConflict, message)
 }
 
-/// What is wrong with `state known` where nobody can be asked.
+/// What is wrong with a command that asks where nobody can be asked.
 pub fn unasked() -> clap::Error {
-    let message = "`state known` asks on a terminal, and there is none; `--yes` says so beforehand";
+    let message = "this asks on a terminal, and there is none; `--yes` says so beforehand";
+    command().error(ErrorKind::MissingRequiredArgument, message)
+}
+
+/// What is wrong with a command that changes what is known, without the name of an account.
+pub fn unnamed() -> clap::Error {
+    let message = "there are several accounts; name those that are meant";
     command().error(ErrorKind::MissingRequiredArgument, message)
 }
 
@@ -290,14 +341,33 @@ impl Cli {
         match &self.command {
             Some(Command::Fetch(wanted)) => &wanted.accounts,
             Some(Command::Login { account }) => std::slice::from_ref(account),
-            Some(Command::State { command: State::Known { accounts } }) => accounts,
+            Some(Command::State { command }) => match command {
+                State::Show { accounts }
+                | State::Known { accounts, .. }
+                | State::Forget { accounts, .. }
+                | State::Rebuild { accounts, .. } => accounts,
+            },
             None => &self.wanted.accounts,
         }
     }
 
-    /// True when what is on the server is to count as fetched.
-    pub fn marks_known(&self) -> bool {
+    /// True for what concerns the ledgers alone.
+    pub fn is_about_state(&self) -> bool {
         matches!(self.command, Some(Command::State { .. }))
+    }
+
+    /// What the user says of messages, instead of fetching them.
+    pub fn mark(&self) -> Option<Mark> {
+        let octets = |ids: &[OsString]| ids.iter().map(|id| id.as_encoded_bytes().to_vec()).collect::<Vec<_>>();
+        let Some(Command::State { command }) = &self.command else { return None };
+        match command {
+            State::Show { .. } => Some(Mark::Show),
+            State::Known { ids, .. } => Some(Mark::Known(octets(ids))),
+            State::Forget { before: Some(time), .. } => Some(Mark::Forget(Forgotten::Before(*time))),
+            State::Forget { ids, .. } if ids.is_empty() => Some(Mark::Forget(Forgotten::All)),
+            State::Forget { ids, .. } => Some(Mark::Forget(Forgotten::Ids(octets(ids)))),
+            State::Rebuild { from, .. } => Some(Mark::AtHome(from.clone())),
+        }
     }
 
     /// What is to be done; to fetch, where nothing is said.

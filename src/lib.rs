@@ -69,7 +69,8 @@ pub fn run() -> ExitCode {
         Err(error) => return refuse(&error, &arguments).into(),
     };
     let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if cli.marks_known() && !cli.options.yes && !cli.options.dry_run && !may_ask {
+    let asks = cli.mark().is_some_and(|mark| mark.asks()) && !cli.options.yes;
+    if asks && !cli.options.dry_run && !may_ask {
         return refuse(&cli::unasked(), &arguments).into();
     }
     let results = Results::new(cli.options.json);
@@ -90,18 +91,23 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
     let is_usage = error.use_stderr();
     let before_names = arguments.iter().take_while(|argument| *argument != "--");
     let results = Results::new(is_usage && before_names.skip(1).any(|argument| argument == "--json"));
-    let printed = error.print();
     if is_usage {
-        results.error(Kind::Usage, &report::usage(&error.to_string()), None, None);
-        return failure::exit_status(end(&results, &[], Some(Kind::Usage)));
+        return failure::exit_status(misused(error, &results));
     }
-    match printed {
+    match error.print() {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             complain(&format!("popfetch: cannot write to standard output: {}", text::reason(&error)));
             Kind::Io.code()
         }
         _ => 0,
     }
+}
+
+/// Says how the program is to be used instead.
+fn misused(error: &clap::Error, results: &Results) -> Option<Kind> {
+    let _ = error.print();
+    results.error(Kind::Usage, &report::usage(&error.to_string()), None, None);
+    end(results, &[], Some(Kind::Usage))
 }
 
 /// The last event of a run.
@@ -169,6 +175,10 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
         Ok(configured) => configured,
         Err(kind) => return Ok(Some(kind)),
     };
+    let mark = cli.mark();
+    if mark.as_ref().is_some_and(Mark::changes) && cli.wanted().is_empty() && accounts.len() > 1 {
+        return Ok(misused(&cli::unnamed(), results));
+    }
     let is_terminal = io::stderr().is_terminal();
     let progress = Progress::new(match options.progress {
         cli::Progress::Always => true,
@@ -180,16 +190,17 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
         state_dir,
         progress: &progress,
         stop: Stop::on_signals().context("cannot listen to signals")?,
-        dry_run: options.dry_run,
+        dry_run: options.dry_run || mark == Some(Mark::Show),
         create: options.create,
         fill: options.fill,
-        mark: cli.marks_known().then_some(if options.yes { Mark::Yes } else { Mark::Ask }),
+        asks: mark.as_ref().is_some_and(Mark::asks) && !options.yes,
+        mark,
         verbose: options.verbose,
         ledgers,
         listings: Budget::default(),
     };
     let style = Style { is_terminal, quiet: options.quiet, verbose: options.verbose > 0, dry_run: options.dry_run };
-    results.run(if cli.marks_known() { "state" } else { "fetch" }, accounts.len(), options.dry_run);
+    results.run(if cli.is_about_state() { "state" } else { "fetch" }, accounts.len(), options.dry_run);
     let summaries = fetch::side_by_side(&accounts, &run, options.jobs.unwrap_or(JOBS), |summary| {
         summary.lines(style).iter().for_each(|line| progress.println(line));
         results.account(|| summary.json());
@@ -197,6 +208,7 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
     if options.dry_run {
         summaries.iter().filter_map(Summary::dry_line).for_each(|line| results.line(&line));
     }
+    report::table(&summaries).iter().for_each(|line| results.line(line));
     summaries.iter().filter_map(|summary| summary.mark_line(style)).for_each(|line| results.line(&line));
     Ok(end(results, &summaries, failure::worst(summaries.iter().filter_map(Summary::kind))))
 }

@@ -18,24 +18,100 @@ use crate::account::{Account, Password};
 use crate::failure::{self, Failure, Kind};
 use crate::maildrop::{Listing, MessageNumber};
 use crate::notice::Notice;
-use crate::text::{counted, octets, printable};
+use crate::text::{self, counted, octets, printable};
 
-/// What came of `state known`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What came of a word about what is known (`state known`, `forget`, `rebuild`).
+#[derive(Debug)]
 pub enum Marked {
-    /// Every listed message counts as fetched; so many did not before.
+    /// What is known.
+    Shown(Box<Shown>),
+    /// Listed messages count as fetched; so many did not before.
     Known(usize),
+    /// So many messages are forgotten.
+    Forgotten {
+        /// How many.
+        messages: usize,
+        /// How many are known still.
+        left: usize,
+    },
+    /// So many listed messages were found at home.
+    Found(usize),
     /// The person said no.
     Declined,
 }
 
+/// What a ledger knows.
+#[derive(Debug)]
+pub struct Shown {
+    /// When a run last succeeded: seconds since 1970.
+    pub last_success: Option<u64>,
+    /// Messages that may be on the server still.
+    pub known: usize,
+    /// Messages whose deletion the server confirmed.
+    pub deleted: usize,
+    /// Messages that went otherwise.
+    pub gone: usize,
+    /// Messages of an interrupted run.
+    pub in_doubt: usize,
+    /// What is noted, and of how many messages.
+    pub notes: Vec<(String, usize)>,
+}
+
 impl Marked {
-    fn messages(self) -> Option<usize> {
+    fn messages(&self) -> Option<usize> {
         match self {
-            Marked::Known(news) => Some(news),
-            Marked::Declined => None,
+            Marked::Known(messages) | Marked::Forgotten { messages, .. } | Marked::Found(messages) => Some(*messages),
+            Marked::Shown(_) | Marked::Declined => None,
         }
     }
+
+    fn shown(&self) -> Option<&Shown> {
+        match self {
+            Marked::Shown(shown) => Some(shown),
+            _ => None,
+        }
+    }
+}
+
+impl Shown {
+    fn json(&self) -> serde_json::Value {
+        let Shown { last_success, known, deleted, gone, in_doubt, notes } = self;
+        let notes: serde_json::Map<_, _> = notes.iter().map(|(word, count)| (word.clone(), json!(count))).collect();
+        json!({
+            "last_success": last_success.map(text::time),
+            "known": known,
+            "deleted": deleted,
+            "gone": gone,
+            "in_doubt": in_doubt,
+            "notes": notes,
+        })
+    }
+
+    /// The columns behind the account's name.
+    fn columns(&self) -> [String; 4] {
+        let Shown { last_success, known, in_doubt, notes, .. } = self;
+        let note = |(word, count): &(String, usize)| if *count == 1 { word.clone() } else { format!("{word} {count}") };
+        let notes: Vec<String> = notes.iter().map(note).collect();
+        let last = last_success.map_or_else(|| "never".into(), text::time);
+        [last, known.to_string(), in_doubt.to_string(), notes.join(", ")]
+    }
+}
+
+/// What the ledgers of accounts know, as a table.
+pub fn table(summaries: &[Summary]) -> Vec<String> {
+    let shown = summaries.iter().filter_map(|summary| Some((summary, summary.marked.as_ref()?.shown()?)));
+    let head = ["ACCOUNT", "LAST SUCCESS", "KNOWN", "IN DOUBT", "NOTES"].map(str::to_owned);
+    let rows = shown.map(|(summary, shown)| {
+        let [last, known, in_doubt, notes] = shown.columns();
+        [summary.account.clone(), last, known, in_doubt, notes]
+    });
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let [name, last, known, in_doubt] = [width(0), width(1), width(2), width(3)];
+    let line = |[a, b, c, d, e]: &[String; 5]| {
+        format!("{a:<name$}  {b:<last$}  {c:>known$}  {d:>in_doubt$}  {e}").trim_end().to_owned()
+    };
+    if rows.len() == 1 { vec![] } else { rows.iter().map(line).collect() }
 }
 
 /// What became of one account.
@@ -59,7 +135,7 @@ pub struct Summary {
     pub later: usize,
     /// Messages that stay on the server, and why.
     pub rows: Vec<Row>,
-    /// With `state known`: what came of it.
+    /// With `state`: what came of it.
     pub marked: Option<Marked>,
     /// With `--dry-run`: what would be retrieved.
     pub would_retrieve: usize,
@@ -218,16 +294,26 @@ impl Summary {
         format!("message {number} (`{id}`) stays on the server{lane}: {}", refused.reason)
     }
 
-    /// With `state known`: the result, for standard output.
+    /// With `state`: the result, for standard output.
     pub fn mark_line(&self, style: Style) -> Option<String> {
-        let Summary { account, listed, .. } = self;
-        self.marked.map(|marked| match marked {
-            Marked::Known(news) if style.dry_run => {
-                format!("{account}: {listed} on the server; {news} of them would count as fetched")
+        let Summary { account, listed, failure, .. } = self;
+        let would = style.dry_run;
+        let line = match self.marked.as_ref()? {
+            Marked::Shown(_) => return None,
+            Marked::Known(news) if would => {
+                format!("{listed} on the server; {news} of them would count as fetched")
             }
-            Marked::Known(news) => format!("{account}: {listed} on the server, all of them known now; {news} were not"),
-            Marked::Declined => format!("{account}: {listed} on the server; nothing was changed"),
-        })
+            Marked::Known(news) => format!("{listed} on the server; {news} count as fetched that did not before"),
+            Marked::Forgotten { messages, left } => {
+                format!("{messages} {}; {left} known still", if would { "would be forgotten" } else { "forgotten" })
+            }
+            Marked::Found(found) => format!(
+                "{listed} on the server; {found} of them {} as delivered",
+                if would { "would count" } else { "are at home, and count" }
+            ),
+            Marked::Declined => "nothing was changed".into(),
+        };
+        failure.is_none().then(|| format!("{account}: {line}"))
     }
 
     /// With `--dry-run`: the result, for standard output.
@@ -330,7 +416,8 @@ impl Summary {
                 "reason": self.shown(text),
             })).collect::<Vec<_>>(),
             "notices": self.notices.iter().map(|notice| self.without_secret(notice.to_string())).collect::<Vec<_>>(),
-            "marked": self.marked.and_then(Marked::messages),
+            "marked": self.marked.as_ref().and_then(Marked::messages),
+            "state": self.marked.as_ref().and_then(Marked::shown).map(Shown::json),
             "would_deliver": self.would_retrieve,
             "would_delete": self.would_delete,
             "seconds": self.elapsed.as_secs_f64(),

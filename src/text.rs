@@ -4,6 +4,14 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::io;
 
+use chrono::{DateTime, SecondsFormat};
+
+/// A time, in seconds since 1970, as RFC 3339 writes it.
+pub fn time(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    time.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
 /// The most characters of a server's own words that popfetch repeats.
 pub const SHOWN: usize = 200;
 

@@ -98,13 +98,26 @@ fn visible_options(command: &clap::Command) -> Vec<&clap::Arg> {
     command.get_arguments().filter(|argument| !argument.is_hide_set() && !argument.is_positional()).collect()
 }
 
+/// The options of commands alone, which are told where their command is.
+fn options_of_commands(command: &clap::Command) -> BTreeSet<String> {
+    let below = |command: &clap::Command| {
+        let own = visible_options(command).into_iter().filter(|option| !option.is_global_set()).flat_map(spellings);
+        own.chain(options_of_commands(command)).collect::<Vec<_>>()
+    };
+    command.get_subcommands().flat_map(below).collect()
+}
+
 fn wrong_options(page: &str, elsewhere: &str) -> Vec<String> {
     let command = command();
-    let exist: BTreeSet<String> = visible_options(&command).into_iter().flat_map(spellings).collect();
+    let everywhere: BTreeSet<String> = visible_options(&command).into_iter().flat_map(spellings).collect();
+    let of_commands = options_of_commands(&command);
+    let untold = of_commands.difference(&flags(section(page, "DESCRIPTION"))).cloned().collect();
+    let exist = &everywhere | &of_commands;
+    let wanted = &everywhere | &untold;
     let heads: String = items(section(page, "OPTIONS")).iter().map(|(head, _)| format!(".{head}\n")).collect();
     let described = flags(&heads);
     let named = flags(&(page.to_owned() + elsewhere));
-    let missing = exist.difference(&described).map(|option| format!("`{option}` is not described"));
+    let missing = wanted.difference(&described).map(|option| format!("`{option}` is not described"));
     missing.chain(named.difference(&exist).map(|option| format!("there is no `{option}`"))).collect()
 }
 
@@ -126,10 +139,18 @@ fn wrong_values(page: &str) -> Vec<String> {
 
 fn wrong_commands(page: &str) -> Vec<String> {
     let command = command();
-    let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
-    let exist: BTreeSet<&str> = commands.map(clap::Command::get_name).collect();
+    let commands: Vec<_> = command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
+    let nested = |command: &clap::Command| {
+        let (name, below) = (command.get_name(), command.get_subcommands());
+        below.map(|below| format!("{name} {}", below.get_name())).collect::<Vec<_>>()
+    };
+    let untold = commands.iter().copied().flat_map(nested).filter(|words| !page.contains(&format!("\n.Cm {words}\n")));
+    let untold: Vec<String> = untold.map(|words| format!("`{words}` is not described")).collect();
+    let exist: BTreeSet<&str> = commands.into_iter().map(clap::Command::get_name).collect();
     let described: BTreeSet<&str> = behind("Cm", section(page, "SYNOPSIS")).into_iter().collect();
-    exist.symmetric_difference(&described).map(|name| format!("`{name}` is only in one of code and page")).collect()
+    let different =
+        exist.symmetric_difference(&described).map(|name| format!("`{name}` is only in one of code and page"));
+    different.chain(untold).collect()
 }
 
 #[test]

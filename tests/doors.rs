@@ -493,9 +493,9 @@ fn what_is_known_by_a_persons_word_is_neither_fetched_nor_deleted() {
     let run = sandbox.popfetch(["state", "known", "--dry-run", "--json"]).exits(0);
     assert!(run.stdout.contains("\"marked\":3,"), "{run:#?}");
     let run = sandbox.popfetch(["state", "known", "work", "--yes"]).exits(0);
-    assert_eq!(run.stdout, "work: 3 on the server, all of them known now; 3 were not\n");
+    assert_eq!(run.stdout, "work: 3 on the server; 3 count as fetched that did not before\n");
     let run = sandbox.popfetch(["state", "known", "--yes"]).exits(0);
-    assert!(run.stdout.contains("0 were not"), "{run:#?}");
+    assert!(run.stdout.contains("0 count as fetched that did not before"), "{run:#?}");
     sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
     assert_eq!((server.count("RETR"), server.unique_ids(USER).len()), (0, 3), "never delivered, never deleted");
     let all = more_mail(&server, 3, 1);

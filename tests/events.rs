@@ -229,13 +229,15 @@ fn names_in_the_manual() -> BTreeSet<String> {
 fn the_manual_has_every_name_of_every_event_and_no_other() {
     let refusing = server(mails(2)).answer("DELE 1", "-ERR no").answer("RETR 2", "-ERR no").start();
     let sandbox = Sandbox::with(Account::on(refusing.port).set("keep", false));
-    let events = [sandbox.popfetch(["--json"]).exits(75), sandbox.popfetch(["--json", "--nonsense"]).exits(64)];
+    let runs: [(&[&str], i32); 3] = [(&[], 75), (&["--nonsense"], 64), (&["state", "show"], 0)];
+    let events = runs.map(|(words, code)| sandbox.popfetch(["--json"].iter().chain(words)).exits(code));
     let events: Vec<Value> = events.iter().flat_map(Run::events).collect();
     let mut names = BTreeSet::new();
     for event in &events {
         names.insert(event["event"].as_str().unwrap().to_owned());
         let rows = ["refused", "undeleted"].iter().flat_map(|key| event[key].as_array().into_iter().flatten());
-        for object in rows.chain([event]) {
+        let state = event.get("state").filter(|state| state.is_object());
+        for object in rows.chain(state).chain([event]) {
             names.extend(object.as_object().unwrap().keys().cloned());
         }
     }

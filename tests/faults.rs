@@ -71,6 +71,15 @@ pub fn kill_before(sandbox: &Sandbox, call: &Call) -> Run {
     inject(sandbox, call, "signal=KILL")
 }
 
+/// Runs popfetch with these arguments and kills it before this call.
+pub fn kill_command_before(sandbox: &Sandbox, arguments: &[&str], call: &Call) -> Run {
+    let Call { name, nth } = call;
+    let (trace, rule) = (format!("trace={name}"), format!("inject={name}:signal=KILL:when={nth}"));
+    let mut command = strace_command(sandbox, &["-o", "/dev/null", "-e", &trace, "-e", &rule]);
+    command.args(arguments);
+    sandbox.run(command)
+}
+
 /// Runs popfetch and lets this call, and with `and_later` all later ones, fail.
 pub fn fail_at(sandbox: &Sandbox, call: &Call, error: &str, and_later: bool) -> Run {
     let Call { name, nth } = call;

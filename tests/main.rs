@@ -60,8 +60,11 @@ mod limits;
 mod between;
 /// One ledger a maildrop: accounts, runs by URL, targets that change, ledgers of earlier builds; and who only looks.
 mod doors;
+
 /// What a server may do to us, and what it may not: nonsense, silence, cuts, floods.
 mod hostile;
+/// What a person says of known messages, and what is shown of them.
+mod marks;
 /// Keys and options together, pair by pair.
 mod pairs;
 /// What may have happened to the ledger, traps in shared folders, several runs at once.

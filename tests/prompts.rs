@@ -155,9 +155,9 @@ fn bars_come_back_when_a_question_is_answered() {
 #[test]
 fn what_counts_as_fetched_is_a_persons_decision() {
     for (typed, code, marked, says) in [
-        ("y\n", 0, true, "3 on the server, all of them known now; 3 were not"),
-        ("n\n", 0, false, "3 on the server; nothing was changed"),
-        ("\x04", 0, false, "3 on the server; nothing was changed"),
+        ("y\n", 0, true, "3 on the server; 3 count as fetched that did not before"),
+        ("n\n", 0, false, "nothing was changed"),
+        ("\x04", 0, false, "nothing was changed"),
         ("\x03", 130, false, "stopped by signal 2"),
     ] {
         let server = server(mails(3)).start();

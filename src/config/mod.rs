@@ -74,6 +74,11 @@ impl Flags {
         self.0.push(Entry::of_option(key, Value::Boolean(value)));
     }
 
+    /// True when the option of this key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|entry| &*entry.key == key)
+    }
+
     /// Checks the text behind an option of an account's key. A target's name is looked up in the configuration later.
     pub fn check(key: &str, text: OsString) -> Result<OsString, Problem> {
         if key == "deliver" && text.to_str().is_some_and(target::is_name) {
@@ -94,6 +99,19 @@ impl Flags {
         let faults = keys::read(settings::KEYS, &self.0, &Place::Options, paths, draft);
         faults.into_iter().next().map(|fault| fault.problem)
     }
+}
+
+/// The folder of a Maildir that is written as `maildir:PATH`, relative to the current folder.
+///
+/// # Errors
+/// Says what is expected instead.
+pub fn maildir(text: &str) -> Result<PathBuf, String> {
+    let here = env::current_dir().unwrap_or_default();
+    let (environment, folder) = (&Environment::of_process(), &*here);
+    let resolved = forms::target(text).and_then(|target| Paths { environment, folder }.resolve_target(target));
+    let target = resolved.map_err(|expected| expected.to_string())?;
+    let path = target.path().filter(|path| target == crate::account::Target::maildir(*path));
+    path.map(PathBuf::from).ok_or_else(|| "expected `maildir:PATH`".to_owned())
 }
 
 /// The keys of an account, in the order of the manual.

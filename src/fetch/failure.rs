@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use crate::failure::{self, Kind};
 use crate::maildrop::MessageNumber;
 use crate::stop::Stopped;
-use crate::text::{counted, octets, printable};
+use crate::text::{counted, octets, printable, reason};
 use crate::{deliver, ledger, net, pop3, session};
 
 /// Why an account was not fetched to its end. What was complete before stays delivered and recorded.
@@ -59,6 +60,22 @@ pub enum Failure {
     Panic(String),
     /// A target is the place of this other one, by another name: each message would come there twice.
     SamePlace(String),
+    /// A message that a person speaks of is not known, or not on the server.
+    NoSuchMessage {
+        /// Its unique-id, as it is shown.
+        id: String,
+        /// The ledger does not know it.
+        is_of_the_ledger: bool,
+    },
+    /// What is at home cannot be compared with what is on the server.
+    NoTop,
+    /// A Maildir cannot be read.
+    Maildir {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The run was asked to stop.
     Stopped(Stopped),
 }
@@ -141,6 +158,9 @@ impl failure::Failure for Failure {
             Failure::Lane { failure, .. } => failure.kind(),
             Failure::MdaTakesNone { kind, .. } => *kind,
             Failure::SamePlace(_) => Kind::Configuration,
+            Failure::NoSuchMessage { .. } => Kind::BadState,
+            Failure::NoTop => Kind::Unavailable,
+            Failure::Maildir { .. } => Kind::Io,
             Failure::Ledger(error) => error.kind(),
             Failure::NoThread(_) => Kind::Temporary,
             Failure::Panic(_) => Kind::Io,
@@ -168,7 +188,12 @@ impl failure::Failure for Failure {
             }
             Failure::Ledger(error) => error.hint(),
             Failure::Panic(_) => Some("please report it; the next run carries on where this one ended".into()),
-            Failure::NoThread(_) | Failure::Stopped(_) => None,
+            Failure::NoSuchMessage { is_of_the_ledger: false, .. } => {
+                Some("`popfetch list --ids` shows those that are there".into())
+            }
+            Failure::NoTop => Some("`popfetch state known` lets all that is on the server count as fetched".into()),
+            Failure::Maildir { .. } => Some("name the folder that has `new` and `cur`".into()),
+            Failure::NoSuchMessage { .. } | Failure::NoThread(_) | Failure::Stopped(_) => None,
         }
     }
 }
@@ -202,6 +227,18 @@ impl fmt::Display for Failure {
             }
             Failure::SamePlace(other) => {
                 write!(f, "it is the same place as `{}`, by another name", printable(other.as_bytes()))
+            }
+            Failure::NoSuchMessage { id, is_of_the_ledger: true } => {
+                write!(f, "no message with the unique-id `{id}` is known")
+            }
+            Failure::NoSuchMessage { id, is_of_the_ledger: false } => {
+                write!(f, "no message with the unique-id `{id}` is on the server")
+            }
+            Failure::NoTop => {
+                f.write_str("the server answers no TOP, without which messages cannot be compared with those at home")
+            }
+            Failure::Maildir { path, source } => {
+                write!(f, "cannot read the Maildir `{}`: {}", path.display(), reason(source))
             }
             Failure::MdaTakesNone { left, .. } => write!(
                 f,

@@ -5,18 +5,19 @@
 
 mod failure;
 mod in_step;
+mod mark;
 mod side_by_side;
 mod transfer;
 
 use std::any::Any;
 use std::collections::HashSet;
-use std::io::{self, Write as _};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use failure::Failure;
+pub use mark::{Forgotten, Mark};
 pub use side_by_side::side_by_side;
 use transfer::{Lane, Transfer};
 
@@ -30,10 +31,9 @@ use crate::notice::Notice;
 use crate::plan::{self, Plan, Policy, Reason, Verdict};
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress};
-use crate::report::{Marked, Outcome, Row, Summary};
+use crate::report::{Outcome, Row, Summary};
 use crate::session::{self, LOCK_STEP, Ledgers, Line, Manner, NO_TOP, Opener, Surveyed, Terms};
-use crate::stop::{Stop, Stopped, Woken};
-use crate::text::{counted, printable};
+use crate::stop::Stop;
 
 /// What all accounts of a run share.
 pub struct Run<'r> {
@@ -49,23 +49,16 @@ pub struct Run<'r> {
     pub create: bool,
     /// Give every target what it lacks, settled or not.
     pub fill: bool,
-    /// Fetch nothing: what is on the server counts as fetched.
+    /// Fetch nothing: a person says what is known.
     pub mark: Option<Mark>,
+    /// A person is asked before, on the terminal.
+    pub asks: bool,
     /// 1: a line per message; 2: the wire as well.
     pub verbose: u8,
     /// Memory for the listings of all accounts.
     pub listings: Budget,
     /// The ledgers of all maildrops.
     pub ledgers: Ledgers,
-}
-
-/// Whether a person is asked before what is on the server counts as fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// On the terminal.
-    Ask,
-    /// It was said before.
-    Yes,
 }
 
 /// The ledger's note about a message that `max_size` leaves on the server.
@@ -137,6 +130,9 @@ impl session::Observer for Watch<'_> {
 
 impl<'f> Fetch<'f> {
     fn run(&mut self) -> Result<(), Failure> {
+        if let Some(mark) = self.run.mark.as_ref().filter(|mark| mark.is_offline()) {
+            return self.mark_offline(mark);
+        }
         // A password may take its time, and the account should not be held meanwhile. But nobody should be asked for one
         // in vain.
         if !matches!(self.account.secret, Secret::Literal(_)) && !self.run.dry_run {
@@ -156,6 +152,9 @@ impl<'f> Fetch<'f> {
             let Some((next, notice)) = ended.as_ref().err().and_then(|failure| self.next_manner(manner, failure))
             else {
                 self.note_manner(&mut ledger, known, manner, &ended)?;
+                if ended.is_ok() && !self.run.dry_run {
+                    ledger.succeeded();
+                }
                 return ended;
             };
             let said = if manner == known { notices } else { notices + 1 };
@@ -232,10 +231,18 @@ impl<'f> Fetch<'f> {
         let began = now();
         let mut surveyed = self.survey(&mut transaction, ledger, manner.without_top)?;
         share.settle();
-        if let Some(mark) = self.run.mark {
-            // The server is not kept waiting while a person thinks, and nothing depends on its farewell.
-            let _ = transaction.update(&[] as &[Committed]);
-            return self.mark(mark, ledger, &surveyed);
+        match &self.run.mark {
+            Some(Mark::Known(ids)) => {
+                // The server is not kept waiting while a person thinks, and nothing depends on its farewell.
+                let _ = transaction.update(&[] as &[Committed]);
+                return self.know(ids, ledger, &surveyed);
+            }
+            Some(Mark::AtHome(maildir)) => {
+                self.find_at_home(maildir, &mut transaction, ledger, &surveyed)?;
+                let _ = transaction.update(&[] as &[Committed]);
+                return Ok(());
+            }
+            Some(Mark::Show | Mark::Forget(_)) | None => {}
         }
         let lanes = self.open_lanes(ledger, &mut surveyed)?;
         let Surveyed { survey, standings, plan, .. } = surveyed;
@@ -280,26 +287,6 @@ impl<'f> Fetch<'f> {
             self.settle(ledger, &survey, &standings)?;
         }
         self.closed_lane().map_or(updated, Err)
-    }
-
-    /// Lets what is on the server count as fetched.
-    fn mark(&mut self, mark: Mark, ledger: &mut Ledger, surveyed: &Surveyed) -> Result<(), Failure> {
-        let Surveyed { survey, standings, .. } = surveyed;
-        let messages = counted(survey.listing.len(), "message");
-        let account = printable(self.account.name.as_bytes());
-        let question =
-            format!("{account}: {messages} on the server count as fetched from now on, and never come; go on? [y/N] ");
-        let mut is_wanted = mark == Mark::Yes || self.run.dry_run;
-        if !is_wanted {
-            let mut answer = Ok(false);
-            self.run.progress.aside(&question, &mut || answer = says_yes(&question, &self.run.stop));
-            is_wanted = answer?;
-        }
-        self.summary.marked = Some(match is_wanted {
-            true => Marked::Known(ledger.know(&survey.listing, standings, now())?),
-            false => Marked::Declined,
-        });
-        Ok(())
     }
 
     /// Opens the lanes that some message is to go to. What only lacks one that cannot be opened is not wanted any more.
@@ -371,12 +358,15 @@ impl<'f> Fetch<'f> {
             name: &name,
             maildrop: &maildrop,
             ledgers: &|| self.run.ledgers.beginning_with(&name),
-            is_decided: self.account.all || self.run.mark.is_some(),
+            is_decided: self.account.all || self.run.mark.as_ref().is_some_and(Mark::is_decision),
         };
         let Opened { mut ledger, mut former, notices } = if self.run.dry_run { door.look()? } else { door.fetch()? };
         self.summary.notices.extend(session::damage(&ledger, notices, &former));
         ledger.serve(&self.account.targets, self.wanted());
-        self.check_targets(&ledger)?;
+        // What is forgotten may have been in a target that is gone.
+        if !self.run.mark.as_ref().is_some_and(Mark::is_offline) {
+            self.check_targets(&ledger)?;
+        }
         for former in &mut former {
             let context = self.context_of(former.name());
             self.finish(former.ledger(), &context)?;
@@ -392,9 +382,11 @@ impl<'f> Fetch<'f> {
                 return Err(self.closed_lane().expect("a lane that cannot be asked is closed"));
             }
             ledger.take_over(former)?;
-            self.check_targets(&ledger)?;
+            if !self.run.mark.as_ref().is_some_and(Mark::is_offline) {
+                self.check_targets(&ledger)?;
+            }
         }
-        if !self.account.one_off {
+        if !self.account.one_off && self.run.mark.as_ref().is_none_or(|mark| !mark.is_offline()) {
             ledger.note_account(now())?;
         }
         if self.run.dry_run && ledger.in_doubt() > 0 {
@@ -750,26 +742,6 @@ impl<'f> Fetch<'f> {
         }
         Ok(ledger.settle(&survey.listing, standings, now())?)
     }
-}
-
-/// Asks on the terminal. What cannot be read is no.
-fn says_yes(question: &str, stop: &Stop) -> Result<bool, Stopped> {
-    let _ = io::stderr().write_all(question.as_bytes());
-    let mut answer = vec![];
-    while !answer.contains(&b'\n') {
-        let mut chunk = [0; 64];
-        match stop.readable(io::stdin(), None) {
-            Ok(Woken::Stopped(stopped)) => return Err(stopped),
-            Ok(Woken::Late) => continue,
-            Ok(Woken::Readable) => {}
-            Err(_) => return Ok(false),
-        }
-        match rustix::io::read(io::stdin(), &mut chunk) {
-            Ok(count @ 1..) => answer.extend_from_slice(&chunk[..count]),
-            _ => return Ok(false),
-        }
-    }
-    Ok(matches!(answer.trim_ascii(), b"y" | b"Y" | b"yes"))
 }
 
 fn left_out(failure: Failure) -> Notice {

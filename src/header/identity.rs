@@ -41,6 +41,11 @@ impl Identity {
         }
     }
 
+    /// True when nothing more of the message matters.
+    pub fn is_complete(&self) -> bool {
+        self.found.is_some()
+    }
+
     /// The fingerprint, once everything was pushed.
     pub fn fingerprint(self) -> Fingerprint {
         self.found.unwrap_or_else(|| read_to_the_end(&self.head))

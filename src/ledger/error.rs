@@ -96,8 +96,9 @@ impl Failure for Error {
                 Some("name another folder for the state with `--state-dir`, or make this one writable".into())
             }
             Error::Alarm { .. } => Some(
-                "put a copy of it back, if there is one; else `popfetch state known ACCOUNT` lets what is on the server \
-                 now count as fetched, and `--all` fetches everything again"
+                "put a copy of it back, if there is one; else `popfetch state rebuild ACCOUNT --from maildir:PATH` looks \
+                 what is at home, `popfetch state known ACCOUNT` lets what is on the server now count as fetched, and \
+                 `--all` fetches everything again"
                     .into(),
             ),
             Error::NotOurs { .. } => Some("the state wants a folder of its own; see `--state-dir`".into()),

@@ -2,11 +2,12 @@
 //!
 //! The lock file is never renamed or removed, so the lock survives compaction of the ledger, and a dead process
 //! holds nothing. It gets its content when the first ledger beside it is durable, and never again: content without a
-//! ledger tells of one that vanished, and never of a first run that was killed.
+//! ledger tells of one that vanished, and never of a first run that was killed. Its time is that of the last success.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::Error;
 use crate::os;
@@ -35,7 +36,15 @@ pub fn hold(path: &Path) -> Result<Lock, Error> {
 impl Lock {
     /// Notes that there is a ledger now.
     pub fn mark(&self) -> Result<(), Error> {
-        self.file.write_all_at(b"popfetch\n", 0).map_err(Error::io("write", &self.path))
+        self.file.write_all_at(b"popfetch\n", 0).map_err(Error::io("write", &self.path))?;
+        // Nothing has succeeded so far.
+        let _ = self.file.set_modified(UNIX_EPOCH);
+        Ok(())
+    }
+
+    /// Notes the time of a success as that of the file. Nothing depends on it.
+    pub fn succeeded(&self) {
+        let _ = self.file.set_modified(SystemTime::now());
     }
 }
 

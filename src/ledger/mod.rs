@@ -34,10 +34,10 @@ mod rewrite;
 mod takeover;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 pub use door::{Alarm, Door, Opened};
 pub use error::Error;
@@ -52,12 +52,13 @@ pub use text::fingerprint;
 use crate::account::Target;
 use crate::deliver::{Found, Intents, Outcome, Place, Recovered, Synced};
 use crate::maildrop::sealed::OfTheLedger;
-use crate::maildrop::{Durable, Fingerprint, Listing, MessageNumber};
+use crate::maildrop::{Durable, Fingerprint, Listed, Listing, MessageNumber};
 use crate::os;
 use crate::os::file::Replacement;
 use crate::text;
 use line::{Line, VERSION, id_text};
 use load::{Loaded, Seen};
+use lock::Lock;
 
 /// How long an id is remembered that the server no longer lists.
 pub const GONE: Duration = Duration::from_secs(30 * 86400);
@@ -122,7 +123,7 @@ pub struct Ledger {
     /// Ids of messages of which only a mended place would tell whether they were delivered.
     in_doubt: HashSet<Vec<u8>>,
     /// Held by who may write.
-    lock: Option<lock::Lock>,
+    lock: Option<Lock>,
 }
 
 /// What a person should hear about a ledger that was opened.
@@ -214,6 +215,21 @@ impl Intents for Intended {
     fn into_synced(self: Box<Self>) -> Vec<Synced> {
         self.0
     }
+}
+
+/// A listed message that was found in a Maildir.
+#[derive(Debug)]
+pub struct AtHome<'a> {
+    /// Its unique-id, which no other message has.
+    pub unique_id: &'a [u8],
+    /// Its announced size.
+    pub octets: Option<u64>,
+    /// Since when it is there: seconds since 1970.
+    pub at: u64,
+    /// Its file, without its flags.
+    pub name: &'a str,
+    /// Which message it is.
+    pub head: Fingerprint,
 }
 
 /// The ledger's half of a batch between intent and record.
@@ -603,12 +619,19 @@ impl Ledger {
         self.sync()
     }
 
-    /// Writes down, durably, that everything that is listed counts as fetched: no run of the account wants it. Returns of
+    /// Writes down, durably, that what is listed and meant counts as fetched: no run of the account wants it. Returns of
     /// how many messages that is news.
-    pub fn know(&mut self, listing: &Listing, standings: &Standings, now: u64) -> Result<usize, Error> {
+    pub fn know(
+        &mut self,
+        listing: &Listing,
+        standings: &Standings,
+        is_meant: impl Fn(&[u8]) -> bool,
+        now: u64,
+    ) -> Result<usize, Error> {
         let at = if self.trusts_clock(now) { now } else { 0 };
         let (mut text, mut news) = (vec![], 0);
-        for (position, message) in listing.iter().enumerate().filter(|(_, message)| !message.unique_id.is_empty()) {
+        let meant = |message: &Listed<'_>| !message.unique_id.is_empty() && is_meant(message.unique_id);
+        for (position, message) in listing.iter().enumerate().filter(|(_, message)| meant(message)) {
             let settled = Some(id_text(message.unique_id));
             let line = match standings.get(position) {
                 Standing::New { nth } => {
@@ -628,6 +651,41 @@ impl Ledger {
         self.acted()?;
         self.sync()?;
         Ok(news)
+    }
+
+    /// Writes down, durably, that these messages are in a Maildir, and that the account wants nothing more of them.
+    pub fn found_at_home(&mut self, maildir: &Path, found: &[AtHome<'_>]) -> Result<(), Error> {
+        let mut text = vec![];
+        for AtHome { unique_id, octets, at, name, head } in found {
+            let place = Place::Maildir { maildir: maildir.into(), name: (*name).to_owned() };
+            let (delivered, head) = (Some(id_text(unique_id)), Some(head.to_string().into()));
+            Line { delivered, octets: *octets, at: Some(*at), head, ..Line::default() }.to(&place).write(&mut text);
+        }
+        if !found.is_empty() {
+            self.append_whole(&text)?;
+        }
+        self.acted()?;
+        self.sync()
+    }
+
+    /// Forgets messages, durably, as if no run had ever seen them. Returns how many.
+    ///
+    /// # Panics
+    /// When intents wait for an answer.
+    pub fn forget_known(&mut self, is_meant: impl Fn(&Fact, &[u8]) -> bool) -> Result<usize, Error> {
+        assert!(self.loaded.pending.is_empty() || self.is_pretended, "their intents would be lost");
+        let facts = &self.loaded.facts;
+        let meant: Vec<bool> =
+            (0..).zip(facts.iter()).map(|(number, fact)| is_meant(&fact, facts.id(number))).collect();
+        let ids: HashSet<Vec<u8>> =
+            (0..).zip(&meant).filter(|(_, is_meant)| **is_meant).map(|(number, _)| facts.id(number).to_vec()).collect();
+        let count = meant.iter().filter(|is_meant| **is_meant).count();
+        if count > 0 && !self.is_pretended {
+            self.compact(|number, _| !meant[number as usize], |id| id.is_empty() || !ids.contains(id))?;
+        }
+        self.acted()?;
+        self.sync()?;
+        Ok(count)
     }
 
     /// True when no lane of this account was ever one of this maildrop's, though others were.
@@ -813,6 +871,22 @@ impl Ledger {
     /// What depends on how much time has passed has to wait then.
     pub fn trusts_clock(&self, now: u64) -> bool {
         (RELEASE..LATEST).contains(&now) && self.newest <= now
+    }
+
+    /// Notes that a run has succeeded.
+    pub fn succeeded(&self) {
+        self.lock.iter().for_each(Lock::succeeded);
+    }
+
+    /// When a run of this maildrop last succeeded: seconds since 1970.
+    pub fn last_success(&self) -> Option<u64> {
+        let modified = fs::metadata(self.path.with_extension("lock")).and_then(|lock| lock.modified()).ok()?;
+        Some(modified.duration_since(UNIX_EPOCH).ok()?.as_secs()).filter(|at| is_date(*at))
+    }
+
+    /// The words of its notes, and how many messages each is about; the maildrop itself counts as one.
+    pub fn notes(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.loaded.notes.words()
     }
 
     /// Makes everything durable that was written. After a failure nothing more is written, by whichever lane: the kernel

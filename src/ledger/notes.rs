@@ -60,6 +60,13 @@ impl Notes {
         self.0.get(word)
     }
 
+    /// Every word that some message, or the maildrop, is noted for, and how many are; in the order of the alphabet.
+    pub fn words(&self) -> impl Iterator<Item = (&str, usize)> {
+        let mut words: Vec<_> = self.0.iter().map(|(word, noted)| (&**word, noted.at.len())).collect();
+        words.sort_unstable();
+        words.into_iter()
+    }
+
     /// True when there is room for one more.
     pub fn has_room(&self, word: &str, id: &[u8]) -> bool {
         self.of(word).is_none_or(|noted| noted.has_room(id))

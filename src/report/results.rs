@@ -4,7 +4,6 @@ use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use crate::failure::{self, Kind};
@@ -122,9 +121,7 @@ fn totals(summaries: &[Summary], worst: Option<Kind>) -> Value {
 
 /// The time, as RFC 3339 writes it.
 fn now() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let time = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    time.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
+    text::time(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 /// The words of a wrong command line, without the usage that follows them.

@@ -11,7 +11,7 @@ use super::line::Line;
 use crate::account::Keep;
 use crate::header::Identity as Reader;
 use crate::ledger::{DOUBTFUL, Identity, Kin, Known, Ledger, Renamed, Standing, Standings, State, Top, comparable};
-use crate::maildrop::{Fingerprint, MessageNumber};
+use crate::maildrop::{Fingerprint, Listing, MessageNumber};
 use crate::notice::Notice;
 use crate::plan::{Identities, Plan, Policy, View};
 use crate::pop3::{Head, Survey, Transaction};
@@ -74,6 +74,27 @@ pub fn list(transaction: &mut Transaction<Line<'_>>, ledger: &Ledger, needs_ids:
         transaction.do_without_unique_ids();
     }
     Ok(transaction.survey(ledger.facts().len() < LARGE)?)
+}
+
+/// Asks for the header sections of messages, by their positions in the listing.
+pub fn tops(
+    transaction: &mut Transaction<Line<'_>>,
+    listing: &Listing,
+    positions: &[usize],
+) -> Result<Vec<Top>, Error> {
+    let numbers: Vec<MessageNumber> = positions.iter().map(|position| listing.get(*position).number).collect();
+    let mut readers: Vec<Option<Reader>> = positions.iter().map(|_| Some(Reader::default())).collect();
+    let heads = transaction.heads(&numbers, |position, head| match head {
+        Head::Octets(octets) => readers[position].iter_mut().for_each(|reader| reader.push(octets)),
+        Head::Refused => readers[position] = None,
+    });
+    let has_top = heads.map_err(Error::top)?;
+    let top = |reader: Option<Reader>| match reader {
+        Some(reader) => Top::Head(reader.fingerprint()),
+        None if has_top => Top::Refused,
+        None => Top::Missing,
+    };
+    Ok(readers.into_iter().map(top).collect())
 }
 
 /// Compares the listed maildrop with the ledger, asks the server what has to be proved, and decides. `kin` finds other
@@ -201,20 +222,7 @@ impl Surveyor<'_, '_> {
         if self.terms.without_top {
             return Ok(vec![Top::Refused; positions.len()]);
         }
-        let numbers: Vec<MessageNumber> =
-            positions.iter().map(|position| self.survey.listing.get(*position).number).collect();
-        let mut readers: Vec<Option<Reader>> = positions.iter().map(|_| Some(Reader::default())).collect();
-        let heads = self.transaction.heads(&numbers, |position, head| match head {
-            Head::Octets(octets) => readers[position].iter_mut().for_each(|reader| reader.push(octets)),
-            Head::Refused => readers[position] = None,
-        });
-        let has_top = heads.map_err(Error::top)?;
-        let top = |reader: Option<Reader>| match reader {
-            Some(reader) => Top::Head(reader.fingerprint()),
-            None if has_top => Top::Refused,
-            None => Top::Missing,
-        };
-        Ok(readers.into_iter().map(top).collect())
+        tops(self.transaction, &self.survey.listing, positions)
     }
 
     /// Finds out whether messages are the known ones, where that decides anything, and notes their sizes where they are.

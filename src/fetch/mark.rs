@@ -1,0 +1,318 @@
+//! What a person says of the messages that are known: all of them, some of them, those that are at home already.
+//!
+//! The ledger is opened as for a fetch, so that nothing of an interrupted run is lost.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use super::{Failure, Fetch, now};
+use crate::header::Identity;
+use crate::ledger::{AtHome, Fact, Ledger, Standing, State, Top};
+use crate::maildrop::{Fingerprint, Listing};
+use crate::pop3::Transaction;
+use crate::report::{Marked, Shown};
+use crate::session::{self, Line, Surveyed};
+use crate::stop::{Stop, Stopped, Woken};
+use crate::text::{counted, printable};
+
+/// What a person says of messages, instead of fetching.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mark {
+    /// Nothing: what is known is shown.
+    Show,
+    /// What is on the server counts as fetched; with unique-ids, only those messages.
+    Known(Vec<Vec<u8>>),
+    /// These are to be as if no run had ever seen them.
+    Forget(Forgotten),
+    /// Those that are in this Maildir count as delivered there.
+    AtHome(PathBuf),
+}
+
+/// What is to be forgotten.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Forgotten {
+    /// Every message.
+    All,
+    /// Messages with these unique-ids.
+    Ids(Vec<Vec<u8>>),
+    /// Messages that were first seen before this time, in seconds since 1970.
+    Before(u64),
+}
+
+impl Mark {
+    /// True for what ends an alarm of the ledger.
+    pub fn is_decision(&self) -> bool {
+        match self {
+            Mark::Known(ids) => ids.is_empty(),
+            Mark::Forget(forgotten) => *forgotten == Forgotten::All,
+            Mark::AtHome(_) => true,
+            Mark::Show => false,
+        }
+    }
+
+    /// True for what comes with a question.
+    pub fn asks(&self) -> bool {
+        matches!(self, Mark::Known(_) | Mark::Forget(_))
+    }
+
+    /// True for what changes a ledger: a person says of which account.
+    pub fn changes(&self) -> bool {
+        *self != Mark::Show
+    }
+
+    /// True for what needs no server.
+    pub fn is_offline(&self) -> bool {
+        matches!(self, Mark::Show | Mark::Forget(_))
+    }
+}
+
+impl Forgotten {
+    fn has(&self, fact: &Fact, unique_id: &[u8]) -> bool {
+        match self {
+            Forgotten::All => true,
+            Forgotten::Ids(ids) => ids.iter().any(|id| id == unique_id),
+            Forgotten::Before(time) => u64::from(fact.at) < *time,
+        }
+    }
+}
+
+impl Fetch<'_> {
+    /// Lets what is on the server, or a part of it, count as fetched.
+    pub(super) fn know(&mut self, ids: &[Vec<u8>], ledger: &mut Ledger, surveyed: &Surveyed) -> Result<(), Failure> {
+        let Surveyed { survey, standings, .. } = surveyed;
+        check_listed(ids, &survey.listing)?;
+        let messages = match ids.len() {
+            0 => format!("{} on the server count", counted(survey.listing.len(), "message")),
+            1 => "1 message counts".to_owned(),
+            count => format!("{count} messages count"),
+        };
+        let never = if ids.len() == 1 { "comes never" } else { "never come" };
+        if !self.may(&format!("{messages} as fetched from now on, and {never}"))? {
+            return Ok(());
+        }
+        let is_meant = |id: &[u8]| ids.is_empty() || ids.iter().any(|meant| meant == id);
+        self.summary.marked = Some(Marked::Known(ledger.know(&survey.listing, standings, is_meant, now())?));
+        Ok(())
+    }
+
+    /// Shows what is known.
+    fn show(&mut self, ledger: &Ledger) {
+        let count = |state: State| ledger.facts().iter().filter(|fact| fact.state == state).count();
+        self.summary.marked = Some(Marked::Shown(Box::new(Shown {
+            last_success: ledger.last_success(),
+            known: count(State::Delivered),
+            deleted: count(State::Deleted),
+            gone: count(State::Gone),
+            in_doubt: ledger.in_doubt(),
+            notes: ledger.notes().map(|(word, messages)| (printable(word.as_bytes()), messages)).collect(),
+        })));
+    }
+
+    /// Does what needs no server.
+    pub(super) fn mark_offline(&mut self, mark: &Mark) -> Result<(), Failure> {
+        let mut ledger = self.open_ledger()?;
+        match mark {
+            Mark::Forget(forgotten) => self.forget(forgotten, &mut ledger)?,
+            _ => self.show(&ledger),
+        }
+        Ok(())
+    }
+
+    /// Forgets messages, without the server.
+    fn forget(&mut self, forgotten: &Forgotten, ledger: &mut Ledger) -> Result<(), Failure> {
+        if !ledger.pending().is_empty() && !self.run.dry_run {
+            return Err(self.closed_lane().expect("a lane that cannot be asked is closed"));
+        }
+        let facts = ledger.facts();
+        let known: Vec<bool> =
+            (0..).zip(facts.iter()).map(|(number, fact)| forgotten.has(&fact, facts.id(number))).collect();
+        if let Forgotten::Ids(ids) = forgotten {
+            let is_known = |id: &Vec<u8>| (0..facts.len() as u32).any(|fact| facts.id(fact) == *id);
+            if let Some(id) = ids.iter().find(|id| !is_known(id)) {
+                return Err(Failure::NoSuchMessage { id: printable(id), is_of_the_ledger: true });
+            }
+        }
+        let (of, count) = (counted(known.len(), "known message"), known.iter().filter(|is_meant| **is_meant).count());
+        let come = "forgotten: what is still on the server comes again";
+        if !self.may(&format!("{count} of {of} are {come}"))? {
+            return Ok(());
+        }
+        let messages = ledger.forget_known(|fact, id| forgotten.has(fact, id))?;
+        self.summary.marked = Some(Marked::Forgotten { messages, left: known.len() - messages });
+        Ok(())
+    }
+
+    /// Lets those messages on the server count as delivered that are in a Maildir: Message-ID, Date, From and the size
+    /// say which. Where there are several that look alike, as many as are there.
+    pub(super) fn find_at_home(
+        &mut self,
+        maildir: &Path,
+        transaction: &mut Transaction<Line<'_>>,
+        ledger: &mut Ledger,
+        surveyed: &Surveyed,
+    ) -> Result<(), Failure> {
+        self.bar.phase("comparing");
+        let Surveyed { survey, standings, .. } = surveyed;
+        let listing = &survey.listing;
+        let is_new = |position: &usize| {
+            let has_id = !listing.get(*position).unique_id.is_empty();
+            has_id && standings.get(*position) == Standing::New { nth: 1 } && !standings.is_repeated(*position)
+        };
+        let new: Vec<usize> = (0..listing.len()).filter(is_new).collect();
+        let mut kept = Kept::read(maildir).map_err(|source| Failure::Maildir { path: maildir.into(), source })?;
+        let tops = session::tops(transaction, listing, &new)?;
+        if !tops.is_empty() && !tops.iter().any(|top| matches!(top, Top::Head(_))) {
+            return Err(Failure::NoTop);
+        }
+        let mut files = vec![];
+        for (position, top) in new.iter().zip(tops) {
+            let Top::Head(head) = top else { continue };
+            let listed = listing.get(*position);
+            if let Some(file) = listed.octets.and_then(|octets| kept.take(head, octets)) {
+                files.push((listed, file, head));
+            }
+        }
+        let now = now();
+        let found: Vec<AtHome<'_>> = files
+            .iter()
+            .map(|(listed, file, head)| AtHome {
+                unique_id: listed.unique_id,
+                octets: listed.octets,
+                at: file.modified.min(now),
+                name: &file.name,
+                head: *head,
+            })
+            .collect();
+        ledger.found_at_home(maildir, &found)?;
+        self.summary.marked = Some(Marked::Found(found.len()));
+        Ok(())
+    }
+
+    /// Asks, where a person is to be asked.
+    fn may(&mut self, what: &str) -> Result<bool, Failure> {
+        let account = printable(self.account.name.as_bytes());
+        let question = format!("{account}: {what}; go on? [y/N] ");
+        let mut answer = Ok(true);
+        if self.run.asks && !self.run.dry_run {
+            self.run.progress.aside(&question, &mut || answer = says_yes(&question, &self.run.stop));
+        }
+        let is_wanted = answer?;
+        if !is_wanted {
+            self.summary.marked = Some(Marked::Declined);
+        }
+        Ok(is_wanted)
+    }
+}
+
+fn check_listed(ids: &[Vec<u8>], listing: &Listing) -> Result<(), Failure> {
+    let is_listed = |id: &Vec<u8>| listing.iter().any(|message| message.unique_id == *id);
+    match ids.iter().find(|id| !is_listed(id)) {
+        Some(id) => Err(Failure::NoSuchMessage { id: printable(id), is_of_the_ledger: false }),
+        None => Ok(()),
+    }
+}
+
+/// The messages of a Maildir, by what their header sections say of them.
+struct Kept(HashMap<Fingerprint, Vec<Message>>);
+
+/// A message of a Maildir.
+struct Message {
+    path: PathBuf,
+    /// Without its flags.
+    name: String,
+    /// Seconds since 1970.
+    modified: u64,
+    octets: u64,
+}
+
+impl Kept {
+    fn read(maildir: &Path) -> io::Result<Self> {
+        let mut kept: HashMap<Fingerprint, Vec<Message>> = HashMap::new();
+        for folder in ["new", "cur"] {
+            for entry in fs::read_dir(maildir.join(folder))? {
+                let entry = entry?;
+                // A FIFO would never end, and a link leads elsewhere.
+                if !entry.file_type()?.is_file() {
+                    continue;
+                }
+                match Message::read(entry.path(), &entry.file_name()) {
+                    Ok(Some((head, message))) => kept.entry(head).or_default().push(message),
+                    Ok(None) => {}
+                    // A reader may have moved or deleted it meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(Kept(kept))
+    }
+
+    /// The message with this header section and size, which is then taken.
+    fn take(&mut self, head: Fingerprint, octets: u64) -> Option<Message> {
+        let alike = self.0.get_mut(&head)?;
+        let at = alike.iter().position(|message| message.has_size(octets))?;
+        Some(alike.swap_remove(at))
+    }
+}
+
+impl Message {
+    fn read(path: PathBuf, name: &OsStr) -> io::Result<Option<(Fingerprint, Message)>> {
+        let Some(name) = name.to_str().map(|name| name.split([':', ';', '!']).next().unwrap_or_default()) else {
+            return Ok(None);
+        };
+        let name = name.to_owned();
+        let mut file = File::open(&path)?;
+        let metadata = file.metadata()?;
+        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut identity = Identity::default();
+        let mut chunk = [0; 8192];
+        while !identity.is_complete() {
+            match file.read(&mut chunk)? {
+                0 => break,
+                count => identity.push(&chunk[..count]),
+            }
+        }
+        Ok(Some((identity.fingerprint(), Message { path, name, modified, octets: metadata.len() })))
+    }
+
+    /// True when LIST may announce this size for it: servers count a line end as one octet or, as they should, as two.
+    fn has_size(&self, announced: u64) -> bool {
+        announced == self.octets
+            || (announced > self.octets && self.lines().is_ok_and(|l| self.octets + l == announced))
+    }
+
+    fn lines(&self) -> io::Result<u64> {
+        let (mut file, mut lines) = (BufReader::new(File::open(&self.path)?), 0);
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            match file.read(&mut chunk)? {
+                0 => return Ok(lines),
+                count => lines += memchr::memchr_iter(b'\n', &chunk[..count]).count() as u64,
+            }
+        }
+    }
+}
+
+/// Asks on the terminal. What cannot be read is no.
+fn says_yes(question: &str, stop: &Stop) -> Result<bool, Stopped> {
+    let _ = io::stderr().write_all(question.as_bytes());
+    let mut answer = vec![];
+    while !answer.contains(&b'\n') {
+        let mut chunk = [0; 64];
+        match stop.readable(io::stdin(), None) {
+            Ok(Woken::Stopped(stopped)) => return Err(stopped),
+            Ok(Woken::Late) => continue,
+            Ok(Woken::Readable) => {}
+            Err(_) => return Ok(false),
+        }
+        match rustix::io::read(io::stdin(), &mut chunk) {
+            Ok(count @ 1..) => answer.extend_from_slice(&chunk[..count]),
+            _ => return Ok(false),
+        }
+    }
+    Ok(matches!(answer.trim_ascii(), b"y" | b"Y" | b"yes"))
+}

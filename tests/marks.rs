@@ -1,0 +1,251 @@
+//! What a person says of the messages that are known, and what is shown of them: `state show`, `known`, `forget` and
+//! `rebuild`.
+
+use std::fs;
+use std::path::Path;
+
+use crate::faults::{Call, can_trace, kill_command_before};
+use crate::sandbox::{Account, Sandbox, USER, all_at_home, mails, names, read, server};
+use crate::server::{Mail, Maildrop};
+
+fn account(server: &Maildrop) -> Account {
+    Account::on(server.port).set("deliver", "\"maildir:~/Mail\"").set("keep", true)
+}
+
+/// An account that has fetched so many messages.
+fn fetched(count: usize) -> (Maildrop, Sandbox) {
+    let server = server(mails(count)).start();
+    let sandbox = Sandbox::with(account(&server));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    (server, sandbox)
+}
+
+fn lose_the_ledger(sandbox: &Sandbox, server: &Maildrop) {
+    fs::remove_file(sandbox.ledger(USER, server.port)).unwrap();
+    sandbox.popfetch(["-q"]).exits(65);
+}
+
+fn with_identity(number: usize, body: &str) -> Mail {
+    let text = format!(
+        "Message-ID: <{number}@example.org>\r\nDate: Fri, 30 Oct 2026 12:00:0{number} +0000\r\nFrom: a@example.org\r\n\r\n{body}\r\n"
+    );
+    Mail::new(format!("i{number}"), text)
+}
+
+fn messages(maildir: &Path) -> Vec<Vec<u8>> {
+    let folders = ["new", "cur"].map(|folder| maildir.join(folder));
+    let files = folders.iter().flat_map(|folder| names(folder).into_iter().map(|name| folder.join(name)));
+    let mut messages: Vec<_> = files.filter(|file| file.is_file()).map(|file| read(&file)).collect();
+    messages.sort();
+    messages
+}
+
+#[test]
+fn what_is_forgotten_comes_again_and_nothing_else_does() {
+    let (server, sandbox) = fetched(4);
+    let run = sandbox.popfetch(["state", "forget", "work", "--id", "m2", "--yes"]).exits(0);
+    assert_eq!(run.stdout, "work: 1 forgotten; 3 known still\n");
+    assert_eq!(server.connections(), 1, "the server is not asked");
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((server.count("RETR"), messages(&sandbox.path("Mail")).len()), (5, 5));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(server.count("RETR"), 5);
+}
+
+#[test]
+fn what_was_first_seen_before_a_day_is_forgotten() {
+    let (server, sandbox) = fetched(3);
+    let run = sandbox.popfetch(["state", "forget", "--before", "2020-01-31", "--yes"]).exits(0);
+    assert_eq!(run.stdout, "work: 0 forgotten; 3 known still\n");
+    let ledger = read(&sandbox.ledger(USER, server.port));
+    let run = sandbox.popfetch(["state", "forget", "--before", "2059-01-31", "--yes", "--dry-run"]).exits(0);
+    assert_eq!(run.stdout, "work: 3 would be forgotten; 0 known still\n");
+    assert_eq!(read(&sandbox.ledger(USER, server.port)), ledger);
+    let run = sandbox.popfetch(["state", "forget", "--before", "2059-01-31", "--yes", "--json"]).exits(0);
+    assert_eq!(run.account()["marked"], 3);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(server.count("RETR"), 6);
+}
+
+#[test]
+fn a_forgotten_ledger_is_empty_and_not_lost() {
+    let (server, sandbox) = fetched(3);
+    sandbox.popfetch(["state", "forget", "--all", "--yes"]).exits(0);
+    // A target that is gone is no hindrance to forgetting, and still none to be made in silence.
+    fs::remove_dir_all(sandbox.path("Mail")).unwrap();
+    sandbox.popfetch(["state", "forget", "--all", "--yes"]).exits(0);
+    sandbox.popfetch(["-q"]).exits(73);
+    sandbox.popfetch(["-q", "--create"]).exits(0).silently();
+    assert_eq!((server.count("RETR"), messages(&sandbox.path("Mail")).len()), (6, 3));
+    // It is an answer to an alarm, and a part of it is none.
+    lose_the_ledger(&sandbox, &server);
+    sandbox.popfetch(["state", "forget", "--id", "m1", "--yes"]).exits(65);
+    sandbox.popfetch(["-q"]).exits(65);
+    sandbox.popfetch(["state", "forget", "--all", "--yes"]).exits(0);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(server.count("RETR"), 9);
+}
+
+#[test]
+fn who_changes_what_is_known_says_of_what() {
+    let (server, sandbox) = fetched(2);
+    let ledger = read(&sandbox.ledger(USER, server.port));
+    sandbox.popfetch(["state", "forget", "work", "--yes"]).exits(64).says(&["--id", "--before", "--all"]);
+    sandbox.popfetch(["state", "forget", "--all", "--id", "m1", "--yes"]).exits(64);
+    sandbox.popfetch(["state", "forget", "--before", "yesterday", "--yes"]).exits(64).says(&["2026-01-31"]);
+    sandbox.popfetch(["state", "forget", "--all"]).exits(64).says(&["--yes"]);
+    sandbox.popfetch(["state", "rebuild"]).exits(64).says(&["--from"]);
+    sandbox.popfetch(["state", "rebuild", "--from", "mbox:x"]).exits(64);
+    sandbox.popfetch(["state", "forget", "--id", "m3", "--id", "m1", "--yes"]).exits(65).says(&["`m3` is known"]);
+    sandbox.popfetch(["state", "known", "--id", "m9", "--yes"]).exits(65).says(&["`m9` is on the server"]);
+    for command in ["show", "known", "forget", "rebuild"] {
+        let more: &[&str] = match command {
+            "forget" => &["--all", "--yes"],
+            "rebuild" => &["--from", "maildir:~/Mail"],
+            "known" => &["--yes"],
+            _ => &[],
+        };
+        let url = format!("pop3://{USER}@127.0.0.1:{}", server.port);
+        let words = ["state", command, &url];
+        sandbox.popfetch(words.iter().chain(more)).exits(64).says(&["a URL settles nothing"]);
+    }
+    let two = [account(&server).to_string(), account(&server).named("other").set("user", "\"x\"").to_string()].concat();
+    sandbox.config(&two);
+    sandbox.popfetch(["state", "known", "--yes"]).exits(64).says(&["several accounts"]);
+    sandbox.popfetch(["state", "forget", "--all", "--yes", "--json"]).exits(64);
+    assert_eq!(read(&sandbox.ledger(USER, server.port)), ledger);
+}
+
+#[test]
+fn one_message_may_count_as_fetched() {
+    let server = server(mails(3)).start();
+    let sandbox = Sandbox::with(account(&server));
+    let run = sandbox.popfetch(["state", "known", "work", "--id", "m2", "--yes"]).exits(0);
+    assert_eq!(run.stdout, "work: 3 on the server; 1 count as fetched that did not before\n");
+    sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+    assert_eq!((server.count("RETR"), server.unique_ids(USER)), (2, vec!["m2".to_owned()]));
+}
+
+#[test]
+fn a_ledger_is_rebuilt_from_what_is_at_home() {
+    let mut mails: Vec<Mail> = mails(2);
+    mails.extend((1..=4).map(|number| with_identity(number, "body")));
+    let server = server(mails.clone()).start();
+    let sandbox = Sandbox::with(account(&server));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    // A reader has moved one and flagged it, deleted another, and left what is no message.
+    let maildir = sandbox.path("Mail");
+    let new = names(&maildir.join("new"));
+    fs::rename(maildir.join("new").join(&new[0]), maildir.join("cur").join(format!("{}:2,S", new[0]))).unwrap();
+    fs::create_dir(maildir.join("cur").join("a-folder")).unwrap();
+    lose_the_ledger(&sandbox, &server);
+    // Another one came meanwhile, and one that has the header section of a known one.
+    server.arrive(USER, with_identity(5, "new"));
+    server.arrive(USER, Mail::new("other", with_identity(1, "another body").octets));
+    let run = sandbox.popfetch(["state", "rebuild", "work", "--from", "maildir:~/Mail", "--dry-run"]).exits(0);
+    assert_eq!(run.stdout, "work: 8 on the server; 6 of them would count as delivered\n");
+    sandbox.popfetch(["-q"]).exits(65);
+    let run = sandbox.popfetch(["state", "rebuild", "work", "--from", "maildir:~/Mail"]).exits(0);
+    assert_eq!(run.stdout, "work: 8 on the server; 6 of them are at home, and count as delivered\n");
+    assert_eq!(server.count("RETR"), 6);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(server.count("RETR"), 8);
+    assert_eq!(messages(&maildir), all_at_home(&server.mails(USER)));
+    // What is at home may be deleted.
+    sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+    assert_eq!((server.count("RETR"), server.unique_ids(USER).len()), (8, 0));
+}
+
+#[test]
+fn of_messages_that_look_alike_as_many_count_as_are_at_home() {
+    let twins = ["one", "two", "three"].map(|id| Mail::new(id, with_identity(1, "body").octets));
+    let server = server(twins).start();
+    let sandbox = Sandbox::with(account(&server));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let new = sandbox.path("Mail").join("new");
+    fs::remove_file(new.join(&names(&new)[0])).unwrap();
+    lose_the_ledger(&sandbox, &server);
+    let run = sandbox.popfetch(["state", "rebuild", "--from", "maildir:~/Mail"]).exits(0);
+    assert_eq!(run.stdout, "work: 3 on the server; 2 of them are at home, and count as delivered\n");
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(messages(&sandbox.path("Mail")).len(), 3);
+}
+
+#[test]
+fn what_cannot_be_compared_is_not_taken_for_known() {
+    let (server, sandbox) = fetched(2);
+    lose_the_ledger(&sandbox, &server);
+    let rebuild = ["state", "rebuild", "--from", "maildir:~/Mail"];
+    sandbox.popfetch(["state", "rebuild", "--from", "maildir:~/None"]).exits(74).says(&["/None`"]);
+    sandbox.popfetch(["-q"]).exits(65);
+    server.answer("TOP", Some("-ERR unknown command"));
+    sandbox.popfetch(rebuild).exits(69).says(&["answers no TOP", "state known"]);
+    sandbox.popfetch(["-q"]).exits(65);
+    server.answer("TOP", None);
+    sandbox.popfetch(rebuild).exits(0);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(server.count("RETR"), 2);
+}
+
+#[test]
+fn what_is_known_is_shown_and_nothing_is_changed() {
+    let (server, sandbox) = fetched(3);
+    sandbox.config(
+        &[account(&server).to_string(), account(&server).named("new").set("user", "\"x\"").to_string()].concat(),
+    );
+    let before = names(&sandbox.state());
+    let run = sandbox.popfetch(["state", "show"]).exits(0);
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert!(lines[0].starts_with("ACCOUNT  LAST SUCCESS"), "{run:#?}");
+    assert!(lines[2].starts_with("new      never"), "{run:#?}");
+    assert!(lines[1].starts_with("work     20") && lines[1].contains("Z      3         0  account"), "{run:#?}");
+    let run = sandbox.popfetch(["state", "show", "work", "--json"]).exits(0);
+    let state = run.account()["state"].clone();
+    assert_eq!((&state["known"], &state["in_doubt"], &state["notes"]["account"]), (&3.into(), &0.into(), &1.into()));
+    assert_eq!((server.connections(), names(&sandbox.state())), (1, before));
+    lose_the_ledger(&sandbox, &server);
+    let run = sandbox.popfetch(["state", "show"]).exits(65).says(&["is gone or empty"]);
+    assert!(run.stdout.contains("new      never"), "{run:#?}");
+}
+
+#[test]
+fn the_last_success_is_that_of_a_run_that_succeeded() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(account(&server));
+    server.answer("UIDL", Some("-ERR [SYS/TEMP] not now"));
+    assert_ne!(sandbox.popfetch(["-q"]).code(), 0);
+    let last = || sandbox.popfetch(["state", "show", "--json"]).exits(0).account()["state"]["last_success"].clone();
+    assert!(last().is_null());
+    server.answer("UIDL", None);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert!(last().is_string());
+}
+
+#[test]
+fn a_kill_while_messages_are_forgotten_or_found_leaves_all_or_nothing() {
+    if !can_trace() {
+        return;
+    }
+    for words in [&["state", "forget", "--all", "--yes"][..], &["state", "rebuild", "--from", "maildir:~/Mail"]] {
+        for call in ["write", "fsync", "fdatasync", "rename", "openat", "unlink"] {
+            for nth in 1.. {
+                let (server, sandbox) = fetched(3);
+                if words[1] == "rebuild" {
+                    lose_the_ledger(&sandbox, &server);
+                }
+                let killed = kill_command_before(&sandbox, words, &Call::new(call, nth)).code() == 137;
+                let run = sandbox.popfetch(["-q"]);
+                if words[1] == "rebuild" && run.code() == 65 {
+                    sandbox.popfetch(words).exits(0);
+                    sandbox.popfetch(["-q"]).exits(0);
+                }
+                let wanted: &[usize] = if words[1] == "rebuild" { &[3] } else { &[3, 6] };
+                let count = server.count("RETR");
+                assert!(wanted.contains(&count), "{words:?} {call} {nth}: {count} {run:#?}");
+                if !killed || nth >= 40 {
+                    break;
+                }
+            }
+        }
+    }
+}
