@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -25,6 +25,8 @@ struct OnTerminal {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<Vec<u8>>>,
+    /// Ends with the last process on the terminal, when all of it has been read.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl OnTerminal {
@@ -51,14 +53,14 @@ impl OnTerminal {
         let keyboard = File::from(master);
         let screen = Arc::new(Mutex::new(vec![]));
         let (mut shown, seen) = (keyboard.try_clone().unwrap(), screen.clone());
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut chunk = [0; 4096];
             // The end of the last process on a terminal is an error.
             while let Ok(count @ 1..) = shown.read(&mut chunk) {
                 seen.lock().unwrap().extend(&chunk[..count]);
             }
         });
-        Some(OnTerminal { child, keyboard, screen })
+        Some(OnTerminal { child, keyboard, screen, reader: Some(reader) })
     }
 
     fn shown(&self) -> String {
@@ -84,6 +86,7 @@ impl OnTerminal {
         let child = Mutex::new(&mut self.child);
         wait_until(|| child.lock().unwrap().try_wait().unwrap().is_some());
         let status = self.child.wait().unwrap();
+        self.reader.take().expect("a run ends once").join().unwrap();
         let shown = self.shown();
         assert_eq!(status.code().or(status.signal().map(|signal| 128 + signal)), Some(code), "{shown:?}");
         assert!(!shown.contains(CANARY), "the password is on the screen");
