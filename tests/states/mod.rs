@@ -433,8 +433,11 @@ fn lose_old_ledger(sandbox: &Sandbox, server: &Maildrop) -> PathBuf {
     ledger
 }
 
+/// What is done to a ledger.
+type Damage = fn(&Sandbox, &Maildrop);
+
 /// What an alarm is about: a ledger that is lost, whose header is damaged, or much of it.
-const ALARMS: [(&str, fn(&Sandbox, &Maildrop)); 5] = [
+const ALARMS: [(&str, Damage); 5] = [
     ("a lost ledger of a run by URL", |sandbox, server| drop(lose_old_ledger(sandbox, server))),
     ("a ledger of a run by URL without header", |sandbox, server| {
         fs::write(lose_old_ledger(sandbox, server), "garbage\n").unwrap();
