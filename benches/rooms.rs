@@ -8,7 +8,7 @@ use std::io::{self, Cursor, Read, Write};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use popfetch::account::{Auth, Keep, Password, SecretKind};
+use popfetch::account::{Auth, Keep, Order, Password, SecretKind};
 use popfetch::ledger::{Lanes, Ledger, Standings};
 use popfetch::maildrop::{Listing, MessageNumber};
 use popfetch::plan::{Identities, Plan, Policy, View};
@@ -185,8 +185,17 @@ mod ledger {
 mod decision {
     use super::*;
 
-    const POLICY: Policy =
-        Policy { keep: Keep::Forever, all: false, max_size: None, max_messages: None, open: Lanes::ALL };
+    const POLICY: Policy = Policy {
+        keep: Keep::Forever,
+        keep_newest: None,
+        delete_over: None,
+        all: false,
+        order: Order::Oldest,
+        max_size: None,
+        max_messages: None,
+        max_octets: [None, None],
+        open: Lanes::ALL,
+    };
 
     #[divan::bench(sample_count = 10, sample_size = 1)]
     fn locate(bencher: Bencher<'_, '_>) {

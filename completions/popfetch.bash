@@ -44,7 +44,7 @@ _popfetch() {
 
     case "${cmd}" in
         popfetch)
-            opts="-q -v -h -V --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help --version fetch login state"
+            opts="-q -v -h -V --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help --version fetch login state"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -58,12 +58,28 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delete-over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --max-messages)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-octets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --order)
+                    COMPREPLY=($(compgen -W "oldest newest smallest" -- "${cur}"))
                     return 0
                     ;;
                 --tls)
@@ -110,7 +126,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__fetch)
-            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -124,12 +140,28 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delete-over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --max-messages)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-octets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --order)
+                    COMPREPLY=($(compgen -W "oldest newest smallest" -- "${cur}"))
                     return 0
                     ;;
                 --tls)
@@ -176,7 +208,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__login)
-            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -190,12 +222,28 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delete-over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --max-messages)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-octets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --order)
+                    COMPREPLY=($(compgen -W "oldest newest smallest" -- "${cur}"))
                     return 0
                     ;;
                 --tls)
@@ -242,7 +290,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state)
-            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help show known forget rebuild"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help show known forget rebuild"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -256,12 +304,28 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delete-over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --max-messages)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-octets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --order)
+                    COMPREPLY=($(compgen -W "oldest newest smallest" -- "${cur}"))
                     return 0
                     ;;
                 --tls)
@@ -308,7 +372,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__forget)
-            opts="-q -v -h --id --before --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --id --before --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -330,12 +394,28 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delete-over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --max-messages)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-octets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --order)
+                    COMPREPLY=($(compgen -W "oldest newest smallest" -- "${cur}"))
                     return 0
                     ;;
                 --tls)
@@ -382,7 +462,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__known)
-            opts="-q -v -h --id --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --id --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -400,12 +480,28 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delete-over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --max-messages)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-octets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --order)
+                    COMPREPLY=($(compgen -W "oldest newest smallest" -- "${cur}"))
                     return 0
                     ;;
                 --tls)
@@ -452,7 +548,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__rebuild)
-            opts="-q -v -h --from --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --from --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -470,12 +566,28 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delete-over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --max-messages)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-octets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --order)
+                    COMPREPLY=($(compgen -W "oldest newest smallest" -- "${cur}"))
                     return 0
                     ;;
                 --tls)
@@ -522,7 +634,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__show)
-            opts="-q -v -h --deliver --keep --no-keep --all --max-size --max-messages --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -536,12 +648,28 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delete-over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --max-messages)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-octets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --order)
+                    COMPREPLY=($(compgen -W "oldest newest smallest" -- "${cur}"))
                     return 0
                     ;;
                 --tls)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_popfetch_global_optspecs
-    string join \n deliver= keep= no-keep all max-size= max-messages= tls= ca-file= tls-pin= auth= timeout= create fill yes dry-run jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
+    string join \n deliver= keep= no-keep keep-newest= delete-over= all max-size= max-messages= max-octets= order= tls= ca-file= tls-pin= auth= timeout= create fill yes dry-run jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
 end
 
 function __fish_popfetch_needs_command
@@ -26,8 +26,14 @@ end
 
 complete -c popfetch -n "__fish_popfetch_needs_command" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+newest\t''
+smallest\t''"
 complete -c popfetch -n "__fish_popfetch_needs_command" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
@@ -69,8 +75,14 @@ complete -c popfetch -n "__fish_popfetch_needs_command" -a "login" -d 'Sign in t
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "state" -d 'Look at what is known of the messages on the server, and mend it'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+newest\t''
+smallest\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
@@ -108,8 +120,14 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s v -l verbose
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+newest\t''
+smallest\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
@@ -147,8 +165,14 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s v -l verbose
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+newest\t''
+smallest\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
@@ -190,8 +214,14 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -f -a "rebuild" -d 'Let messages that are in a Maildir already count as delivered there, for a ledger that is lost'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+newest\t''
+smallest\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
@@ -230,8 +260,14 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l id -d 'Only the message with this unique-id; may be given several times' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+newest\t''
+smallest\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
@@ -271,8 +307,14 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l before -d 'What was first seen before this day' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+newest\t''
+smallest\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
@@ -311,8 +353,14 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l from -d 'The Maildir' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+newest\t''
+smallest\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"

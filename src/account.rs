@@ -39,12 +39,20 @@ pub struct Account {
     pub owner: Option<Arc<User>>,
     /// What happens on the server to a message that is safe at home.
     pub keep: Keep,
+    /// So many of the newest messages stay on the server; older ones are deleted once they are safe at home.
+    pub keep_newest: Option<u64>,
+    /// While the maildrop has more octets than this, the oldest messages are deleted that are safe at home.
+    pub delete_over: Option<u64>,
     /// Fetch messages that are already known, too.
     pub all: bool,
+    /// What is fetched first.
+    pub order: Order,
     /// Messages announced as larger than this many octets stay on the server.
     pub max_size: Option<u64>,
     /// At most this many messages are fetched in one run.
     pub max_messages: Option<u64>,
+    /// At most this many octets are fetched.
+    pub max_octets: MaxOctets,
     /// Commands are sent ahead of replies: never, wherever it is announced, or (`None`) as it turned out before.
     pub pipelining: Option<bool>,
     /// The longest that popfetch waits for the server to make progress, for each named deadline.
@@ -346,6 +354,26 @@ pub enum Keep {
     Never,
     /// It is deleted by the first run that long after it was first seen.
     For(Duration),
+}
+
+/// What is fetched first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// In the order of the listing.
+    Oldest,
+    /// Against it.
+    Newest,
+    /// By size.
+    Smallest,
+}
+
+/// How many octets may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MaxOctets {
+    /// In one run.
+    pub per_run: Option<u64>,
+    /// In one day (UTC), in all runs.
+    pub per_day: Option<u64>,
 }
 
 /// Where a password comes from.

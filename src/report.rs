@@ -131,7 +131,7 @@ pub struct Summary {
     pub octets: u64,
     /// Deleted on the server now.
     pub deleted: usize,
-    /// Left for the next run by `max_messages`.
+    /// Left for a later run by `max_messages` or `max_octets`.
     pub later: usize,
     /// Messages that stay on the server, and why.
     pub rows: Vec<Row>,
@@ -364,7 +364,7 @@ impl Summary {
             }
         };
         also(self.deleted, "deleted on the server");
-        also(self.later, "left for the next run");
+        also(self.later, "left for a later run");
         also(self.known, "known");
         line.push_str(&format!(" in {:.1} s", self.elapsed.as_secs_f64()));
         line

@@ -285,8 +285,8 @@ fn what_is_out_of_place_is_found_with_its_line() {
     assert_eq!(found("net/tls/native.rs", "use native_tls::TlsConnector;"), 0);
     assert_eq!(found("fetch/mod.rs", "struct Own;\nimpl Durable for Own {}\nimpl<T> Intents for Vec<T> {}"), 2);
     assert_eq!(found("pop3/reply.rs", "use std::{fs::File, time::{Duration, Instant}};\nuse std::io::Read;"), 2);
-    assert_eq!(found("plan.rs", "fn now() { std::time::SystemTime::now(); rustix::process::getpid(); }"), 2);
-    assert_eq!(found("plan.rs", "// std::fs is for others\nuse std::ops::Range;"), 0);
+    assert_eq!(found("plan/order.rs", "fn now() { std::time::SystemTime::now(); rustix::process::getpid(); }"), 2);
+    assert_eq!(found("plan/order.rs", "// std::fs is for others\nuse std::ops::Range;"), 0);
 }
 
 /// The files of pop3, `sasl/` as one, and those that each imports.

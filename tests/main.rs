@@ -67,6 +67,9 @@ mod hostile;
 mod marks;
 /// Keys and options together, pair by pair.
 mod pairs;
+
+/// What is fetched first, how much, and what stays on the server for how long.
+mod selection;
 /// What may have happened to the ledger, traps in shared folders, several runs at once.
 mod state;
 

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 use super::shell;
-use crate::account::{Address, Auth, Pin, Target, TlsMode};
+use crate::account::{Address, Auth, Order, Pin, Target, TlsMode};
 use crate::deliver::parse;
 
 /// What should have been written instead.
@@ -58,6 +58,9 @@ pub const AUTHS: [&str; 13] = [
     "oauthbearer",
 ];
 
+/// What can be fetched first, as flags and files write it.
+pub const ORDERS: [&str; 3] = ["oldest", "newest", "smallest"];
+
 /// The longest duration. Later dates would be beyond what clocks and calendars calculate with.
 const CENTURY: u64 = 100 * 365 * DAY;
 
@@ -68,6 +71,7 @@ const DURATION: Expected = Expected::new("a duration such as `14d`, `36h` or `1d
 const TIMEOUT: Expected = Expected::new("seconds such as `60`, or a duration such as `90s` or `5m`, from 1s to 1d");
 const SIZE: Expected = Expected::new("octets such as `500000`, or `20M` (k, M, G: powers of 1024), not zero");
 const TLS: Expected = Expected::new("`implicit`, `starttls` or `none`");
+const ORDER: Expected = Expected::new("`oldest`, `newest` or `smallest`");
 const PIN: Expected = Expected::new("`sha256:` and the 32 octets of a SHA-256 in hexadecimal digits or in Base64");
 const AUTH: Expected = Expected::new(
     "`auto`, `user`, `plain`, `apop`, `login`, `cram-md5`, `scram-sha-1`, `scram-sha-256` (both also with `-plus`), \
@@ -176,6 +180,16 @@ pub fn tls_mode(text: &str) -> Result<TlsMode, Expected> {
     }
 }
 
+/// One of [`ORDERS`].
+pub fn order(text: &str) -> Result<Order, Expected> {
+    match text {
+        "oldest" => Ok(Order::Oldest),
+        "newest" => Ok(Order::Newest),
+        "smallest" => Ok(Order::Smallest),
+        _ => Err(ORDER),
+    }
+}
+
 /// `sha256:` and a fingerprint, as openssl(1), browsers and RFC 7469 write it: digits with or without colons, or Base64.
 pub fn pin(text: &str) -> Result<Pin, Expected> {
     let (algorithm, written) = text.split_once(':').ok_or(PIN)?;
@@ -279,6 +293,7 @@ mod tests {
     fn every_name_that_is_offered_is_understood() {
         assert!(TLS_MODES.iter().all(|name| tls_mode(name).is_ok()));
         assert!(AUTHS.iter().all(|name| auth(name).is_ok()));
+        assert!(ORDERS.iter().all(|name| order(name).is_ok()));
         assert_eq!(tls_mode("ssl"), Err(TLS));
         assert_eq!(auth("digest-md5"), Err(AUTH));
     }

@@ -517,7 +517,9 @@ mod tests {
 
     use crate::os::exposure::Contents;
 
-    use crate::account::{Auth, Keep, Password, Proxy, ProxyKind, Route, Secret, Target, Tls, TlsMode};
+    use crate::account::{
+        Auth, Keep, MaxOctets, Order, Password, Proxy, ProxyKind, Route, Secret, Target, Tls, TlsMode,
+    };
 
     /// A home folder with a configuration in it.
     struct Home {
@@ -628,9 +630,13 @@ mod tests {
             auth: Auth::Auto,
             targets: vec![Target::maildir(home.path(".config/popfetch/in"))],
             keep: Keep::Forever,
+            keep_newest: None,
+            delete_over: None,
             all: false,
+            order: Order::Oldest,
             max_size: None,
             max_messages: None,
+            max_octets: MaxOctets::default(),
             pipelining: None,
             timeout: Duration::from_secs(60),
             mda_timeout: Duration::from_secs(300),
@@ -640,6 +646,16 @@ mod tests {
             one_off: false,
         };
         assert_eq!(home.wanted(&[]).unwrap(), [expected]);
+    }
+
+    #[test]
+    fn octets_are_limited_for_a_run_for_a_day_or_for_both() {
+        let limits = |value: &str| Home::with(work(&format!("max_octets = {value}"))).account("work").max_octets;
+        let (run, day) = (Some(500 << 20), Some(1 << 30));
+        assert_eq!(limits("\"500M\""), MaxOctets { per_run: run, per_day: None });
+        assert_eq!(limits("\"1G/day\""), MaxOctets { per_run: None, per_day: day });
+        assert_eq!(limits("[\"1G/day\", \"500M\"]"), MaxOctets { per_run: run, per_day: day });
+        assert_eq!(limits("1000"), MaxOctets { per_run: Some(1000), per_day: None });
     }
 
     #[test]

@@ -19,7 +19,9 @@ use super::proxy;
 use super::target::{self, Targets, Written};
 use super::url::{self, Url};
 use super::value::{Item, Value};
-use crate::account::{Account, Auth, ClientIdentity, Keep, Password, Pin, Route, Secret, Tls, TlsMode};
+use crate::account::{
+    Account, Auth, ClientIdentity, Keep, MaxOctets, Order, Password, Pin, Route, Secret, Tls, TlsMode,
+};
 use crate::os::user::User;
 
 /// Every key of an account, in the order of the manual.
@@ -138,6 +140,22 @@ pub(super) static KEYS: &[Row<Draft>] = &[
             ("no_keep", "false"),
             ("delete_after_download", "false"),
         ]),
+    Row::<Draft>::new("keep_newest", |draft, said| said.some(&mut draft.account.keep_newest, count))
+        .flag(
+            FETCH,
+            "keep-newest",
+            Takes::Value("N"),
+            "Delete what is safe at home, but for this many of the newest messages on the server",
+        )
+        .elsewhere(&["keep_last", "keep_count", "leave_newest", "keep_latest"]),
+    Row::<Draft>::new("delete_over", |draft, said| said.some(&mut draft.account.delete_over, size))
+        .flag(
+            FETCH,
+            "delete-over",
+            Takes::Value("SIZE"),
+            "Delete what is safe at home, oldest first, while the maildrop is larger",
+        )
+        .elsewhere(&["quota", "max_maildrop", "delete_bigger_than", "maildrop_size"]),
     Row::<Draft>::new("all", |draft, said| said.set(&mut draft.account.all, boolean))
         .or(Literal::Boolean(false))
         .flag(FETCH, "all", Takes::Nothing, "Fetch messages that have been fetched before, too")
@@ -155,6 +173,20 @@ pub(super) static KEYS: &[Row<Draft>] = &[
     Row::<Draft>::new("max_messages", |draft, said| said.some(&mut draft.account.max_messages, count))
         .flag(FETCH, "max-messages", Takes::Value("N"), "Fetch at most this many messages per account")
         .elsewhere(&["fetchlimit", "max_messages_per_session", "maxmessages", "max_count", "max"]),
+    Row::<Draft>::new("max_octets", |draft, said| said.set(&mut draft.account.max_octets, max_octets))
+        .flag(
+            FETCH,
+            "max-octets",
+            Takes::Value("SIZE[/day]"),
+            "Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`",
+        )
+        .elsewhere(&["max_bytes", "max_bytes_per_session", "max_octets_per_day", "daily_limit", "bandwidth_limit"]),
+    Row::<Draft>::new("order", |draft, said| said.set(&mut draft.account.order, |value| forms::order(value.text())))
+        .or(Literal::Text("oldest"))
+        .words(&forms::ORDERS)
+        .flag(FETCH, "order", Takes::Value("ORDER"), "Fetch these messages first")
+        .elsewhere(&["sort", "fetch_order", "retrieval_order"])
+        .instead_of(&[("newest_first", "\"newest\""), ("reverse", "\"newest\"")]),
     Row::<Draft>::new("tls", |draft, said| said.some(&mut draft.tls, |value| forms::tls_mode(value.text())))
         .mostly(Literal::Text("implicit"))
         .words(&forms::TLS_MODES)
@@ -283,6 +315,9 @@ const BOOLEAN: Expected = Expected::new("`true` or `false`");
 const COUNT: Expected = Expected::new("an integer from 1");
 const KEEP: Expected =
     Expected::new("`true`, `false`, or a duration such as \"14d\" or \"1d12h\" (units s, m, h, d, w), not zero");
+const MAX_OCTETS: Expected = Expected::new(
+    "octets such as `500000`, or `500M` (k, M, G: powers of 1024), not zero; for a day `1G/day`; or an array of both",
+);
 const ADDRESS: Expected = Expected::new("an address of this machine such as \"192.0.2.1\" or \"2001:db8::1\"");
 const PASSWORD: Expected = Expected::new("a string that is not empty and has no line break");
 const USER: Expected = Expected::new("the name or the number of a user in `/etc/passwd`");
@@ -336,9 +371,13 @@ impl Draft {
             targets: vec![],
             owner: None,
             keep: Keep::Forever,
+            keep_newest: None,
+            delete_over: None,
             all: false,
+            order: Order::Oldest,
             max_size: None,
             max_messages: None,
+            max_octets: MaxOctets::default(),
             pipelining: None,
             timeout: Duration::ZERO,
             mda_timeout: Duration::ZERO,
@@ -440,6 +479,25 @@ fn size(value: &Value) -> Result<u64, Expected> {
         Value::Integer(octets) => forms::size_octets(*octets),
         value => forms::size(value.text()),
     }
+}
+
+/// A limit for a run, one for a day, or both.
+fn max_octets(value: &Value) -> Result<MaxOctets, Expected> {
+    let mut limits = MaxOctets::default();
+    let written = match value {
+        Value::Array(values) if !values.is_empty() => values.iter().map(|item| &item.value).collect(),
+        value => vec![value],
+    };
+    for value in written {
+        let (slot, octets) = match value.text().strip_suffix("/day") {
+            Some(text) => (&mut limits.per_day, forms::size(text)),
+            None => (&mut limits.per_run, size(value)),
+        };
+        if slot.replace(octets.map_err(|_| MAX_OCTETS)?).is_some() {
+            return Err(MAX_OCTETS);
+        }
+    }
+    Ok(limits)
 }
 
 fn timeout(value: &Value) -> Result<Duration, Expected> {

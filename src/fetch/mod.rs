@@ -28,7 +28,7 @@ use crate::ledger::{self, Committed, Door, Lanes, Ledger, Opened, Recorded, Stan
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing, MessageNumber};
 use crate::notice::Notice;
-use crate::plan::{self, Plan, Policy, Reason, Verdict};
+use crate::plan::{self, Allowance, Plan, Policy, Reason, Verdict};
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress};
 use crate::report::{Outcome, Row, Summary};
@@ -70,7 +70,8 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let mut summary = Summary::new(account);
     let bar = run.progress.account(&account.name);
     let watch = Watch { run, bar: &bar };
-    let mut fetch = Fetch { account, run, bar: &bar, watch: &watch, summary: &mut summary, closed: vec![] };
+    let mut fetch =
+        Fetch { account, run, bar: &bar, watch: &watch, summary: &mut summary, closed: vec![], received: 0 };
     let ended = caught(|| fetch.run()).unwrap_or_else(Err);
     let closed = fetch.closed_lane().map(left_out);
     summary.notices.extend(closed);
@@ -102,6 +103,8 @@ struct Fetch<'f> {
     summary: &'f mut Summary,
     /// Targets that take no more messages in this run, by their position, and why.
     closed: Vec<(usize, Failure)>,
+    /// Octets that have come.
+    received: u64,
 }
 
 /// Shows a session on the bar of its account.
@@ -256,7 +259,7 @@ impl<'f> Fetch<'f> {
             self.summary.notices.push(Notice::NewTarget(self.summary.known));
         }
         if self.run.dry_run {
-            let policy = self.policy();
+            let policy = self.policy(ledger);
             let deleted_at_once = wanted.iter().filter(|key| policy.deletes(key)).count();
             let compared = wanted.iter().filter(|key| key.is_compared()).count();
             if compared > 0 {
@@ -312,7 +315,7 @@ impl<'f> Fetch<'f> {
                 break;
             }
             // Other messages may have their turn now, and want lanes that none has wanted so far.
-            surveyed.decide(ledger, &self.policy(), now())?;
+            surveyed.decide(ledger, &self.policy(ledger), now())?;
         }
         for lane in lanes.iter().filter(|lane| deliver::guarantee(lane.target) == Guarantee::ExactlyOnce) {
             ledger.note_target(lane.target)?;
@@ -544,7 +547,7 @@ impl<'f> Fetch<'f> {
         let survey = session::list(transaction, ledger, needs_ids)?;
         self.summary.listed = survey.listing.len();
         let mut notices = vec![];
-        let terms = Terms { policy: self.policy(), now: now(), without_top };
+        let terms = Terms { policy: self.policy(ledger), now: now(), without_top };
         let surveyed = session::compare(
             survey,
             transaction,
@@ -557,9 +560,14 @@ impl<'f> Fetch<'f> {
         Ok(surveyed?)
     }
 
-    fn policy(&self) -> Policy {
-        let Account { keep, all, max_size, max_messages, .. } = *self.account;
-        Policy { keep, all, max_size, max_messages, open: self.open() }
+    /// What the account wants, less what sessions before this one have brought.
+    fn policy(&self, ledger: &Ledger) -> Policy {
+        let Account { keep, keep_newest, delete_over, all, order, max_size, max_octets, .. } = *self.account;
+        let max_messages = self.account.max_messages.map(|most| most.saturating_sub(self.summary.delivered as u64));
+        let per_run = max_octets.per_run.map(|limit| Allowance { limit, used: self.received });
+        let per_day = max_octets.per_day.map(|limit| Allowance { limit, used: ledger.received(now()) });
+        let (max_octets, open) = ([per_run, per_day], self.open());
+        Policy { keep, keep_newest, delete_over, all, order, max_size, max_messages, max_octets, open }
     }
 
     /// While the clock is wrong, nothing becomes old: that could go on for long without anybody noticing.
@@ -588,7 +596,7 @@ impl<'f> Fetch<'f> {
         let notices = notices.into_iter().filter(|(messages, _)| *messages > 0);
         self.summary.notices.extend(notices.map(|(_, notice)| notice));
         self.summary.known = plan.known(listing.len());
-        self.summary.later = plan.left(Reason::Later);
+        self.summary.later = plan.later();
         let found = std::mem::take(&mut self.summary.rows);
         let outcomes = plan.rows.iter().filter_map(|row| {
             let message = listing.get(row.position as usize);
@@ -641,6 +649,10 @@ impl<'f> Fetch<'f> {
             deletes_nothing,
         };
         let moved = transfer.run(lanes, ledger);
+        self.received += moved.received;
+        if self.account.max_octets.per_day.is_some() {
+            ledger.receive(moved.uncounted, now())?;
+        }
         self.summary.add(moved.rows, listing);
         self.note_too_large(ledger, &HashSet::new())?;
         if let Some(short) = Notice::short(moved.short) {

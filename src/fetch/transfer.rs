@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
@@ -61,6 +61,10 @@ pub struct Transfer<'t, 'l> {
 /// What came of it.
 #[derive(Default)]
 pub struct Moved {
+    /// Octets that came, also of messages that did not come to their end.
+    pub received: u64,
+    /// Those of them that the ledger has not counted.
+    pub uncounted: u64,
     /// What became of messages; nothing of those that have not come.
     pub rows: Vec<(MessageNumber, report::Outcome)>,
     pub recorded: Vec<Recorded>,
@@ -98,7 +102,8 @@ impl<'t> Transfer<'t, '_> {
         let wanted: Vec<Lanes> = self.wanted.iter().map(|key| key.lanes).collect();
         let (run, account, secret) = (self.run, self.account, self.secret.take());
         let secret = &secret;
-        let shared = Shared { ledger: Mutex::new(ledger), is_over: AtomicBool::new(false) };
+        let shared =
+            Shared { ledger: Mutex::new(ledger), is_over: AtomicBool::new(false), uncounted: AtomicU64::new(0) };
         let (at_work, done) = channel();
         thread::scope(|scope| {
             let mut arrivals = Arrivals::default();
@@ -126,7 +131,7 @@ impl<'t> Transfer<'t, '_> {
                 }
             }
             drop(at_work);
-            let received = self.receive(&mut arrivals, &shared.is_over);
+            let received = self.receive(&mut arrivals, &shared.is_over, &shared.uncounted);
             // The last batches go out whatever ended the session.
             let mut moved = arrivals.close();
             let kept_alive = if moved.is_in_order { self.keep_alive(&done) } else { Ok(()) };
@@ -134,6 +139,7 @@ impl<'t> Transfer<'t, '_> {
             let done =
                 committing.into_iter().map(|(number, thread)| (number, thread.join().expect("panics are caught")));
             moved.add(done.collect(), &wanted);
+            moved.uncounted = shared.uncounted.load(Ordering::Relaxed);
             moved.failure = moved.failure.take().or(received.and(kept_alive).err());
             moved
         })
@@ -143,7 +149,7 @@ impl<'t> Transfer<'t, '_> {
     ///
     /// Where no lane goes on, and something may be deleted, what is on its way is thrown away, so that the session can go
     /// on.
-    fn receive(&mut self, arrivals: &mut Arrivals, is_over: &AtomicBool) -> Result<(), Failure> {
+    fn receive(&mut self, arrivals: &mut Arrivals, is_over: &AtomicBool, uncounted: &AtomicU64) -> Result<(), Failure> {
         let wanted: Vec<Wanted> =
             self.wanted.iter().map(|key| Wanted { number: key.number, octets: key.octets.unwrap_or(0) }).collect();
         let retrieval = self.transaction.retrieve(&wanted, Window::default());
@@ -153,7 +159,7 @@ impl<'t> Transfer<'t, '_> {
             places: Places::new(&wanted),
             arrivals,
             is_over,
-            measures: (self.bar, self.account.max_size),
+            measures: (self.bar, self.account.max_size, uncounted),
             deletes_nothing,
             thrown_away: ThrownAway { octets: 0, may_begin: !deletes_nothing },
         };
@@ -208,7 +214,7 @@ struct Reader<'r, 'l> {
     arrivals: &'r mut Arrivals,
     /// No lane can go on.
     is_over: &'r AtomicBool,
-    measures: (&'r Bar, Option<u64>),
+    measures: (&'r Bar, Option<u64>, &'r AtomicU64),
     deletes_nothing: bool,
     thrown_away: ThrownAway,
 }
@@ -376,7 +382,7 @@ impl Arrivals {
     /// wanted nothing is staged. A lane that cannot stage it ends; without any lane the rest of it is not read.
     fn stage(
         &mut self,
-        (bar, max_size): (&Bar, Option<u64>),
+        (bar, max_size, uncounted): (&Bar, Option<u64>, &AtomicU64),
         thrown_away: &mut ThrownAway,
         key: &mut Key,
         body: Body<'_, Line<'_>>,
@@ -398,6 +404,9 @@ impl Arrivals {
         let has_lanes = sink.has_lanes();
         let is_reply = sink.begins_as_a_reply();
         let Sink { stages, failed, is_over, identity, octets: came, .. } = sink;
+        let received = copied.as_ref().map_or(came, |size| size.octets);
+        self.moved.received += received;
+        uncounted.fetch_add(received, Ordering::Relaxed);
         failed.into_iter().for_each(|(lane, error)| self.end_lane(lane, error));
         let size = match copied {
             Ok(size) => size,
@@ -724,6 +733,8 @@ struct Shared<'c> {
     ledger: Mutex<&'c mut Ledger>,
     /// No lane can go on.
     is_over: AtomicBool,
+    /// Octets that came, and that the ledger has not counted so far.
+    uncounted: AtomicU64,
 }
 
 impl<'c> Shared<'c> {
@@ -795,7 +806,14 @@ impl Committer<'_, '_, '_> {
         let labels: Vec<Key> = if self.run.verbose > 0 { keys.clone() } else { vec![] };
         let numbers: Vec<_> = keys.iter().map(|key| key.number).collect();
         let messages = keys.into_iter().zip(synced).collect();
-        let (intended, batch) = self.shared.ledger().intend(self.number, messages, now())?;
+        let (intended, batch) = {
+            let mut ledger = self.shared.ledger();
+            if self.account.max_octets.per_day.is_some() {
+                // What the ledger says of these messages makes the count durable, too.
+                ledger.receive(self.shared.uncounted.swap(0, Ordering::Relaxed), now())?;
+            }
+            ledger.intend(self.number, messages, now())?
+        };
         let outcomes = self.publisher.publish(Box::new(intended))?;
         let recorded = self.shared.ledger().record(batch, &outcomes)?;
         for (outcome, number) in outcomes.iter().zip(numbers) {

@@ -21,6 +21,7 @@
 //! {"maildir":"/home/petar/Mail"}            messages go there; kept though all of them are over
 //! {"note":"WORD","id":"ID","at":…}         something to remember about a message, or, with an empty id, the maildrop
 //! {"note":"WORD","id":"ID","over":true}    it is not so any more
+//! {"note":"received","id":"2026-11-25","octets":…,"at":…}  so many octets came on that day (UTC), all in all
 //! {"x-…":…}                                of others: skipped, and kept
 //! ```
 //!

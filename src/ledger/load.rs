@@ -10,7 +10,7 @@ use super::error::Error;
 use super::facts::{Fact, Facts, State, comparable};
 use super::lane::{ELSEWHERE, LaneSet, Number, Table};
 use super::line::{Line, VERSION, id_octets, is_foreign};
-use super::notes::Notes;
+use super::notes::{Notes, RECEIVED};
 use super::rewrite::Kept;
 use crate::deliver::Place;
 
@@ -61,6 +61,8 @@ pub struct Loaded {
     pub version: u32,
     /// Words to remember about messages.
     pub notes: Notes,
+    /// The newest note about octets that came: its day, and how many.
+    pub received: Option<(Vec<u8>, u64)>,
     /// Lines that are neither facts nor batches: notes, and what others have added.
     pub others: u32,
 }
@@ -233,6 +235,9 @@ impl Loaded {
             if line.over {
                 self.notes.remove(word, &id);
                 return Some(());
+            }
+            if let (RECEIVED, Some(octets)) = (&**word, line.octets) {
+                self.received = Some((id.to_vec(), octets));
             }
             return self.notes.insert(word, &id, line.at.unwrap_or(0)).then_some(());
         }

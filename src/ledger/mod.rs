@@ -39,6 +39,8 @@ use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use chrono::DateTime;
+
 pub use door::{Alarm, Door, Opened};
 pub use error::Error;
 pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
@@ -59,6 +61,7 @@ use crate::text;
 use line::{Line, VERSION, id_text};
 use load::{Loaded, Seen};
 use lock::Lock;
+use notes::RECEIVED;
 
 /// How long an id is remembered that the server no longer lists.
 pub const GONE: Duration = Duration::from_secs(30 * 86400);
@@ -783,6 +786,25 @@ impl Ledger {
         at.is_some_and(|at| !self.trusts_clock(now) || now.saturating_sub(at) < time.as_secs())
     }
 
+    /// Writes down that so many octets more came today (UTC). Durable with the next sync.
+    pub fn receive(&mut self, octets: u64, now: u64) -> Result<(), Error> {
+        if octets == 0 {
+            return Ok(());
+        }
+        let (day, all) = (day(now), self.received(now).saturating_add(octets));
+        let (note, id) = (Some(RECEIVED.into()), Some(id_text(&day)));
+        self.append_line(&Line { note, id, octets: Some(all), at: Some(now), ..Line::default() })?;
+        self.loaded.others += 1;
+        self.loaded.received = Some((day, all));
+        Ok(())
+    }
+
+    /// How many octets came today (UTC), as far as that was written down.
+    pub fn received(&self, now: u64) -> u64 {
+        let today = self.loaded.received.as_ref().filter(|(on, _)| *on == day(now));
+        today.map_or(0, |(_, octets)| *octets)
+    }
+
     /// Writes down that notes are not so any more.
     pub fn note_over<'i>(&mut self, word: &str, ids: impl IntoIterator<Item = &'i [u8]>) -> Result<(), Error> {
         let ids: Vec<&[u8]> = ids.into_iter().filter(|id| self.has_note(word, id)).collect();
@@ -975,6 +997,8 @@ impl Ledger {
         let kept = self.loaded.kept(is_needed);
         let header = self.beginning();
         let mut lanes = std::mem::take(&mut self.loaded.lanes);
+        let received = self.loaded.received.take();
+        let is_noted = |id: &[u8]| is_noted(id) || received.as_ref().is_some_and(|(day, _)| *day == id);
         let old = BufReader::with_capacity(64 << 10, self.reader()?);
         let written = new
             .file()
@@ -1052,6 +1076,12 @@ impl Ledger {
         self.loaded.lines += lines;
         Ok(())
     }
+}
+
+/// The day of a time, as people write it.
+fn day(now: u64) -> Vec<u8> {
+    let date = i64::try_from(now).ok().and_then(|now| DateTime::from_timestamp(now, 0));
+    date.map_or_else(Vec::new, |date| date.format("%F").to_string().into_bytes())
 }
 
 /// The word of the note about a target; a path itself could be as long as a line.

@@ -8,6 +8,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+/// The note about the octets that came on a day (UTC), which stands in the place of an id.
+pub const RECEIVED: &str = "received";
+
 /// All notes, by their word.
 #[derive(Debug, Default)]
 pub struct Notes(HashMap<String, Noted>);

@@ -4,20 +4,22 @@
 //! before it makes anything be deleted, [`View::sizes_needed`] and [`View::heads_needed`] say what the server is to be
 //! asked, and [`View::plan`] weighs the answers.
 
+mod order;
 mod outlook;
+mod retention;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
 
-use crate::account::Keep;
+use crate::account::{Keep, Order};
 use crate::failure::{Failure, Kind};
 use crate::ledger::{
     DOUBTFUL, Fact, Identity, Key, LaneSet, Lanes, Ledger, MISFIT, Noted, Recorded, Standing, Standings, State,
-    comparable, is_date,
+    comparable,
 };
 use crate::maildrop::Listing;
 pub use outlook::{Fate, Outlook};
+pub use retention::{Retention, is_due};
 
 /// The ledger's note about a message behind which a session got out of step.
 pub const OUT_OF_STEP: &str = "out-of-step";
@@ -30,14 +32,38 @@ pub const REFUSED: &str = "refused";
 pub struct Policy {
     /// What happens on the server to what is safe at home.
     pub keep: Keep,
+    /// So many of the newest messages stay on the server, and older ones only as long as `keep` says.
+    pub keep_newest: Option<u64>,
+    /// While the maildrop has more octets than this, its oldest messages are deleted.
+    pub delete_over: Option<u64>,
     /// Known messages are fetched again.
     pub all: bool,
+    /// What is retrieved first.
+    pub order: Order,
     /// Larger messages stay where they are.
     pub max_size: Option<u64>,
     /// No more messages than this in one run.
     pub max_messages: Option<u64>,
+    /// No more octets than this, in one run and in one day.
+    pub max_octets: [Option<Allowance>; 2],
     /// The lanes that take messages now. What only others lack waits, and is not deleted.
     pub open: Lanes,
+}
+
+/// How many octets may come, and how many have come so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// All that may come.
+    pub limit: u64,
+    /// What has come.
+    pub used: u64,
+}
+
+impl Allowance {
+    /// True when so many octets more may come. What is larger than the limit comes alone: it never would otherwise.
+    fn admits(self, octets: u64) -> bool {
+        self.used == 0 || self.used.saturating_add(octets) <= self.limit
+    }
 }
 
 /// What is to become of a message.
@@ -63,6 +89,8 @@ pub enum Reason {
     TooLarge,
     /// It is beyond the account's `max_messages`; the next run takes it.
     Later,
+    /// It is too much for the account's `max_octets` now; a later run takes it.
+    OverOctets,
     /// It has no unique-id, so that keeping it would fetch it again on every run.
     Nameless,
     /// It is delivered, but not deleted: its id is listed more than once and proves nothing.
@@ -84,6 +112,7 @@ impl Reason {
             Reason::Known => "known",
             Reason::TooLarge => "too-large",
             Reason::Later => "later",
+            Reason::OverOctets => "over-octets",
             Reason::Nameless => "no-unique-id",
             Reason::Repeated => "repeated-unique-id",
             Reason::Unproved => "unproved",
@@ -117,7 +146,7 @@ pub struct Plan {
     /// The verdicts in the order in which they are carried out. A message without a row is left because it is known:
     /// those are by far the most, and cost nothing.
     pub rows: Vec<Row>,
-    /// To retrieve, in the server's order; then those that were refused before, and last of all those behind which a
+    /// To retrieve, in the order that the account wants; then those that were refused before, and last of all those behind which a
     /// session got out of step.
     pub retrieve: Vec<Key>,
     /// Delivered by an earlier run, and due to be deleted now.
@@ -141,6 +170,11 @@ impl Plan {
     /// How many messages stay for this reason, of which there are rows.
     pub fn left(&self, reason: Reason) -> usize {
         self.with(Verdict::Leave(reason)).count()
+    }
+
+    /// How many messages stay for a later run, because the account wants no more in this one.
+    pub fn later(&self) -> usize {
+        self.left(Reason::Later) + self.left(Reason::OverOctets)
     }
 
     /// How many of so many listed messages are known from earlier runs, and not retrieved again.
@@ -220,9 +254,12 @@ impl View<'_> {
     /// Positions whose size must be known before anything is decided, in ascending order: everything that may be
     /// retrieved or deleted, and ids of which there are, or were, several.
     pub fn sizes_needed(&self) -> Vec<usize> {
-        let clock = self.clock();
+        let retention = self.retention();
+        // Their sum decides.
+        let needs_all = self.policy.delete_over.is_some();
         let are_known_left = self.are_known_left();
         let is_needed = |position: usize| match self.standings.get(position) {
+            _ if needs_all => true,
             Standing::New { .. } => true,
             Standing::Known(_) if are_known_left => false,
             Standing::Known(fact) => {
@@ -230,7 +267,7 @@ impl View<'_> {
                 self.policy.all
                     || self.standings.is_repeated(position)
                     || fact.state != State::Delivered
-                    || self.is_due(&fact, clock)
+                    || retention.is_due(position, &fact)
                     || !self.ledger.lacks(&fact).is_empty()
             }
         };
@@ -242,7 +279,7 @@ impl View<'_> {
 
     /// True when known messages stay as they are, unless their sizes change.
     fn are_known_left(&self) -> bool {
-        let is_kept = self.policy.keep == Keep::Forever && !self.policy.all;
+        let is_kept = self.policy.keep == Keep::Forever && !self.policy.all && !self.asks_for_order_of_age();
         let is_kept = is_kept && self.ledger.facts().are_plain() && self.standings.are_distinct();
         is_kept && self.ledger.wants_nothing_known()
     }
@@ -266,7 +303,7 @@ impl View<'_> {
         if self.policy.all {
             return vec![];
         }
-        let clock = self.clock();
+        let retention = self.retention();
         let has_doubts = self.ledger.noted(DOUBTFUL).is_some();
         let is_needed = |position: usize, number: u32| {
             if has_doubts && self.ledger.is_doubtful(self.listing.get(position).unique_id) {
@@ -277,7 +314,7 @@ impl View<'_> {
                 let announced = comparable(self.listing.get(position).octets);
                 announced != u32::MAX && fact.octets != u32::MAX && announced != fact.octets
             };
-            fact.state != State::Delivered || has_other_size() || self.is_due(&fact, clock)
+            fact.state != State::Delivered || has_other_size() || retention.is_due(position, &fact)
         };
         let first = if !has_doubts && self.are_known_left() { self.listing.first_measured() } else { 0 };
         (first..self.listing.len())
@@ -304,17 +341,18 @@ impl View<'_> {
         // Nobody could remember that it waits for a lane that is closed.
         let is_kept = self.policy.keep != Keep::Never || lanes.and(self.policy.open) != lanes;
         let takes_nameless = self.policy.all || !(is_kept || knows_ids);
-        let (clock, plan) = (self.clock(), Plan::default());
-        let mut planner = Planner { view: *self, identities, takes_nameless, clock, plan };
+        let (retention, plan, octets) = (self.retention(), Plan::default(), 0);
+        let mut planner = Planner { view: *self, identities, takes_nameless, retention, plan, octets };
         planner.plan.had_ids = knows_ids;
-        let positions = 0..self.listing.len();
+        let are_known_left = self.are_known_left();
+        let is_looked_at =
+            |position: &usize| !are_known_left || self.standings.is_new(*position) || identities.contains_key(position);
+        let positions = (0..self.listing.len()).filter(is_looked_at);
         let (distrusted, refused) = (self.ledger.noted(OUT_OF_STEP), self.ledger.noted(REFUSED));
         let misfits = self.ledger.noted(MISFIT);
-        if distrusted.is_none() && misfits.is_none() && refused.is_none() && identities.is_empty() {
-            let are_known_left = self.are_known_left();
-            positions
-                .filter(|position| !are_known_left || self.standings.is_new(*position))
-                .for_each(|position| planner.decide(position));
+        let is_plain = distrusted.is_none() && misfits.is_none() && refused.is_none() && identities.is_empty();
+        if is_plain && self.policy.order == Order::Oldest {
+            positions.for_each(|position| planner.decide(position));
             planner.plan.deletes_nothing = !planner.plan.may_delete(self.policy.keep);
             return Ok(planner.plan);
         }
@@ -325,7 +363,9 @@ impl View<'_> {
             ids.is_some_and(|ids| ids.contains(self.listing.get(position).unique_id))
         };
         let is_last = |position: &usize| is_in(distrusted, *position) || is_in(misfits, *position);
-        let (mut last, others): (Vec<usize>, Vec<usize>) = positions.partition(is_last);
+        let mut positions: Vec<usize> = positions.collect();
+        order::sort(&mut positions, self.policy.order, self.listing);
+        let (mut last, others): (Vec<usize>, Vec<usize>) = positions.into_iter().partition(is_last);
         // Of those the ones that are known to have been cut are most likely to end the session.
         last.sort_by_key(|position| is_in(misfits, *position));
         let (later, first): (Vec<usize>, Vec<usize>) =
@@ -362,26 +402,22 @@ impl View<'_> {
         self.ledger.is_lacked_though_settled(&fact) && (self.policy.all || !self.ledger.lacks(&fact).is_empty())
     }
 
-    /// The time, where it matters and can be trusted.
-    fn clock(&self) -> Option<u64> {
-        (matches!(self.policy.keep, Keep::For(_)) && self.ledger.trusts_clock(self.now)).then_some(self.now)
+    /// What is to be deleted, and when.
+    pub fn retention(&self) -> Retention {
+        Retention::of(self)
     }
 
-    /// `clock` is [`View::clock`], which takes a moment to find out.
-    fn is_due(&self, fact: &Fact, clock: Option<u64>) -> bool {
-        is_due(self.policy.keep, fact, clock)
+    /// True when the age of messages beside one another may ask for their deletion.
+    fn asks_for_order_of_age(&self) -> bool {
+        let Policy { keep_newest, delete_over, .. } = self.policy;
+        delete_over.is_some() || keep_newest.is_some_and(|newest| self.listing.len() as u64 > newest)
     }
-}
 
-/// True for a message that is to be deleted as soon as all lanes have it; `clock` is now, where that can be trusted.
-pub fn is_due(keep: Keep, fact: &Fact, clock: Option<u64>) -> bool {
-    match (keep, clock) {
-        (Keep::Forever, _) | (Keep::For(_), None) => false,
-        (Keep::Never, _) => true,
-        (Keep::For(time), Some(now)) => {
-            let since = u64::from(fact.at);
-            is_date(since) && Duration::from_secs(now.saturating_sub(since)) >= time
-        }
+    /// True for a message that all its lanes have, and whose unique-id is its own.
+    fn is_deletable(&self, position: usize) -> bool {
+        let Standing::Known(fact) = self.standings.get(position) else { return false };
+        let is_at_home = self.ledger.may_be_deleted(&self.ledger.facts().get(fact)) && self.lacks(fact).is_empty();
+        is_at_home && !self.standings.is_repeated(position)
     }
 }
 
@@ -389,8 +425,10 @@ struct Planner<'a> {
     view: View<'a>,
     identities: &'a Identities,
     takes_nameless: bool,
-    clock: Option<u64>,
+    retention: Retention,
     plan: Plan,
+    /// Octets that are to be retrieved so far.
+    octets: u64,
 }
 
 impl Planner<'_> {
@@ -422,7 +460,7 @@ impl Planner<'_> {
             self.plan.settle.push(number_of_fact);
         }
         let number = self.view.listing.get(position).number;
-        if !self.view.is_due(&fact, self.clock) {
+        if !self.retention.is_due(position, &fact) {
             return;
         }
         let verdict = match identity {
@@ -452,12 +490,22 @@ impl Planner<'_> {
             [] if !self.takes_nameless => Verdict::Leave(Reason::Nameless),
             _ if self.is_too_large(position) => Verdict::Leave(Reason::TooLarge),
             _ if is_full() => Verdict::Leave(Reason::Later),
+            _ if !self.has_room_for(message.octets.unwrap_or(0)) => Verdict::Leave(Reason::OverOctets),
             _ => Verdict::Retrieve,
         };
         self.row(position, verdict);
         if verdict == Verdict::Retrieve {
+            self.octets = self.octets.saturating_add(message.octets.unwrap_or(0));
             self.plan.retrieve.push(self.key(position, identity));
         }
+    }
+
+    /// True when so many octets more may come. A message of unknown size does not count before it has come.
+    fn has_room_for(&self, octets: u64) -> bool {
+        let allowances = self.view.policy.max_octets.into_iter().flatten();
+        let left =
+            allowances.map(|Allowance { limit, used }| Allowance { limit, used: used.saturating_add(self.octets) });
+        left.into_iter().all(|allowance| allowance.admits(octets))
     }
 
     fn is_too_large(&self, position: usize) -> bool {
@@ -484,7 +532,7 @@ impl Planner<'_> {
         // With another size it waits for the next run, which knows by the text of this one what it is.
         let is_as_large = |fact: &Fact| !self.view.policy.all || fact.octets == comparable(octets);
         let is_due =
-            may_be_known && known.is_some_and(|fact| is_as_large(&fact) && self.view.is_due(&fact, self.clock));
+            may_be_known && known.is_some_and(|fact| is_as_large(&fact) && self.retention.is_due_by_time(&fact));
         let lacking = known.map(|fact| self.view.ledger.lacks(&fact));
         let is_whole = self.view.policy.all || identity.is_some();
         let lanes = lacking.filter(|_| !is_whole).unwrap_or(self.view.ledger.lanes());
@@ -514,6 +562,8 @@ impl Planner<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::ledger::Top;
     use crate::maildrop::MessageNumber;
@@ -521,8 +571,17 @@ mod tests {
     const DAY: u64 = 86400;
     const NOW: u64 = 1_795_423_680;
 
-    const KEEP: Policy =
-        Policy { keep: Keep::Forever, all: false, max_size: None, max_messages: None, open: Lanes::ALL };
+    const KEEP: Policy = Policy {
+        keep: Keep::Forever,
+        keep_newest: None,
+        delete_over: None,
+        all: false,
+        order: Order::Oldest,
+        max_size: None,
+        max_messages: None,
+        max_octets: [None, None],
+        open: Lanes::ALL,
+    };
     const DELETE: Policy = Policy { keep: Keep::Never, ..KEEP };
     const FORTNIGHT: Policy = Policy { keep: Keep::For(Duration::from_secs(14 * DAY)), ..KEEP };
 
@@ -592,6 +651,164 @@ mod tests {
         assert_eq!(numbers(&plan), (vec![1, 3], vec![]));
         let with = |reason| plan.with(Verdict::Leave(reason)).collect::<Vec<_>>();
         assert_eq!((with(Reason::Later), with(Reason::TooLarge)), (vec![3], vec![1]));
+    }
+
+    #[test]
+    fn the_account_says_what_is_retrieved_first() {
+        let listed = [("a", 30), ("b", 10), ("c", 20), ("d", 10), ("e", 99)];
+        let note = |word: &str, id: &str| format!("{{\"note\":\"{word}\",\"id\":\"{id}\",\"at\":1}}");
+        let notes = [note(REFUSED, "b"), note(OUT_OF_STEP, "d")];
+        for (order, expected, with_notes) in [
+            (Order::Oldest, [1, 2, 3, 4], [1, 3, 2, 4]),
+            (Order::Newest, [4, 3, 2, 1], [3, 1, 2, 4]),
+            (Order::Smallest, [2, 4, 3, 1], [3, 1, 2, 4]),
+        ] {
+            let policy = Policy { order, max_size: Some(30), ..KEEP };
+            assert_eq!(numbers(&plan(&mut ledger(&[]), &listed, policy)).0, expected, "{order:?}");
+            assert_eq!(numbers(&plan(&mut ledger(&notes), &listed, policy)).0, with_notes, "{order:?}");
+            // Limits take the first ones in that order.
+            let two = Policy { max_messages: Some(2), ..policy };
+            assert_eq!(numbers(&plan(&mut ledger(&[]), &listed, two)).0, expected[..2], "{order:?}");
+            let known = [delivered("a", 30, 0), delivered("c", 20, 0)];
+            let mut rest = expected.to_vec();
+            rest.retain(|number| [2, 4].contains(number));
+            assert_eq!(numbers(&plan(&mut ledger(&known), &listed, policy)).0, rest, "{order:?}");
+        }
+        let mut unknown = listing(&[("a", 5), ("b", 1)]);
+        assert!(unknown.push(MessageNumber(3), b"c"));
+        let mut positions = [0, 1, 2];
+        order::sort(&mut positions, Order::Smallest, &unknown);
+        assert_eq!(positions, [1, 0, 2], "a size that is not known may be any");
+    }
+
+    #[test]
+    fn octets_beyond_the_limits_are_left_for_a_later_run() {
+        let listed = [("a", 40), ("b", 70), ("c", 50), ("d", 10), ("e", 1)];
+        let allowance = |limit, used| Some(Allowance { limit, used });
+        for (run, day, expected) in [
+            (None, None, vec![1, 2, 3, 4, 5]),
+            // What is smaller, and comes later, has the room that is left.
+            (allowance(100, 0), None, vec![1, 3, 4]),
+            (None, allowance(100, 0), vec![1, 3, 4]),
+            (allowance(100, 0), allowance(500, 450), vec![1, 4]),
+            (None, allowance(100, 100), vec![]),
+            (None, allowance(100, 120), vec![]),
+            (None, allowance(100, 99), vec![5]),
+            // The first one comes, however large: it never would otherwise.
+            (allowance(30, 0), None, vec![1]),
+            (allowance(30, 0), allowance(1000, 0), vec![1]),
+            (allowance(30, 0), allowance(1000, 1), vec![1]),
+            (allowance(30, 1), None, vec![4, 5]),
+        ] {
+            let policy = Policy { max_octets: [run, day], ..KEEP };
+            let plan = plan(&mut ledger(&[]), &listed, policy);
+            let later = listed.len() - expected.len();
+            assert_eq!((plan.left(Reason::OverOctets), plan.later()), (later, later), "{run:?} {day:?}");
+            assert_eq!(numbers(&plan).0, expected, "{run:?} {day:?}");
+        }
+        let smallest = Policy { max_octets: [allowance(70, 0), None], order: Order::Smallest, ..KEEP };
+        assert_eq!(numbers(&plan(&mut ledger(&[]), &listed, smallest)).0, [5, 4, 1]);
+        let large = Policy { max_octets: [allowance(60, 0), None], max_size: Some(50), ..KEEP };
+        let large = plan(&mut ledger(&[]), &listed, large);
+        assert_eq!((large.left(Reason::TooLarge), large.later()), (1, 1), "{:?}", large.rows);
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_or_too_large_a_maildrop_are_deleted() {
+        // In another order than they were seen in.
+        let known = [("c", 10, 3), ("a", 10, 9), ("b", 10, 5), ("d", 10, 3)];
+        let listed = [("c", 10), ("a", 10), ("b", 10), ("d", 10), ("new", 60)];
+        let lines = known.map(|(id, octets, days)| delivered(id, octets, days));
+        let newest = |count| Policy { keep_newest: Some(count), ..KEEP };
+        let over = |octets| Policy { delete_over: Some(octets), ..KEEP };
+        for (policy, expected) in [
+            (newest(9), vec![]),
+            (newest(5), vec![]),
+            (newest(4), vec![2]),
+            (newest(3), vec![2, 3]),
+            // Of those that were seen at one moment the first one of the listing is the oldest.
+            (newest(2), vec![1, 2, 3]),
+            (newest(1), vec![1, 2, 3, 4]),
+            (over(100), vec![]),
+            (over(99), vec![2]),
+            (over(90), vec![2]),
+            (over(89), vec![2, 3]),
+            (over(1), vec![1, 2, 3, 4]),
+            // Any one of them that asks decides.
+            (Policy { keep: Keep::For(Duration::from_secs(5 * DAY)), ..newest(4) }, vec![2, 3]),
+            (Policy { keep_newest: Some(2), ..over(90) }, vec![1, 2, 3]),
+            (Policy { keep: Keep::For(Duration::from_secs(99 * DAY)), ..over(90) }, vec![2]),
+            (Policy { all: true, ..over(1) }, vec![]),
+        ] {
+            let mut ledger = ledger(&lines);
+            assert_eq!(sorted(&plan(&mut ledger, &listed, policy)), expected, "{policy:?}");
+        }
+    }
+
+    fn sorted(plan: &Plan) -> Vec<u32> {
+        let mut deleted = numbers(plan).1;
+        deleted.sort_unstable();
+        deleted
+    }
+
+    #[test]
+    fn what_is_not_surely_at_home_is_never_the_oldest_that_is_deleted() {
+        let settled = format!("{{\"settled\":\"known\",\"octets\":10,\"at\":{}}}", NOW - 99 * DAY);
+        let undated = "{\"delivered\":\"undated\",\"octets\":10,\"at\":0}".to_owned();
+        let lines = [settled, undated, delivered("twice", 10, 50), delivered("a", 10, 9), delivered("b", 10, 5)];
+        let listed = [("new", 10), ("known", 10), ("undated", 10), ("twice", 10), ("twice", 10), ("a", 10), ("b", 10)];
+        for policy in [Policy { keep_newest: Some(1), ..KEEP }, Policy { delete_over: Some(1), ..KEEP }] {
+            assert_eq!(sorted(&plan(&mut ledger(&lines), &listed, policy)), [6, 7], "{policy:?}");
+        }
+        // They count all the same: three are newer than `a`, and three than that which is known.
+        let fewer = Policy { keep_newest: Some(4), ..KEEP };
+        assert_eq!(sorted(&plan(&mut ledger(&lines), &listed, fewer)), [6]);
+        // Of what only lies there nothing is taken for gone.
+        let over = Policy { delete_over: Some(60), ..KEEP };
+        assert_eq!(sorted(&plan(&mut ledger(&lines), &listed, over)), [6]);
+    }
+
+    #[test]
+    fn what_may_be_deleted_is_measured_and_proved_whatever_asks_for_it() {
+        let mut ledger = ledger(&[delivered("a", 1, 5), delivered("b", 1, 3)]);
+        let mut listed = Listing::default();
+        listed.has_unique_ids = true;
+        for (id, number) in ["a", "b", "c"].iter().zip(1..) {
+            assert!(listed.push(MessageNumber(number), id.as_bytes()));
+        }
+        let standings = ledger.locate(&listed);
+        let needed = |policy: Policy| {
+            let view = View { listing: &listed, standings: &standings, ledger: &ledger, policy: &policy, now: NOW };
+            (view.sizes_needed(), view.heads_needed())
+        };
+        for (policy, sizes, heads) in [
+            (KEEP, vec![2], vec![]),
+            (Policy { keep_newest: Some(3), ..KEEP }, vec![2], vec![]),
+            (Policy { keep_newest: Some(2), ..KEEP }, vec![0, 2], vec![(0, 0)]),
+            (Policy { delete_over: Some(9), ..KEEP }, vec![0, 1, 2], vec![]),
+        ] {
+            assert_eq!(needed(policy), (sizes, heads), "{policy:?}");
+        }
+        (0..3).for_each(|position| listed.set_octets(position, 5));
+        let policy = Policy { delete_over: Some(9), ..KEEP };
+        let measured = View { listing: &listed, standings: &standings, ledger: &ledger, policy: &policy, now: NOW };
+        assert_eq!(measured.heads_needed(), [(0, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn when_a_known_message_is_deleted_can_be_told() {
+        let mut ledger = ledger(&[delivered("a", 1, 5), delivered("b", 1, 3)]);
+        let listed = listing(&[("a", 1), ("b", 1)]);
+        let standings = ledger.locate(&listed);
+        let due = |policy: Policy| {
+            let view = View { listing: &listed, standings: &standings, ledger: &ledger, policy: &policy, now: NOW };
+            let retention = view.retention();
+            [0, 1].map(|fact| retention.due_at(fact as usize, &ledger.facts().get(fact)))
+        };
+        assert_eq!(due(KEEP), [None, None]);
+        assert_eq!(due(DELETE), [Some(NOW), Some(NOW)]);
+        assert_eq!(due(FORTNIGHT), [Some(NOW + 9 * DAY), Some(NOW + 11 * DAY)]);
+        assert_eq!(due(Policy { keep_newest: Some(1), ..FORTNIGHT }), [Some(NOW), Some(NOW + 11 * DAY)]);
     }
 
     #[test]
