@@ -673,3 +673,105 @@ fn silence_in_lock_step_is_not_tried_again() {
     sandbox.popfetch(["-q"]).exits(75);
     assert_eq!(server.connections(), 1);
 }
+
+// Second sessions with two targets
+
+/// Why there is a second session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Trouble {
+    /// The server forgets all that is sent ahead.
+    Forgets,
+    /// It loses one RETR, and answers the others.
+    Loses,
+    /// It falls silent in the middle of a flight.
+    Stalls,
+    /// It does not answer TOP.
+    HasNoTop,
+}
+
+impl Trouble {
+    fn mails(self) -> Vec<Mail> {
+        if self == Trouble::Loses { Exact.mails(10) } else { mails(10) }
+    }
+
+    /// The connection of the second session: with `hold` it gets no greeting.
+    fn second(self) -> usize {
+        if self == Trouble::HasNoTop { 3 } else { 2 }
+    }
+
+    fn start(self, hold: bool) -> Maildrop {
+        let fault = |lines| Fault { moment: Moment::LinesSent(lines), misdeed: Misdeed::Stall };
+        let builder = server(self.mails());
+        let (builder, first) = match self {
+            Trouble::Forgets => (builder.forgets_what_is_ahead(), fault(u64::MAX)),
+            Trouble::Loses => (builder.loses_ahead(&["RETR 4"]), fault(u64::MAX)),
+            Trouble::HasNoTop => (builder, fault(u64::MAX)),
+            Trouble::Stalls => {
+                let sound = server(self.mails()).start();
+                Sandbox::with(Account::on(sound.port)).popfetch(["-q"]).exits(0);
+                let lines = sound.traffic(1).lines_sent - 1 - 3 * 8;
+                (builder, fault(lines))
+            }
+        };
+        let mut faults = vec![first; self.second() - 1];
+        faults.extend(hold.then(|| fault(0)));
+        builder.faults(faults).start()
+    }
+
+    fn holds(self, second: Destination, is_killed: bool) {
+        let when = format!("{self:?}, {second:?}, killed: {is_killed}");
+        let server = self.start(is_killed);
+        let sandbox = Sandbox::new();
+        let deliver = format!("[\"maildir:~/Mail\", {}]", second.deliver(&sandbox));
+        let account = patient(&server).set("deliver", deliver);
+        let (mut all, mut unproved) = (self.mails(), 0);
+        if self == Trouble::HasNoTop {
+            sandbox.config(&account.to_string());
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            server.answer("TOP", Some(STALL));
+            unproved = all.len();
+            all.push(Mail::new("m11", message(11)));
+            server.arrive(USER, all[10].clone());
+        }
+        sandbox.config(&account.set("keep", false).to_string());
+        if is_killed {
+            let running = sandbox.start(&mut sandbox.command(["-q"]));
+            wait_until(|| server.connections() == self.second());
+            running.signal(rustix::process::Signal::KILL);
+            assert_eq!(running.finish().code(), 137, "{when}");
+            wait_until(|| server.is_idle());
+        }
+        sandbox.popfetch(["-q"]).exits(0);
+        let check = |left: usize| {
+            assert!(sandbox.maildir().messages() == all_at_home(&all), "{when}: each once in the Maildir");
+            let mut there = second.messages(&sandbox);
+            let repeated = there.len() - all.len();
+            assert!(repeated <= usize::from(is_killed && second == Destination::Mda), "{when}: {repeated} repeated");
+            there.dedup();
+            assert!(there == all_at_home(&all), "{when}: each at the second target");
+            assert_eq!(server.unique_ids(USER).len(), left, "{when}");
+        };
+        check(unproved);
+        if self == Trouble::HasNoTop {
+            server.answer("TOP", None);
+            age_notes(&sandbox, &server, "no-top", 1);
+        }
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        check(0);
+    }
+}
+
+#[test]
+fn a_second_session_brings_each_message_once_to_each_of_two_targets_also_after_a_kill() {
+    std::thread::scope(|scope| {
+        for trouble in [Trouble::Forgets, Trouble::Loses, Trouble::Stalls, Trouble::HasNoTop] {
+            scope.spawn(move || {
+                for (second, is_killed) in
+                    [(Destination::Mbox, false), (Destination::Mda, true), (Destination::Mbox, true)]
+                {
+                    trouble.holds(second, is_killed);
+                }
+            });
+        }
+    });
+}
