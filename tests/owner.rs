@@ -12,11 +12,11 @@ use crate::server::Maildrop;
 const MESSAGES: usize = 24;
 
 /// Two users that every system has, by their numbers.
-const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 const OTHER: u32 = 1;
 
 /// The user's line in passwd(5); `None`, and a word about it, when these tests cannot be made here.
-fn user(id: u32) -> Option<Vec<String>> {
+pub fn user(id: u32) -> Option<Vec<String>> {
     if !rustix::process::geteuid().is_root() || !cfg!(target_os = "linux") {
         left_out("delivery as another user", "only root can do it, on Linux");
         return None;
