@@ -46,6 +46,7 @@ Examples:
   popfetch                      fetch every enabled account of the configuration
   popfetch -v work              fetch one, with a line per message
   popfetch --dry-run            show what would be fetched and deleted
+  popfetch check work           try server, login, target and ledger; fetch nothing
   popfetch fetch fetch          fetch the account that is called `fetch`
   popfetch state known work     let what is on the server count as fetched, and fetch what comes later
   popfetch login work           sign in with OAuth 2.0, as the provider of `work` wants it
@@ -85,6 +86,8 @@ pub struct Wanted {
 pub enum Command {
     /// Fetch mail; this is what happens without a command, too
     Fetch(Wanted),
+    /// Try everything that a fetch needs, and say what works and what is to be mended; fetch and write nothing
+    Check(Checked),
     /// Sign in to an account with OAuth 2.0, once; fetching then refreshes its tokens by itself
     Login {
         /// Name of an account that has `oauth2` in the configuration
@@ -98,6 +101,27 @@ pub enum Command {
         command: State,
     },
 }
+
+/// What to check, and how.
+#[derive(Debug, Args)]
+pub struct Checked {
+    #[command(flatten)]
+    wanted: Wanted,
+
+    /// Ask for a password where only a person can tell it
+    #[arg(long, conflicts_with = "offline", help_heading = CHECK)]
+    pub login: bool,
+
+    /// Look whether the unique-ids are the same in a second session
+    #[arg(long, conflicts_with = "offline", help_heading = CHECK)]
+    pub twice: bool,
+
+    /// Only read the configuration, and say what each account amounts to
+    #[arg(long, help_heading = CHECK)]
+    pub offline: bool,
+}
+
+const CHECK: &str = "What to check";
 
 /// What may be done with a ledger.
 #[derive(Debug, Subcommand)]
@@ -306,6 +330,7 @@ fn misplaced(account: &str, misplaced: &Command) -> clap::Error {
     let account = crate::text::printable(account.as_bytes());
     let name = match misplaced {
         Command::Fetch(_) => "fetch",
+        Command::Check(_) => "check",
         Command::Login { .. } => "login",
         Command::State { .. } => "state",
     };
@@ -340,6 +365,7 @@ impl Cli {
     pub fn wanted(&self) -> &[String] {
         match &self.command {
             Some(Command::Fetch(wanted)) => &wanted.accounts,
+            Some(Command::Check(checked)) => &checked.wanted.accounts,
             Some(Command::Login { account }) => std::slice::from_ref(account),
             Some(Command::State { command }) => match command {
                 State::Show { accounts }
@@ -447,6 +473,23 @@ mod tests {
         assert_eq!(refused("popfetch login work home").1, 64);
         let (message, _) = refused("popfetch work --all login home");
         assert_eq!(message, "error: `login` comes before the accounts; `popfetch fetch work login` fetches both");
+    }
+
+    #[test]
+    fn a_check_has_options_of_its_own() {
+        let checked = |line| match cli(line).subcommand() {
+            Some(Command::Check(Checked { login, twice, offline, .. })) => [*login, *twice, *offline],
+            _ => panic!("{line}"),
+        };
+        assert_eq!(checked("popfetch check"), [false; 3]);
+        assert_eq!(checked("popfetch --tls none check --twice work --login"), [true, true, false]);
+        assert_eq!(cli("popfetch check work pop3s://p@h --offline").wanted(), ["work", "pop3s://p@h"]);
+        assert!(matches!(cli("popfetch fetch check").subcommand(), Some(Command::Fetch(_))));
+        for line in ["popfetch check --offline --login", "popfetch check --offline --twice", "popfetch --twice"] {
+            assert_eq!(refused(line).1, 64, "{line}");
+        }
+        let (message, _) = refused("popfetch work --all check");
+        assert_eq!(message, "error: `check` comes before the accounts; `popfetch fetch work check` fetches both");
     }
 
     #[test]

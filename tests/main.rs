@@ -100,6 +100,9 @@ mod events;
 /// A test for each exit status.
 mod exit_status;
 
+/// `popfetch check`: each point good and bad, and nothing written.
+mod check;
+
 /// Several targets for one account.
 mod lanes;
 

@@ -1,9 +1,13 @@
 //! What a destination is: the words of its targets, its steps, its guarantee, and the questions that it answers.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::owner;
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
+
+use super::owner::{self, Owner};
 use super::{Context, Error, Place, Publisher, Recovered, Stager, maildir, mbox, mda, spool};
 use crate::account::{Address, Target};
 use crate::os::exposure::Exposure;
@@ -88,6 +92,9 @@ pub trait Destination: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Tries the target out as far as can be without mail, and changes nothing.
+    fn try_out(&self, context: &Context) -> Result<Tried, Error>;
+
     /// Looks at the intended places of one batch and changes nothing. The answers have the same order. A destination
     /// that cannot be asked finds nothing.
     fn look(&self, places: &[Place], _context: &Context) -> Result<Vec<Found>, Error> {
@@ -103,6 +110,17 @@ pub trait Destination: fmt::Debug + Send + Sync {
     fn sweep(&self, _context: &Context) -> Result<usize, Error> {
         Ok(0)
     }
+}
+
+/// What [`try_out`] finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tried {
+    /// Messages can be delivered.
+    Ready,
+    /// It is not there, and can be made.
+    Creatable,
+    /// It is there, and locked by this program.
+    Locked(String),
 }
 
 /// What [`look`] finds at an intended place.
@@ -124,6 +142,41 @@ fn of(target: &Target) -> Box<dyn Destination> {
 /// Makes a target ready and opens both ends of it.
 pub fn open(target: &Target, context: &Context) -> Result<Ends, Error> {
     of(target).open(context)
+}
+
+/// Tries a target out as far as can be without mail, and changes nothing: what is missing is not made.
+pub fn try_out(target: &Target, context: &Context) -> Result<Tried, Error> {
+    let _acting = owner::act_as(&context.owner)?;
+    of(target).try_out(context)
+}
+
+/// Fails when a folder can surely not be made.
+pub(super) fn check_creatable(folder: &Path, owner: &Owner) -> Result<(), Error> {
+    for above in folder.ancestors() {
+        match above.metadata() {
+            Ok(metadata) if metadata.is_dir() => {
+                return check_access(above, owner).map_err(|error| Error::cannot_create(folder, error));
+            }
+            Ok(_) => return Err(Error::cannot_create(above, io::Error::from(io::ErrorKind::NotADirectory))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(Error::cannot_create(above, error)),
+        }
+    }
+    Ok(())
+}
+
+/// Fails when nothing can be written into a folder. access(2) asks about the real user, who is root where there is an
+/// owner.
+pub(super) fn check_access(folder: &Path, owner: &Owner) -> rustix::io::Result<()> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    if owner.is_none() {
+        return rustix::fs::access(folder, access);
+    }
+    match rustix::fs::accessat(CWD, folder, access, AtFlags::EACCESS) {
+        // Unknown before Linux 5.8, and to some sandboxes: then the first message tells.
+        Err(Errno::NOSYS | Errno::PERM) => Ok(()),
+        result => result,
+    }
 }
 
 /// How often a message may arrive at a target.

@@ -133,6 +133,31 @@ pub(super) fn peek<T>(
     })
 }
 
+/// Opens a resolved path where there is a file, and asks whether it is locked; who holds it then. No lock is left, and no
+/// dotlock is made.
+pub(super) fn try_out<T>(
+    path: &Path,
+    examine: impl FnOnce(&File) -> Result<T, Error>,
+) -> Result<Option<String>, Error> {
+    let _claim = match Claim::take(path) {
+        Ok(claim) => claim,
+        Err(busy) => return Ok(Some(busy)),
+    };
+    let file = open_present(path)?;
+    examine(&file)?;
+    file.sync_all().map_err(|error| Error::io("sync", path, error))?;
+    let dotlock = dotlock_path(path);
+    if let Some(found) = Found::look(&dotlock).filter(|found| !found.is_stale()) {
+        return Ok(Some(found.holder(&dotlock)));
+    }
+    // Closing the file ends it.
+    match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::ACCESS | Errno::AGAIN) => Ok(Some("another program".to_owned())),
+        Err(error) => Err(Error::io("lock", path, error)),
+        Ok(()) => Ok(None),
+    }
+}
+
 /// Why a lock cannot be had now: who holds it.
 type Busy = String;
 
@@ -190,16 +215,24 @@ fn is_at(file: &File, path: &Path) -> bool {
 /// Opens the mbox, which is created if need be. Follows no link, waits for no FIFO, and takes no file of
 /// somebody else's in a folder where anybody may have put it.
 fn open(path: &Path) -> Result<File, Error> {
-    let mut options = os::file::options();
-    options.read(true).write(true);
-    let file = match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => options.create_new(true).open(path),
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            return Err(Error::NotAnMbox { path: path.to_owned() });
+    match open_present(path) {
+        Err(Error::CannotCreate { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            checked(os::file::options().read(true).write(true).create_new(true).open(path), path)
         }
         result => result,
     }
-    .map_err(|error| Error::cannot_create(path, error))?;
+}
+
+/// The same where there is a file.
+fn open_present(path: &Path) -> Result<File, Error> {
+    match os::file::options().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(Error::NotAnMbox { path: path.to_owned() }),
+        result => checked(result, path),
+    }
+}
+
+fn checked(opened: io::Result<File>, path: &Path) -> Result<File, Error> {
+    let file = opened.map_err(|error| Error::cannot_create(path, error))?;
     let metadata = file.metadata().map_err(|error| Error::io("read", path, error))?;
     if !metadata.is_file() {
         return Err(Error::NotAnMbox { path: path.to_owned() });

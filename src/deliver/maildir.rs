@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::barrier::{self, Barrier};
-use super::destination::{BatchLimit, Destination, Ends, Found, GROUP, Guarantee, Kind, read_path};
+use super::destination::{BatchLimit, Destination, Ends, Found, GROUP, Guarantee, Kind, Tried};
+use super::destination::{check_access, check_creatable, read_path};
 use super::owner::{self, Owner};
 use super::{Context, Error, Intents, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced};
 use crate::account::Target;
@@ -73,6 +74,27 @@ impl Destination for Maildir {
         Ok(is_gone(&self.path)?.then(|| self.path.clone()))
     }
 
+    fn try_out(&self, context: &Context) -> Result<Tried, Error> {
+        let mut is_whole = true;
+        for folder in ["tmp", "new", "cur"].map(|name| self.path.join(name)) {
+            match folder.is_dir() {
+                true => check_access(&folder, &context.owner)
+                    .map_err(|error| Error::cannot_create(folder.join("…"), error))?,
+                false => check_creatable(&folder, &context.owner)?,
+            }
+            is_whole &= folder.is_dir();
+        }
+        if !is_whole {
+            return Ok(Tried::Creatable);
+        }
+        Folders::open(&self.path, &context.owner)
+            .map_err(|error| Error::io("open", &self.path, error))?
+            .check_together()?;
+        os::file::try_out(&self.path.join("tmp"))?;
+        os::folder::sync(&self.path.join("new"))?;
+        Ok(Tried::Ready)
+    }
+
     fn look(&self, places: &[Place], context: &Context) -> Result<Vec<Found>, Error> {
         look(&self.path, places, context)
     }
@@ -114,10 +136,16 @@ impl Folders {
             check_access(&folder, owner).map_err(|error| Error::cannot_create(folder.join("…"), error))?;
         }
         let folders = Self::open(path, owner).map_err(|error| Error::io("open", path, error))?;
+        folders.check_together()?;
+        Ok(folders)
+    }
+
+    /// Nothing can be renamed from one file system to another.
+    fn check_together(&self) -> Result<(), Error> {
         let device = |folder: &OwnedFd| rustix::fs::fstat(folder).map(|stat| stat.st_dev);
-        match (device(&folders.tmp), device(&folders.new)) {
-            (Ok(tmp), Ok(new)) if tmp != new => Err(Error::Apart { path: path.to_owned() }),
-            _ => Ok(folders),
+        match (device(&self.tmp), device(&self.new)) {
+            (Ok(tmp), Ok(new)) if tmp != new => Err(Error::Apart { path: self.path.clone() }),
+            _ => Ok(()),
         }
     }
 
@@ -154,19 +182,6 @@ impl Folders {
 
     fn sync_new(&self) -> Result<(), Error> {
         rustix::fs::fsync(&self.new).map_err(|error| Error::io("sync", self.path.join("new"), error))
-    }
-}
-
-/// access(2) asks about the real user, who is root where there is an owner.
-fn check_access(folder: &Path, owner: &Owner) -> rustix::io::Result<()> {
-    let access = Access::WRITE_OK | Access::EXEC_OK;
-    if owner.is_none() {
-        return rustix::fs::access(folder, access);
-    }
-    match rustix::fs::accessat(CWD, folder, access, AtFlags::EACCESS) {
-        // Unknown before Linux 5.8, and to some sandboxes: then the first message tells.
-        Err(Errno::NOSYS | Errno::PERM) => Ok(()),
-        result => result,
     }
 }
 

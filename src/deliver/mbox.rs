@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 use chrono::Local;
 use memchr::memmem;
 
-use super::destination::{BatchLimit, Destination, Ends, Found, GROUP, Guarantee, Kind, read_path};
+use super::destination::{BatchLimit, Destination, Ends, Found, GROUP, Guarantee, Kind, Tried};
+use super::destination::{check_access, check_creatable, read_path};
 use super::lock::{self, Locked};
 use super::mboxrd::{self, Quoter};
 use super::owner::{self, Owner};
@@ -72,6 +73,22 @@ impl Destination for Mbox {
         let path = lock::resolve(&self.path)?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         Ok((!folder.is_dir()).then(|| folder.to_owned()))
+    }
+
+    fn try_out(&self, context: &Context) -> Result<Tried, Error> {
+        let path = lock::resolve(&self.path)?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let can_be_written = folder.is_dir() && check_access(folder, &context.owner).is_ok();
+        if can_be_written {
+            os::file::try_out(folder)?;
+        }
+        match path.symlink_metadata() {
+            Ok(_) => {
+                let holder = lock::try_out(&path, |file| checked_length(file, &path))?;
+                Ok(holder.map_or(Tried::Ready, Tried::Locked))
+            }
+            Err(_) => check_creatable(folder, &context.owner).map(|()| Tried::Creatable),
+        }
     }
 
     fn look(&self, places: &[Place], context: &Context) -> Result<Vec<Found>, Error> {

@@ -20,7 +20,7 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::process::{Gid, Pid, Signal, Uid};
 
-use super::destination::{BatchLimit, Destination, Ends, FORMS, GROUP, Guarantee, Kind};
+use super::destination::{BatchLimit, Destination, Ends, FORMS, GROUP, Guarantee, Kind, Tried};
 use super::mboxrd::NOBODY;
 use super::owner;
 use super::spool::Spools;
@@ -92,6 +92,13 @@ impl Destination for Mda {
     /// an open file, of which an account may have some thirty (`os/limits.rs`).
     fn batch_limit(&self) -> BatchLimit {
         BatchLimit { messages: 1, ahead: 24, ..GROUP }
+    }
+
+    /// What it does with a message only a message can show.
+    fn try_out(&self, _context: &Context) -> Result<Tried, Error> {
+        let program = &self.words[0];
+        find(program).map_err(|source| Error::Mda { program: program.clone(), source })?;
+        Ok(Tried::Ready)
     }
 
     fn open(&self, context: &Context) -> Result<Ends, Error> {

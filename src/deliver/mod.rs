@@ -35,8 +35,8 @@ use crate::maildrop::sealed::OfTheLedger;
 use crate::stop::Stop;
 
 pub use destination::{
-    BatchLimit, Destination, FORMS, Found, Guarantee, KINDS, Kind, batch_limit, check_owner, check_present, guarantee,
-    look, open, parse, recover, sweep, sweep_spool, tidy,
+    BatchLimit, Destination, FORMS, Found, Guarantee, KINDS, Kind, Tried, batch_limit, check_owner, check_present,
+    guarantee, look, open, parse, recover, sweep, sweep_spool, tidy, try_out,
 };
 pub use error::Error;
 pub use mda::{Reason, Refusal};

@@ -51,6 +51,8 @@ pub use notes::Noted;
 pub use takeover::Former;
 pub use text::fingerprint;
 
+use rustix::fs::Access;
+
 use crate::account::Target;
 use crate::deliver::{Found, Intents, Outcome, Place, Recovered, Synced};
 use crate::maildrop::sealed::OfTheLedger;
@@ -310,6 +312,23 @@ impl Ledger {
     pub fn check_free(folder: &Path, name: &str) -> Result<(), Error> {
         let path = lock_path(folder, name);
         if path.exists() { lock::hold(&path).map(drop) } else { Ok(()) }
+    }
+
+    /// The run that holds the account at this moment, where the system tells it. Takes no lock itself.
+    pub fn holder(folder: &Path, name: &str) -> Option<u32> {
+        os::holder::of(&os::file::read(&lock_path(folder, name)).ok()?)
+    }
+
+    /// Fails when the folder of the state cannot be written into, or made.
+    pub fn check_folder(folder: &Path) -> Result<(), Error> {
+        let is_present = folder.is_dir();
+        let present = folder.ancestors().find(|above| above.exists()).unwrap_or(folder);
+        if !present.is_dir() {
+            return Err(Error::io("create", present)(io::ErrorKind::NotADirectory.into()));
+        }
+        let action = if is_present { "write into" } else { "create" };
+        rustix::fs::access(present, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| Error::io(action, folder)(error.into()))
     }
 
     /// Cuts off half a line at the end: its write was never finished, so nothing was done because of it.

@@ -24,7 +24,7 @@ use deadline::Allowance;
 use rustix::net::{AddressFamily, SocketAddrUnix};
 use socket::Socket;
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 use tunnel::Tunnel;
@@ -58,6 +58,12 @@ pub fn connect(
         Route::Socket(path) => over_socket(path, timeout, stop)?,
     };
     Ok(Stream { line: Line::Plain(socket) })
+}
+
+/// Every address of `host`, in the order in which [`connect`] tries them.
+pub fn addresses(host: &str, port: u16, timeout: Duration, stop: &Stop) -> Result<Vec<IpAddr>, Error> {
+    let addresses = resolve::resolve(host, port, Allowance::new(Deadline::Resolve, timeout), stop)?;
+    Ok(addresses.iter().map(SocketAddr::ip).collect())
 }
 
 /// The library that encrypts, with its version where it tells one.

@@ -4,13 +4,13 @@
 //! ever. So every such file is opened with the same flags, and one of ours is looked at before it is used.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::{Failure, folder};
+use super::{Failure, folder, random};
 
 /// To open a file, or to create it for its owner alone: no link is followed, no FIFO waited for, and no terminal becomes
 /// ours.
@@ -63,6 +63,34 @@ fn open(options: &OpenOptions, path: &Path) -> Result<File, Error> {
         false => Err(not_ours("not an ordinary file")),
         true if metadata.uid() != rustix::process::geteuid().as_raw() => Err(not_ours("another user's file")),
         true => Ok(file),
+    }
+}
+
+/// Writes a file in a folder and makes it durable; then it is gone, and where the system lets it have no name, it never
+/// was in the folder.
+pub(crate) fn try_out(folder: &Path) -> Result<(), Failure> {
+    let (mut file, name) = nameless(folder)?;
+    let tried = file.write_all(b"popfetch\n").map_err(|error| ("write", error));
+    let tried = tried.and_then(|()| file.sync_all().map_err(|error| ("sync", error)));
+    if let Some(name) = name {
+        remove(&name)?;
+    }
+    tried.map_err(|(doing, source)| Failure::new(doing, folder.join("…"), source))?;
+    folder::sync(folder)
+}
+
+fn nameless(folder: &Path) -> Result<(File, Option<PathBuf>), Failure> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut options = OpenOptions::new();
+        if let Ok(file) = options.write(true).mode(0o600).custom_flags(OFlags::TMPFILE.bits() as i32).open(folder) {
+            return Ok((file, None));
+        }
+    }
+    let name = folder.join(format!(".popfetch-{:016x}", random::number()));
+    match options().write(true).create_new(true).open(&name) {
+        Ok(file) => Ok((file, Some(name))),
+        Err(source) => Err(Failure::new("create", name, source)),
     }
 }
 
@@ -128,7 +156,6 @@ pub(crate) fn remove(path: &Path) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -151,6 +178,14 @@ mod tests {
         assert!(matches!(read(&path("new")), Err(Error::Failed(_))));
         append(&path("new")).unwrap();
         assert_eq!(fs::metadata(path("new")).unwrap().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn what_is_tried_out_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        try_out(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(try_out(&folder.path().join("none")).unwrap_err().doing, "create");
     }
 
     #[test]

@@ -98,7 +98,18 @@ impl<T: Transport> Authorization<T> {
         !self.connection.is_encrypted() && self.method(credentials).is_ok_and(Method::reveals_secret)
     }
 
-    fn method(&self, credentials: &Credentials) -> Result<Method, Error> {
+    /// What the server announced last, if it was asked.
+    pub fn capabilities(&self) -> Option<&Capabilities> {
+        self.capabilities.as_ref()
+    }
+
+    /// The line below.
+    pub fn line(&mut self) -> &mut T {
+        self.connection.io()
+    }
+
+    /// The way in which [`Authorization::authenticate`] will log in; the secret does not matter.
+    pub fn method(&self, credentials: &Credentials) -> Result<Method, Error> {
         let offer = Offer {
             capabilities: self.capabilities.as_ref(),
             has_timestamp: self.timestamp.is_some(),

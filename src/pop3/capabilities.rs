@@ -21,6 +21,19 @@ pub struct Capabilities {
     pub user: bool,
     /// SASL mechanisms, in upper case (RFC 5034 §3).
     pub sasl: Vec<String>,
+    /// Seconds that have to pass between two logins (RFC 2449 §6.5).
+    pub login_delay: Option<u32>,
+    /// How long messages stay on the server at least (RFC 2449 §6.7).
+    pub expire: Option<Expire>,
+}
+
+/// How long messages stay on the server at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expire {
+    /// As long as nobody deletes them.
+    Never,
+    /// So many days; none: they may be deleted as soon as they were retrieved.
+    Days(u32),
 }
 
 impl Capabilities {
@@ -54,6 +67,13 @@ impl Capabilities {
             b"TOP" => self.top = true,
             b"STLS" => self.stls = true,
             b"USER" => self.user = true,
+            b"LOGIN-DELAY" => self.login_delay = words.next().and_then(number),
+            b"EXPIRE" => {
+                self.expire = words.next().and_then(|word| match word.eq_ignore_ascii_case(b"NEVER") {
+                    true => Some(Expire::Never),
+                    false => number(word).map(Expire::Days),
+                });
+            }
             b"SASL" => self.sasl.extend(words.filter_map(mechanism)),
             _ => {}
         }
@@ -63,6 +83,10 @@ impl Capabilities {
     pub fn has_sasl(&self, mechanism: &str) -> bool {
         self.sasl.iter().any(|announced| announced == mechanism)
     }
+}
+
+fn number(word: &[u8]) -> Option<u32> {
+    std::str::from_utf8(word).ok()?.parse().ok()
 }
 
 /// Mechanism names are short ASCII words (RFC 4422 §3.1); anything else is not one.
@@ -82,6 +106,18 @@ mod tests {
             capabilities.note(line.as_bytes());
         }
         assert!(capabilities.uidl && capabilities.pipelining && capabilities.stls && capabilities.user);
+        assert_eq!((capabilities.expire, capabilities.login_delay), (Some(Expire::Days(60)), None));
+        for (line, expire, delay) in [
+            ("EXPIRE never", Some(Expire::Never), None),
+            ("EXPIRE 0 USER", Some(Expire::Days(0)), None),
+            ("EXPIRE soon", None, None),
+            ("LOGIN-DELAY 900 USER", None, Some(900)),
+            ("LOGIN-DELAY -1", None, None),
+        ] {
+            let mut capabilities = Capabilities::default();
+            capabilities.note(line.as_bytes());
+            assert_eq!((capabilities.expire, capabilities.login_delay), (expire, delay), "{line}");
+        }
         assert!(capabilities.has_sasl("PLAIN") && capabilities.has_sasl("LOGIN") && !capabilities.has_sasl("CRAM-MD5"));
     }
 }

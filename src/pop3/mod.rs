@@ -24,7 +24,7 @@ pub mod unstuff;
 mod window;
 
 pub use authorization::Authorization;
-pub use capabilities::Capabilities;
+pub use capabilities::{Capabilities, Expire};
 pub use command::{Command, Verb};
 pub use connection::{Expected, Limits, Trace, Transport};
 pub use credentials::Credentials;

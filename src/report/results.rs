@@ -19,6 +19,14 @@ const VERSION: u32 = 1;
 pub struct Results {
     is_json: bool,
     output: Mutex<Output>,
+    told: Mutex<Told>,
+}
+
+/// Accounts that have been told of, as events.
+#[derive(Debug, Default)]
+struct Told {
+    accounts: usize,
+    failed: usize,
 }
 
 #[derive(Debug)]
@@ -32,7 +40,7 @@ enum Output {
 impl Results {
     /// For programs (`--json`) or for people.
     pub fn new(is_json: bool) -> Self {
-        Results { is_json, output: Mutex::new(Output::Open) }
+        Results { is_json, output: Mutex::new(Output::Open), told: Mutex::default() }
     }
 
     /// A line for people; nothing for programs.
@@ -52,7 +60,18 @@ impl Results {
 
     /// An account has ended.
     pub fn account(&self, fields: impl FnOnce() -> Value) {
-        self.event("account", fields);
+        self.event("account", || {
+            let fields = fields();
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.accounts += 1;
+            told.failed += usize::from(fields["status"] != 0);
+            fields
+        });
+    }
+
+    /// A point of an account was looked at.
+    pub fn check(&self, fields: impl FnOnce() -> Value) {
+        self.event("check", fields);
     }
 
     /// The run cannot begin, or not go on. A mistake in a configuration has a place: file, line and column.
@@ -69,7 +88,8 @@ impl Results {
     /// The last event, with what all accounts make together. Returns what decides about the exit status: a result that
     /// could not be written counts, too. `say` hears about that.
     pub fn end(&self, summaries: &[Summary], worst: Option<Kind>, say: impl FnOnce(&str)) -> Option<Kind> {
-        self.event("end", || totals(summaries, worst));
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        self.event("end", || totals(&told, summaries, worst));
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         let Output::Failed(error) = &*output else { return worst };
         say(&format!(
@@ -102,13 +122,13 @@ impl Results {
 }
 
 /// What all accounts make together.
-fn totals(summaries: &[Summary], worst: Option<Kind>) -> Value {
+fn totals(told: &Told, summaries: &[Summary], worst: Option<Kind>) -> Value {
     let sum = |count: fn(&Summary) -> u64| summaries.iter().map(count).sum::<u64>();
     json!({
         "status": failure::exit_status(worst),
         "time": now(),
-        "accounts": summaries.len(),
-        "failed": summaries.iter().filter(|summary| summary.kind().is_some()).count(),
+        "accounts": told.accounts,
+        "failed": told.failed,
         "listed": sum(|summary| summary.listed as u64),
         "known": sum(|summary| summary.known as u64),
         "delivered": sum(|summary| summary.delivered as u64),

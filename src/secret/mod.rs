@@ -75,6 +75,15 @@ pub fn find(login: &Login<'_>, folder: &Path, stop: &Stop, aside: Aside<'_>) -> 
     }
 }
 
+/// The same without asking a person; `None` where only a person could tell. A program that the configuration names may
+/// ask all the same.
+pub fn find_unasked(login: &Login<'_>, folder: &Path, stop: &Stop) -> Result<Option<Password>, Error> {
+    match login.secret {
+        Secret::Ambient => unasked(login, &Environment::of_process()),
+        _ => find(login, folder, stop, &|_, ask| ask()).map(Some),
+    }
+}
+
 /// Drops an access token of the state that the server has refused, so that the next run gets another one; a token may be
 /// revoked before it expires. True when it was one.
 pub fn forget(login: &Login<'_>, secret: &Password, folder: &Path, stop: &Stop) -> bool {
@@ -165,13 +174,14 @@ fn from_file(path: &Path, environment: &Environment) -> Result<Password, Error> 
 }
 
 fn ambient(login: &Login<'_>, environment: &Environment, stop: &Stop, aside: Aside<'_>) -> Result<Password, Error> {
-    if let Some(path) = environment.credentials.find(login.name) {
-        return from_file(&path, environment);
+    unasked(login, environment)?.map_or_else(|| ask(login, stop, aside), Ok)
+}
+
+fn unasked(login: &Login<'_>, environment: &Environment) -> Result<Option<Password>, Error> {
+    match environment.credentials.find(login.name) {
+        Some(path) => from_file(&path, environment).map(Some),
+        None => from_netrc(login, &environment.netrc),
     }
-    if let Some(password) = from_netrc(login, &environment.netrc)? {
-        return Ok(password);
-    }
-    ask(login, stop, aside)
 }
 
 fn from_netrc(login: &Login<'_>, path: &Path) -> Result<Option<Password>, Error> {

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use super::Observer;
 use crate::account::Password;
-use crate::net::{Stream, Wait};
+use crate::net::{Agreed, Stream, Wait};
 use crate::pop3::{Expected, Trace, Transport};
 use crate::text::printable;
 
@@ -41,6 +41,11 @@ impl<'l> Tracer<'l> {
 impl<'l> Line<'l> {
     pub(super) fn new(stream: Stream, trace: Option<Tracer<'l>>) -> Self {
         Line { stream, trace }
+    }
+
+    /// What client and server have agreed upon, under TLS.
+    pub fn agreed(&self) -> Option<Agreed> {
+        self.stream.agreed()
     }
 
     pub(super) fn into_stream(self) -> Stream {

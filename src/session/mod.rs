@@ -60,14 +60,28 @@ pub struct Opener<'o> {
 impl<'o> Opener<'o> {
     /// Gets what the account logs in with. May run a program or ask a person.
     pub fn credentials(&self) -> Result<Credentials, Error> {
-        let Account { user, secret, auth, .. } = self.account;
-        let password = match auth.needs_secret() {
+        let password = match self.account.auth.needs_secret() {
             true => secret::find(&Login::from(self.account), self.state_dir, self.stop, &|question, ask| {
                 self.observer.aside(question, ask);
             })?,
             false => Password::new(""),
         };
-        Ok(Credentials { user: user.clone(), password, kind: secret.kind(), auth: *auth })
+        Ok(self.credentials_with(password))
+    }
+
+    /// The same without asking a person; `None` where only a person could tell.
+    pub fn credentials_unasked(&self) -> Result<Option<Credentials>, Error> {
+        let password = match self.account.auth.needs_secret() {
+            true => secret::find_unasked(&Login::from(self.account), self.state_dir, self.stop)?,
+            false => Some(Password::new("")),
+        };
+        Ok(password.map(|password| self.credentials_with(password)))
+    }
+
+    /// Credentials with this password, or with none for a session that does not log in.
+    pub fn credentials_with(&self, password: Password) -> Credentials {
+        let Account { user, secret, auth, .. } = self.account;
+        Credentials { user: user.clone(), password, kind: secret.kind(), auth: *auth }
     }
 
     /// Connects and logs in. `listings` is the memory that the listing may take.
@@ -77,34 +91,78 @@ impl<'o> Opener<'o> {
         listings: &Arc<Share>,
         notices: &mut Vec<Notice>,
     ) -> Result<Transaction<Line<'o>>, Error> {
-        let account = self.account;
-        let identity = account.tls.client_identity.as_ref().map(secret::client_identity).transpose()?;
-        self.observer.phase("connecting");
-        let Account { route, host, port, tls, timeout, .. } = account;
-        let stream = net::connect(route, host, *port, tls, *timeout, self.stop)?;
-        let stream = match tls.mode {
+        let mode = self.account.tls.mode;
+        let identity = self.identity()?;
+        let stream = self.connect()?;
+        let stream = match mode {
             TlsMode::Implicit => self.handshake(stream, identity.as_ref())?,
             TlsMode::Starttls | TlsMode::None => stream,
         };
-        let limits = Limits { listings: listings.clone(), ..Limits::default() };
-        let mut session = Authorization::greet(self.line(stream, credentials), limits.clone())
-            .map_err(|error| self.greeting_error(error))?;
-        session.capa()?;
-        if tls.mode == TlsMode::Starttls {
-            let (line, greeting) = session.stls()?;
-            let stream = self.handshake(line.into_stream(), identity.as_ref())?;
-            session = Authorization::resume(self.line(stream, credentials), greeting, limits);
-            session.capa()?;
+        let mut session = self.greet(stream, credentials, listings)?;
+        if mode == TlsMode::Starttls {
+            session = self.starttls(session, identity.as_ref(), credentials, listings)?;
         }
-        self.observer.phase("logging in");
-        if account.auth == Auth::Auto && crosses_a_network(account) && session.exposes_secret(credentials) {
-            notices.push(Notice::SecretInClear { host: host.clone() });
-        }
-        session.authenticate(credentials).map_err(|error| self.login_error(error, credentials))
+        self.authenticate(session, credentials, notices)
     }
 
-    fn handshake(&self, stream: Stream, identity: Option<&Identity>) -> Result<Stream, Error> {
+    /// What is shown to a server that asks for a client certificate.
+    pub fn identity(&self) -> Result<Option<Identity>, Error> {
+        Ok(self.account.tls.client_identity.as_ref().map(secret::client_identity).transpose()?)
+    }
+
+    /// The first step of [`Opener::log_in`]: the line.
+    pub fn connect(&self) -> Result<Stream, Error> {
+        self.observer.phase("connecting");
+        let Account { route, host, port, tls, timeout, .. } = self.account;
+        Ok(net::connect(route, host, *port, tls, *timeout, self.stop)?)
+    }
+
+    /// TLS, when its turn has come.
+    pub fn handshake(&self, stream: Stream, identity: Option<&Identity>) -> Result<Stream, Error> {
         Ok(stream.handshake(&self.account.host, &self.account.tls, identity)?)
+    }
+
+    /// The greeting, and what the server announces.
+    pub fn greet(
+        &self,
+        stream: Stream,
+        credentials: &Credentials,
+        listings: &Arc<Share>,
+    ) -> Result<Authorization<Line<'o>>, Error> {
+        let mut session = Authorization::greet(self.line(stream, credentials), limits(listings))
+            .map_err(|error| self.greeting_error(error))?;
+        session.capa()?;
+        Ok(session)
+    }
+
+    /// STLS, its handshake, and what the server announces then.
+    pub fn starttls(
+        &self,
+        session: Authorization<Line<'o>>,
+        identity: Option<&Identity>,
+        credentials: &Credentials,
+        listings: &Arc<Share>,
+    ) -> Result<Authorization<Line<'o>>, Error> {
+        let (line, greeting) = session.stls()?;
+        let stream = self.handshake(line.into_stream(), identity)?;
+        let mut session = Authorization::resume(self.line(stream, credentials), greeting, limits(listings));
+        session.capa()?;
+        Ok(session)
+    }
+
+    /// The login.
+    pub fn authenticate(
+        &self,
+        session: Authorization<Line<'o>>,
+        credentials: &Credentials,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Transaction<Line<'o>>, Error> {
+        let account = self.account;
+        self.observer.phase("logging in");
+        if account.auth == Auth::Auto && crosses_a_network(account) && session.exposes_secret(credentials) {
+            notices.push(Notice::SecretInClear { host: account.host.clone() });
+        }
+        session.authenticate(credentials).map_err(|error| self.login_error(error, credentials))
     }
 
     fn line(&self, stream: Stream, credentials: &Credentials) -> Line<'o> {
@@ -140,8 +198,12 @@ impl<'o> Opener<'o> {
     }
 }
 
+fn limits(listings: &Arc<Share>) -> Limits {
+    Limits { listings: listings.clone(), ..Limits::default() }
+}
+
 /// True when strangers may listen on the way, as far as we can tell: what a tunnel does is its user's choice.
-fn crosses_a_network(account: &Account) -> bool {
+pub fn crosses_a_network(account: &Account) -> bool {
     matches!(account.route, Route::Tcp { .. }) && !is_loopback(&account.host)
 }
 

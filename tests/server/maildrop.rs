@@ -107,6 +107,7 @@ struct Settings {
     tls: Option<Arc<ServerConfig>>,
     implicit_tls: bool,
     any_password: bool,
+    changes_unique_ids: bool,
     pace: Duration,
 }
 
@@ -142,6 +143,12 @@ impl Builder {
     /// Takes whatever is given for a password: for tokens, which only their issuer can judge.
     pub fn any_password(mut self) -> Self {
         self.settings.any_password = true;
+        self
+    }
+
+    /// Gives each message another unique-id in each session.
+    pub fn changes_unique_ids(mut self) -> Self {
+        self.settings.changes_unique_ids = true;
         self
     }
 
@@ -613,6 +620,12 @@ impl Session {
         }
         self.user = Some(name.into());
         self.maildrop = self.shared.state().users[name].maildrop.clone();
+        if self.shared.settings.changes_unique_ids {
+            for mail in &mut self.maildrop {
+                let unique_id = format!("{}-{}", mail.unique_id, self.connection);
+                *mail = Arc::new(Mail { unique_id, ..Mail::clone(mail) });
+            }
+        }
         self.say("+OK logged in")
     }
 

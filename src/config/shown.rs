@@ -1,0 +1,238 @@
+//! What an account amounts to: every key with its value, as it could be written.
+//!
+//! What the table of keys calls a secret is masked, and so is what may hold one by mistake.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::keys::{Key, Secrecy};
+use super::{account_keys, oauth2_keys};
+use crate::account::{Account, Auth, Flow, Keep, MaxOctets, OAuth2, Order, Proxy, Route, Secret, TlsMode};
+use crate::text;
+
+/// In the place of a secret.
+const MASK: &str = "\"****\"";
+
+/// The lines of a table, the first one its name.
+pub fn shown(account: &Account) -> Vec<String> {
+    let is_bare = |name: &str| name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_-".contains(&octet));
+    let name = if is_bare(&account.name) { account.name.clone() } else { string(&account.name) };
+    let keys = account_keys().filter(|key| key.name != "url").filter_map(|key| line(key, account));
+    [format!("[accounts.{name}]")].into_iter().chain(keys).collect()
+}
+
+fn line(key: &Key, account: &Account) -> Option<String> {
+    let Some(value) = value(key, account) else {
+        let is_secret_ambient = key.name == "password" && account.secret == Secret::Ambient;
+        return match key.group {
+            _ if is_secret_ambient => Some(
+                "# password is not set: a credential of the service, ~/.netrc, or a question on the terminal"
+                    .to_owned(),
+            ),
+            Some(_) => None,
+            None => Some(format!("# {} is not set", key.name)),
+        };
+    };
+    let is_default = key.default.is_some_and(|default| default.to_string() == value);
+    Some(format!("{} = {value}{}", key.name, if is_default { " # default" } else { "" }))
+}
+
+/// The value as TOML; `None` where there is none.
+fn value(key: &Key, account: &Account) -> Option<String> {
+    let Account { tls, secret, route, .. } = account;
+    let value = match (key.name, secret, route) {
+        ("server", ..) => string(&account.host),
+        ("port", ..) => account.port.to_string(),
+        ("user", ..) => string(&account.user),
+        ("password", Secret::Literal(_), _) => MASK.to_owned(),
+        ("password_command", Secret::Command(words), _) | ("token_command", Secret::TokenCommand(words), _) => {
+            program(words)
+        }
+        ("password_file", Secret::File(path), _) => file(path),
+        ("oauth2", Secret::OAuth2(oauth2), _) => of_oauth2(oauth2),
+        ("deliver", ..) => one_or_all(account.targets.iter().map(|target| string(&target.to_string())).collect()),
+        ("owner", ..) => string(&account.owner.as_ref()?.name),
+        ("keep", ..) => keep(account.keep),
+        ("keep_newest", ..) => account.keep_newest?.to_string(),
+        ("delete_over", ..) => account.delete_over?.to_string(),
+        ("max_octets", ..) => octets(account.max_octets),
+        ("order", ..) => string(order(account.order)),
+        ("all", ..) => account.all.to_string(),
+        ("pipelining", ..) => account.pipelining?.to_string(),
+        ("max_size", ..) => account.max_size?.to_string(),
+        ("max_messages", ..) => account.max_messages?.to_string(),
+        ("tls", ..) => string(mode(tls.mode)),
+        ("tls_ca_file", ..) => path(tls.ca_file.as_ref()?),
+        ("tls_pin", ..) => one_or_all(tls.pins.iter().map(|pin| string(&pin.to_string())).collect()),
+        ("tls_name", ..) => string(tls.name.as_ref()?),
+        ("tls_verify", ..) => tls.verify.to_string(),
+        ("tls_client_identity", ..) => path(&tls.client_identity.as_ref()?.path),
+        ("tls_client_identity_password", ..) => {
+            tls.client_identity.as_ref()?.password.as_ref().map(|_| MASK.to_owned())?
+        }
+        ("auth", ..) => string(auth(account.auth)),
+        ("source_address", _, Route::Tcp { source: Some(source), .. }) => string(&IpAddr::to_string(source)),
+        ("proxy", _, Route::Tcp { proxy: Some(proxy), .. }) => string(&of_proxy(proxy)),
+        ("tunnel", _, Route::Tunnel(words)) => array(words.iter().map(|word| string(word)).collect()),
+        ("socket", _, Route::Socket(socket)) => path(socket),
+        ("timeout", ..) => seconds(account.timeout),
+        ("mda_timeout", ..) => seconds(account.mda_timeout),
+        ("password_timeout", ..) => seconds(account.password_timeout?),
+        ("enabled", ..) => account.enabled.to_string(),
+        _ => return None,
+    };
+    (!value.is_empty()).then(|| if key.secrecy == Secrecy::Secret { MASK.to_owned() } else { value })
+}
+
+/// A string of TOML that drives no terminal.
+fn string(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        let number = u32::from(character);
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            _ if text::is_unsafe(character) && number <= 0xffff => {
+                write!(quoted, "\\u{number:04x}").expect("a String takes all");
+            }
+            _ if text::is_unsafe(character) => write!(quoted, "\\U{number:08x}").expect("a String takes all"),
+            _ => quoted.push(character),
+        }
+    }
+    quoted + "\""
+}
+
+fn path(path: impl AsRef<Path>) -> String {
+    string(&path.as_ref().to_string_lossy())
+}
+
+fn array(values: Vec<String>) -> String {
+    format!("[{}]", values.join(", "))
+}
+
+fn one_or_all(mut values: Vec<String>) -> String {
+    match values.len() {
+        0 => String::new(),
+        1 => values.remove(0),
+        _ => array(values),
+    }
+}
+
+/// Its arguments could be the secret.
+fn program(words: &[String]) -> String {
+    let program = words.first().map(|program| string(program));
+    array(program.into_iter().chain((words.len() > 1).then(|| string("****"))).collect())
+}
+
+/// Where there is no such file, the password itself may have been written there.
+fn file(name: &Path) -> String {
+    if name.exists() { path(name) } else { MASK.to_owned() }
+}
+
+fn of_oauth2(oauth2: &OAuth2) -> String {
+    let OAuth2 { token_endpoint, flow, client_id, client_secret, scope } = oauth2;
+    let (kind, endpoint, url) = match flow {
+        Flow::Device { device_endpoint } => ("device", "device_endpoint", device_endpoint),
+        Flow::Redirect { authorization_endpoint } => ("redirect", "authorization_endpoint", authorization_endpoint),
+    };
+    let known = [("client_id", Some(&**client_id)), ("flow", Some(kind)), (endpoint, Some(url))];
+    let also = [("token_endpoint", Some(&**token_endpoint)), ("scope", scope.as_deref())];
+    let secret = client_secret.as_ref().map(|_| ("client_secret", Some("")));
+    let said = known.into_iter().chain(also).chain(secret);
+    let is_secret = |name: &str| oauth2_keys().any(|key| key.name == name && key.secrecy == Secrecy::Secret);
+    let pair = |(name, value): (&str, Option<&str>)| {
+        let value = value.map(|value| if is_secret(name) { MASK.to_owned() } else { string(value) })?;
+        Some(format!("{name} = {value}"))
+    };
+    format!("{{ {} }}", said.filter_map(pair).collect::<Vec<_>>().join(", "))
+}
+
+fn of_proxy(proxy: &Proxy) -> String {
+    let login = if proxy.login.is_some() { "://****:****@" } else { "://" };
+    proxy.to_string().replacen("://", login, 1)
+}
+
+fn keep(keep: Keep) -> String {
+    const UNITS: [(u64, char); 4] = [(86400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+    match keep {
+        Keep::Forever => "true".to_owned(),
+        Keep::Never => "false".to_owned(),
+        Keep::For(time) => {
+            let unit = UNITS.iter().find(|(length, _)| time.as_secs().is_multiple_of(*length));
+            let (length, unit) = unit.expect("a second divides all");
+            string(&format!("{}{unit}", time.as_secs() / length))
+        }
+    }
+}
+
+fn octets(most: MaxOctets) -> String {
+    let per_run = most.per_run.map(|octets| octets.to_string());
+    let per_day = most.per_day.map(|octets| string(&format!("{octets}/day")));
+    one_or_all(per_run.into_iter().chain(per_day).collect())
+}
+
+fn order(order: Order) -> &'static str {
+    match order {
+        Order::Oldest => "oldest",
+        Order::Newest => "newest",
+        Order::Smallest => "smallest",
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    time.as_secs().to_string()
+}
+
+fn mode(mode: TlsMode) -> &'static str {
+    match mode {
+        TlsMode::Implicit => "implicit",
+        TlsMode::Starttls => "starttls",
+        TlsMode::None => "none",
+    }
+}
+
+fn auth(auth: Auth) -> &'static str {
+    match auth {
+        Auth::Auto => "auto",
+        Auth::User => "user",
+        Auth::Plain => "plain",
+        Auth::Apop => "apop",
+        Auth::Login => "login",
+        Auth::CramMd5 => "cram-md5",
+        Auth::ScramSha1 => "scram-sha-1",
+        Auth::ScramSha1Plus => "scram-sha-1-plus",
+        Auth::ScramSha256 => "scram-sha-256",
+        Auth::ScramSha256Plus => "scram-sha-256-plus",
+        Auth::External => "external",
+        Auth::XOAuth2 => "xoauth2",
+        Auth::OAuthBearer => "oauthbearer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_toml_and_drive_no_terminal() {
+        assert_eq!(string("a \"b\" \\c"), "\"a \\\"b\\\" \\\\c\"");
+        assert_eq!(string("\u{1b}[2J\u{202e}\u{e0001}ž"), "\"\\u001b[2J\\u202e\\U000e0001ž\"");
+    }
+
+    #[test]
+    fn durations_have_the_largest_unit_that_fits() {
+        let kept = |seconds| keep(Keep::For(Duration::from_secs(seconds)));
+        assert_eq!([86400 * 14, 3600 * 36, 90 * 60, 61].map(kept), ["\"14d\"", "\"36h\"", "\"90m\"", "\"61s\""]);
+    }
+
+    #[test]
+    fn the_arguments_of_a_program_and_a_file_that_is_not_there_are_masked() {
+        assert_eq!(program(&["pass".into(), "canary".into()]), "[\"pass\", \"****\"]");
+        assert_eq!(program(&["/bin/secret".into()]), "[\"/bin/secret\"]");
+        assert_eq!(
+            (file(Path::new("/etc/passwd")), file(Path::new("/canary"))),
+            ("\"/etc/passwd\"".into(), MASK.into())
+        );
+    }
+}
