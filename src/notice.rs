@@ -68,7 +68,12 @@ pub enum Notice {
     /// Messages that a run will retrieve, to find out whether they are the known ones.
     Compared(usize),
     /// Messages that a run by URL would delete, and that the account of the configuration still wants.
-    Owed(usize),
+    Owed {
+        /// How many.
+        messages: usize,
+        /// The ledger that says that there is such an account.
+        ledger: PathBuf,
+    },
     /// So many messages are settled, and no lane of the account has ever had one.
     NewTarget(usize),
     /// Messages that another ledger has delivered to the same target.
@@ -211,10 +216,12 @@ impl fmt::Display for Notice {
                 "{} would be retrieved to see whether they are known; those that are not would be delivered as well",
                 counted(*messages, "message")
             ),
-            Notice::Owed(messages) => write!(
+            Notice::Owed { messages, ledger } => write!(
                 f,
-                "{} left on the server: the account of the configuration has not fetched them yet",
-                counted(*messages, "message")
+                "{} left on the server: the account of the configuration has not fetched them yet; if there is no such \
+                 account any more, take the line with `\"note\":\"account\"` out of `{}`",
+                counted(*messages, "message"),
+                ledger.display()
             ),
             Notice::NewTarget(messages) => write!(
                 f,

@@ -164,6 +164,29 @@ fn a_run_by_url_deletes_nothing_that_the_account_still_wants() {
 }
 
 #[test]
+fn what_a_run_by_url_holds_back_for_an_account_that_is_no_more_can_be_let_go() {
+    let server = server(mails(1)).start();
+    let sandbox = home();
+    sandbox.config(&account(&server, "maildir:~/Mail").to_string());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    fs::remove_file(sandbox.path(".config/popfetch/config.toml")).unwrap();
+    let all = more_mail(&server, 1, 2);
+    let ledger = sandbox.ledger(USER, server.port);
+    let way_out = format!("take the line with `\"note\":\"account\"` out of `{}`", ledger.display());
+    for _ in 0..2 {
+        by_url(&sandbox, &server, "maildir:~/Url", &["--no-keep"]).exits(0).says(&["2 messages left on", &way_out]);
+        assert_eq!(server.unique_ids(USER).len(), 2);
+    }
+    let text = fs::read_to_string(&ledger).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("\"note\":\"account\"")).collect();
+    assert_eq!(lines.len() + 1, text.lines().count());
+    fs::write(&ledger, lines.join("\n") + "\n").unwrap();
+    by_url(&sandbox, &server, "maildir:~/Url", &["--no-keep"]).exits(0).silently();
+    assert!(server.unique_ids(USER).is_empty());
+    assert_eq!(messages(&sandbox, "Url"), all_at_home(&all), "each once");
+}
+
+#[test]
 fn a_run_by_url_that_compares_a_text_deletes_nothing_that_the_account_still_wants() {
     let server = server([]).capabilities(&["UIDL", "PIPELINING", "USER"]).answer("TOP", "-ERR what?").start();
     let sandbox = home();

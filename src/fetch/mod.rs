@@ -585,7 +585,7 @@ impl<'f> Fetch<'f> {
         let relisted = plan.with(Verdict::Delete { again: true }).count();
         let owed = plan.left(Reason::Owed) + plan.held_back();
         let notices = [
-            (owed, Notice::Owed(owed)),
+            (owed, Notice::Owed { messages: owed, ledger: ledger.path().into() }),
             (sizeless, Notice::Sizeless(sizeless)),
             (plan.left(Reason::Nameless), nameless(plan.left(Reason::Nameless))),
             (plan.left(Reason::Unproved), Notice::Unproved(plan.left(Reason::Unproved))),
