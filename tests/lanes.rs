@@ -610,3 +610,21 @@ fn another_message_that_comes_by_all_is_owed_to_a_target_that_fails() {
         assert_eq!((sandbox.mda_messages().len(), sandbox.maildir().messages().len()), (3, 4));
     }
 }
+
+#[test]
+fn another_message_under_the_id_of_one_that_a_target_lacks_goes_to_all_targets() {
+    let with_id = |id: &str| Mail::new("a", format!("Message-ID: <{id}@x>\r\n{}", message(1)));
+    let server = server([with_id("one")]).start();
+    let sandbox = Sandbox::new();
+    let refusing = both(&sandbox.mda_script("cat >/dev/null; exit 75"));
+    sandbox.config(&account(&server, &refusing, true));
+    sandbox.popfetch(["-q"]).exits(75);
+    // Of the very size of the one before.
+    server.replace(USER, [with_id("two")]);
+    sandbox.mda();
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+    assert!(server.unique_ids(USER).is_empty());
+    assert!(sandbox.maildir().messages() == all_at_home(&[with_id("one"), with_id("two")]), "it is not lost");
+    assert!(sandbox.mda_messages() == all_at_home(&[with_id("two")]));
+}

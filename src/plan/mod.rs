@@ -298,7 +298,7 @@ impl View<'_> {
     }
 
     /// Positions of known messages, and their facts, that must be proved to be those that were delivered: what is due to
-    /// be deleted, what has another size, what had been gone or deleted, and what is in doubt.
+    /// be deleted, what a lane lacks, what has another size, what had been gone or deleted, and what is in doubt.
     pub fn heads_needed(&self) -> Vec<(usize, u32)> {
         if self.policy.all {
             return vec![];
@@ -314,7 +314,8 @@ impl View<'_> {
                 let announced = comparable(self.listing.get(position).octets);
                 announced != u32::MAX && fact.octets != u32::MAX && announced != fact.octets
             };
-            fact.state != State::Delivered || has_other_size() || retention.is_due(position, &fact)
+            let is_lacked = || !self.ledger.lacks(&fact).and(self.policy.open).is_empty();
+            fact.state != State::Delivered || has_other_size() || is_lacked() || retention.is_due(position, &fact)
         };
         let first = if !has_doubts && self.are_known_left() { self.listing.first_measured() } else { 0 };
         (first..self.listing.len())
