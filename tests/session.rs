@@ -441,6 +441,17 @@ fn the_session_ends_with_quit_and_dele_follows_its_retr() {
 }
 
 #[test]
+fn a_last_message_that_the_server_refuses_is_only_refused() {
+    for (keep, count) in [(true, 1), (true, 3), (false, 1), (false, 3)] {
+        let server = server(mails(count)).answer(&format!("RETR {count}"), "-ERR no").start();
+        let sandbox = Sandbox::with(Account::on(server.port).set("keep", keep));
+        let run = sandbox.popfetch(["-q"]).exits(75).says(&["the server refused RETR: `no`"]);
+        assert_eq!((run.stderr.lines().count(), sandbox.maildir().files().len()), (1, count - 1), "{run:#?}");
+        assert_eq!(server.unique_ids(USER).len(), if keep { count } else { 1 });
+    }
+}
+
+#[test]
 fn kept_mail_is_never_marked() {
     let server = server(mails(3)).start();
     fetch(Account::on(server.port)).exits(0).silently();

@@ -164,8 +164,10 @@ impl<'s, T: Transport> Retrieval<'s, T> {
 
     /// Waits for the reply behind the last message, if there was one.
     fn confirm(&mut self) -> Result<(), Error> {
-        if self.quit_follows && self.is_unconfirmed {
-            if !self.transaction.quit_is_sent {
+        let Transaction { quit_is_sent, quit_is_answered, .. } = *self.transaction;
+        // QUIT may be on its way behind a message that was refused.
+        if self.quit_follows && (self.is_unconfirmed || (quit_is_sent && !quit_is_answered)) {
+            if !quit_is_sent {
                 self.transaction.queue_quit();
             }
             self.transaction.quit_is_answered = true;
