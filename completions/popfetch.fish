@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_popfetch_global_optspecs
-    string join \n deliver= keep= no-keep keep-newest= delete-over= all max-size= max-messages= max-octets= order= tls= ca-file= tls-pin= auth= timeout= create fill yes dry-run jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
+    string join \n deliver= keep= no-keep keep-newest= delete-over= all max-size= max-messages= max-octets= order= tls= ca-file= tls-pin= auth= timeout= create fill yes dry-run fail-if-none jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
 end
 
 function __fish_popfetch_needs_command
@@ -65,6 +65,7 @@ complete -c popfetch -n "__fish_popfetch_needs_command" -l create -d 'Create a M
 complete -c popfetch -n "__fish_popfetch_needs_command" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_needs_command" -l fail-if-none -d 'End with 1 when no new mail came'
 complete -c popfetch -n "__fish_popfetch_needs_command" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_needs_command" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_needs_command" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
@@ -115,6 +116,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l create -d 'C
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l fail-if-none -d 'End with 1 when no new mail came'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
@@ -163,6 +165,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l create -d 'C
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l fail-if-none -d 'End with 1 when no new mail came'
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
@@ -208,6 +211,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l create -d 'C
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l fail-if-none -d 'End with 1 when no new mail came'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
@@ -253,6 +257,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l fail-if-none -d 'End with 1 when no new mail came'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
@@ -302,6 +307,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l fail-if-none -d 'End with 1 when no new mail came'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
@@ -348,6 +354,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l fail-if-none -d 'End with 1 when no new mail came'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
@@ -395,6 +402,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l fail-if-none -d 'End with 1 when no new mail came'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
@@ -441,6 +449,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l fail-if-none -d 'End with 1 when no new mail came'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'

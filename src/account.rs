@@ -59,6 +59,8 @@ pub struct Account {
     pub timeout: Duration,
     /// The longest that one run of the MDA may take.
     pub mda_timeout: Duration,
+    /// The program, and its arguments, that is run when mail has come.
+    pub after: Option<Vec<String>>,
     /// The longest that a command may take that prints the password or a token; where it is not set, a person at the
     /// terminal may take any time.
     pub password_timeout: Option<Duration>,

@@ -60,6 +60,7 @@ Files:
 
 Exit status:
   0    done, also when there was no mail
+  1    no new mail, with --fail-if-none
   64   wrong usage
   65   the state holds data that makes no sense
   68   the server's name is unknown
@@ -193,6 +194,10 @@ pub struct Options {
     /// Show what would be fetched and deleted, and do neither
     #[arg(long, global = true, help_heading = FETCH)]
     pub dry_run: bool,
+
+    /// End with 1 when no new mail came
+    #[arg(long, global = true, help_heading = FETCH)]
+    pub fail_if_none: bool,
 
     /// Fetch this many accounts at a time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), global = true)]

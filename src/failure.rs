@@ -10,6 +10,8 @@ use crate::stop::Stopped;
 /// The kinds of failures, as sysexits(3) numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// With `--fail-if-none`: nothing failed, and no mail came.
+    NoMail,
     /// The command line is wrong (`EX_USAGE`).
     Usage,
     /// The state has bad data (`EX_DATAERR`).
@@ -38,6 +40,7 @@ impl Kind {
     /// The number that the process ends with.
     pub fn code(self) -> u8 {
         match self {
+            Kind::NoMail => 1,
             Kind::Usage => 64,
             Kind::BadState => 65,
             Kind::UnknownHost => 68,

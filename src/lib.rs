@@ -303,7 +303,9 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
     }
     report::table(&summaries).iter().for_each(|line| results.line(line));
     summaries.iter().filter_map(|summary| summary.mark_line(style)).for_each(|line| results.line(&line));
-    Ok(end(results, &summaries, failure::worst(summaries.iter().filter_map(Summary::kind))))
+    let worst = failure::worst(summaries.iter().filter_map(Summary::kind));
+    let has_none = options.fail_if_none && summaries.iter().all(Summary::is_without_mail);
+    Ok(end(results, &summaries, worst.or(has_none.then_some(Kind::NoMail))))
 }
 
 fn complain_hint(hint: Option<String>) {

@@ -44,6 +44,8 @@ pub enum Notice {
         /// The exit status that it deserves.
         kind: Kind,
     },
+    /// The command that is run when mail has come failed; how.
+    After(String),
     /// Nothing tells the server from an impostor.
     Unverified,
     /// The server does not answer what is sent ahead, though it announces PIPELINING.
@@ -172,6 +174,7 @@ impl fmt::Display for Notice {
                 counted(*messages, "message")
             ),
             Notice::LeftOut { failure, .. } => f.write_str(failure),
+            Notice::After(failure) => write!(f, "the command of `after`: {failure}; the mail is at home all the same"),
             Notice::Unverified => f.write_str(
                 "the certificate of the server is not verified (`tls_verify = false`): anyone on the path can read the password and the mail; set `tls_pin` to detect it",
             ),

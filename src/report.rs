@@ -218,6 +218,11 @@ impl Summary {
         }
     }
 
+    /// True when no new mail came, or would come.
+    pub fn is_without_mail(&self) -> bool {
+        self.delivered == 0 && self.would_retrieve == 0
+    }
+
     /// Messages that somebody refused, and why.
     fn refused(&self) -> impl Iterator<Item = (&Row, &Refused)> {
         self.rows.iter().filter_map(|row| Some((row, row.refused()?)))

@@ -203,10 +203,10 @@ fn statuses() -> Vec<u8> {
     use Kind::*;
     let all = [Usage, BadState, UnknownHost, Unavailable, CannotCreate, Io, Temporary, Protocol, LoginRefused];
     let also = [1, 2, 15].map(|signal| Stopped(popfetch::stop::Stopped { signal }));
-    let all = all.into_iter().chain([Configuration]).chain(also);
+    let all = all.into_iter().chain([Configuration, NoMail]).chain(also);
     let code = |kind: Kind| match kind {
         Usage | BadState | UnknownHost | Unavailable | CannotCreate | Io => kind.code(),
-        Temporary | Protocol | LoginRefused | Configuration | Stopped(_) => kind.code(),
+        Temporary | Protocol | LoginRefused | Configuration | Stopped(_) | NoMail => kind.code(),
     };
     [exit_status(None)].into_iter().chain(all.map(code)).collect()
 }
@@ -230,7 +230,7 @@ fn help_page_and_readme_have_the_same_exit_statuses_and_so_has_the_code() {
 #[test]
 fn a_wrong_table_of_exit_statuses_is_found() {
     let mut table = table_in_help();
-    table[1].0 = "63".to_owned();
+    table[2].0 = "63".to_owned();
     assert_eq!(wrong_statuses(&table), ["64 is not described", "there is no 63"]);
     let page = page().replace(".It 69\n", ".It 70\n");
     assert_ne!(table_in_page(&page), table_in_help());

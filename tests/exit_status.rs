@@ -22,6 +22,21 @@ fn exit_0_when_done_also_without_mail() {
 }
 
 #[test]
+fn exit_1_when_no_mail_came_and_that_is_asked() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    sandbox.popfetch(["-q", "--fail-if-none", "--dry-run"]).exits(0);
+    sandbox.popfetch(["-q", "--fail-if-none"]).exits(0).silently();
+    sandbox.popfetch(["-q", "--fail-if-none", "--dry-run"]).exits(1);
+    let run = sandbox.popfetch(["-q", "--fail-if-none", "--json"]).exits(1);
+    assert_eq!(run.events().last().unwrap()["status"], 1);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    // A failure is more than no mail.
+    server.answer("UIDL", Some("-ERR [SYS/TEMP] not now"));
+    sandbox.popfetch(["-q", "--fail-if-none"]).exits(75);
+}
+
+#[test]
 fn the_long_version_names_the_tls_library() {
     let version = |question| Sandbox::new().popfetch([question]).exits(0).stdout;
     assert_eq!(version("-V"), concat!("popfetch ", env!("CARGO_PKG_VERSION"), "\n"));

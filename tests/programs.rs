@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal};
 
-use crate::sandbox::{Account, Run, Running, Sandbox, USER, copy_program, left_out, mails, server, wait_until};
+use crate::sandbox::{Account, Run, Running, Sandbox, USER, copy_program, left_out, mails, read, server, wait_until};
 use crate::server::Maildrop;
 
 /// Neither root nor the user of the tests.
@@ -266,4 +266,59 @@ fn refusals_that_differ_and_an_mda_that_takes_some_end_nothing() {
     for script in ["echo message $n >&2; [ $n = 1 ] || exit 67", "w=$(echo $n | tr 0-9 a-j); echo $w >&2; exit 67"] {
         assert_eq!(turns_of(script, 74).3, 20, "{script}");
     }
+}
+
+// The command that runs when mail has come
+
+/// An account with a command that writes what it is told into a file.
+fn with_after(server: &Maildrop, script: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let program = sandbox.file("after.sh", format!("#!/bin/sh\n{script}\n"));
+    sandbox.mode("after.sh", 0o700);
+    let after = format!("[{:?}, \"a b\"]", program.display().to_string());
+    sandbox.config(&Account::on(server.port).set("after", after).set("keep", true).to_string());
+    sandbox
+}
+
+#[test]
+fn a_command_runs_once_when_mail_has_come_and_is_recorded() {
+    let server = server(mails(3)).start();
+    let sandbox = with_after(
+        &server,
+        "echo \"$POPFETCH_ACCOUNT $POPFETCH_DELIVERED $1\" >>\"$HOME/told\"; echo heard; cat; \
+         cat \"$HOME\"/.local/state/popfetch/*.jsonl >>\"$HOME/known\"",
+    );
+    sandbox.popfetch(["-q", "--dry-run"]).exits(0);
+    assert!(!sandbox.path("told").exists());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(read(&sandbox.path("told")), b"work 3 a b\n");
+    assert!(String::from_utf8(read(&sandbox.path("known"))).unwrap().contains("published"));
+    server.arrive(USER, mails(4).remove(3));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(read(&sandbox.path("told")), b"work 3 a b\nwork 1 a b\n");
+}
+
+#[test]
+fn a_command_that_fails_is_a_notice_and_holds_nothing_up() {
+    let server = server(mails(1)).start();
+    let sandbox = with_after(&server, "echo no index >&2; exit 3");
+    let run = sandbox.popfetch(["-q"]).exits(0).says(&["after", "status 3", "no index", "at home all the same"]);
+    assert!(run.stdout.is_empty());
+    let sandbox = with_after(&server, "");
+    fs::remove_file(sandbox.path("after.sh")).unwrap();
+    sandbox.popfetch(["-q"]).exits(0).says(&["after.sh", "cannot be run"]);
+}
+
+#[test]
+fn a_command_runs_for_the_mail_that_came_before_a_failure_and_while_nobody_holds_the_account() {
+    let server = server(mails(2)).answer("RETR 2", "-ERR no").start();
+    let binary = env!("CARGO_BIN_EXE_popfetch");
+    let sandbox = with_after(
+        &server,
+        &format!("echo $POPFETCH_DELIVERED >>\"$HOME/told\"; {binary} -q state show >>\"$HOME/told\""),
+    );
+    sandbox.popfetch(["-q"]).exits(75);
+    let told = String::from_utf8(read(&sandbox.path("told"))).unwrap();
+    assert!(told.starts_with("1\nACCOUNT"), "{told}");
 }

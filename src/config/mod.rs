@@ -642,6 +642,7 @@ mod tests {
             pipelining: None,
             timeout: Duration::from_secs(60),
             mda_timeout: Duration::from_secs(300),
+            after: None,
             owner: None,
             password_timeout: None,
             enabled: true,

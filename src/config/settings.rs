@@ -298,6 +298,8 @@ pub(super) static KEYS: &[Row<Draft>] = &[
         .elsewhere(&["connect_timeout", "time_out"]),
     Row::<Draft>::new("mda_timeout", |draft, said| said.set(&mut draft.account.mda_timeout, timeout))
         .or(Literal::Integer(300)),
+    Row::<Draft>::new("after", |draft, said| said.some(&mut draft.account.after, |value| program(value, said.paths)))
+        .elsewhere(&["postconnect", "after_command", "hook", "post_fetch"]),
     Row::<Draft>::new("password_timeout", |draft, said| said.some(&mut draft.account.password_timeout, timeout)),
     Row::<Draft>::new("enabled", |draft, said| said.set(&mut draft.account.enabled, boolean))
         .or(Literal::Boolean(true))
@@ -381,6 +383,7 @@ impl Draft {
             pipelining: None,
             timeout: Duration::ZERO,
             mda_timeout: Duration::ZERO,
+            after: None,
             password_timeout: None,
             enabled: true,
             one_off: false,

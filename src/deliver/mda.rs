@@ -261,7 +261,7 @@ impl Publisher {
 
 /// The program gets the rights of the user (the standard library drops root's supplementary groups), and of root's
 /// environment, in which there may be secrets, only what says how to find programs and how to write words and times.
-fn become_user(command: &mut Command, user: &User) {
+pub(super) fn become_user(command: &mut Command, user: &User) {
     let is_common = |name: &OsStr| {
         let name = name.as_encoded_bytes();
         name.starts_with(b"LC_") || [&b"PATH"[..], b"LANG", b"TZ"].contains(&name)
@@ -277,7 +277,7 @@ fn become_user(command: &mut Command, user: &User) {
         .current_dir("/");
 }
 
-fn give_to(file: impl AsFd, user: &User) -> io::Result<()> {
+pub(super) fn give_to(file: impl AsFd, user: &User) -> io::Result<()> {
     Ok(rustix::fs::fchown(file, Some(Uid::from_raw(user.id)), Some(Gid::from_raw(user.group)))?)
 }
 
@@ -285,14 +285,14 @@ fn give_to(file: impl AsFd, user: &User) -> io::Result<()> {
 /// message costs more than to reuse it. A child that an MDA leaves behind may go on writing, and is not killed for it
 /// before the run is over; its words are shown with a later refusal.
 #[derive(Debug)]
-struct Complaints {
+pub(super) struct Complaints {
     reader: PipeReader,
-    writer: PipeWriter,
+    pub(super) writer: PipeWriter,
     said: Vec<u8>,
 }
 
 impl Complaints {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         rustix::io::ioctl_fionbio(&reader, true)?;
         Ok(Complaints { reader, writer, said: Vec::new() })
@@ -309,7 +309,7 @@ impl Complaints {
     }
 
     /// What was said since the last time.
-    fn take(&mut self) -> Vec<u8> {
+    pub(super) fn take(&mut self) -> Vec<u8> {
         self.drain();
         std::mem::take(&mut self.said)
     }
@@ -357,14 +357,19 @@ fn expanded(word: &str, sender: &str) -> String {
 
 /// How the wait for an MDA ended.
 #[derive(Debug)]
-enum Ended {
+pub(super) enum Ended {
     Alone(ExitStatus),
     Killed(Reason),
     /// It could not be killed, and goes on.
     Left(Reason),
 }
 
-fn wait(child: &mut Child, complaints: &mut Complaints, timeout: Duration, stop: &Stop) -> io::Result<Ended> {
+pub(super) fn wait(
+    child: &mut Child,
+    complaints: &mut Complaints,
+    timeout: Duration,
+    stop: &Stop,
+) -> io::Result<Ended> {
     let event = exit_event(child)?;
     let begin = Instant::now();
     if has_ended_within(child, event.as_ref(), complaints, Some(stop), timeout)? {
@@ -434,7 +439,7 @@ fn exit_event(child: &Child) -> io::Result<Option<OwnedFd>> {
 }
 
 /// Kills the MDA and the children that stayed in its group, and collects it; `None` when it goes on.
-fn kill(child: &mut Child) -> Option<ExitStatus> {
+pub(super) fn kill(child: &mut Child) -> Option<ExitStatus> {
     // Some of the group may be ours to kill when the MDA is not; and the MDA may have left the group.
     let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
     child::kill(child)
@@ -451,7 +456,7 @@ fn beginning_of(file: &File, length: usize) -> Vec<u8> {
     octets
 }
 
-fn reason(status: ExitStatus, stop: &Stop) -> Reason {
+pub(super) fn reason(status: ExitStatus, stop: &Stop) -> Reason {
     let Some(signal) = status.signal() else { return Reason::Status(status.code().unwrap_or_default()) };
     // A service manager sends the signal to every program of the service, in any order.
     match stop.pause(SIGNAL_DELAY) {

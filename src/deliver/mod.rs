@@ -14,6 +14,7 @@
 //! What a destination is, [`Destination`] says; there is a file for each, and a line in [`KINDS`]. This room knows
 //! nothing of networks or unique-ids.
 
+mod after;
 mod barrier;
 mod destination;
 mod error;
@@ -34,6 +35,7 @@ use crate::account::Target;
 use crate::maildrop::sealed::OfTheLedger;
 use crate::stop::Stop;
 
+pub use after::run_after;
 pub use destination::{
     BatchLimit, Destination, FORMS, Found, Guarantee, KINDS, Kind, Tried, batch_limit, check_owner, check_present,
     guarantee, look, open, parse, recover, sweep, sweep_spool, tidy, try_out,

@@ -73,6 +73,7 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let mut fetch =
         Fetch { account, run, bar: &bar, watch: &watch, summary: &mut summary, closed: vec![], received: 0 };
     let ended = caught(|| fetch.run()).unwrap_or_else(Err);
+    fetch.run_after();
     let closed = fetch.closed_lane().map(left_out);
     summary.notices.extend(closed);
     if let Err(failure) = ended {
@@ -502,6 +503,14 @@ impl<'f> Fetch<'f> {
             self.summary.notices.push(Notice::NotFound { messages, path, may_be_deleted });
         }
         Ok(found)
+    }
+
+    /// Runs what the account wants run when mail has come. The ledger is closed by now, and another run may have it.
+    fn run_after(&mut self) {
+        let Some(words) = self.account.after.as_ref().filter(|_| self.summary.delivered > 0) else { return };
+        self.bar.phase("running `after`");
+        let ended = deliver::run_after(words, self.summary.delivered, &self.context());
+        self.summary.notices.extend(ended.err().map(Notice::After));
     }
 
     fn wanted(&self) -> Wanted {
