@@ -64,7 +64,7 @@ pub enum Error {
         /// The URL, in a form that may be shown.
         shown: String,
         /// What is wrong with them.
-        problem: Problem,
+        problem: Box<Problem>,
     },
     /// A URL on the command line is wrong.
     Url {

@@ -263,7 +263,7 @@ impl<'a> Configuration<'a> {
         match draft.account(None) {
             Ok(account) => Ok(Account { enabled: true, ..account }),
             Err(Incomplete::Missing(_)) => Err(Error::NoTarget { shown: shown() }),
-            Err(Incomplete::Targets(problem)) => Err(Error::Targets { shown: shown(), problem }),
+            Err(Incomplete::Targets(problem)) => Err(Error::Targets { shown: shown(), problem: Box::new(problem) }),
         }
     }
 }

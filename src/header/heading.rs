@@ -63,7 +63,7 @@ fn decoded(value: &[u8]) -> String {
     for word in value.split_ascii_whitespace() {
         let (text, is_encoded) = decoded_word(word);
         // White space between two encoded words is none (RFC 2047 §6.2).
-        if !line.is_empty() && !(was_encoded && is_encoded) {
+        if !(line.is_empty() || was_encoded && is_encoded) {
             line.push(' ');
         }
         line.push_str(&text);
