@@ -51,7 +51,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use account::Account;
-use check::Check;
+use check::{Check, Onlooker};
 use cli::{Checked, Cli, Command};
 use failure::{Failure as _, Kind};
 use fetch::{Mark, Run};
@@ -82,7 +82,6 @@ pub fn run() -> ExitCode {
     let status = match cli.subcommand() {
         None | Some(Command::Fetch(_) | Command::State { .. }) => fetch_accounts(&cli, &results),
         Some(Command::Login { account }) => log_in(&cli, account, &results),
-        Some(Command::Check(wishes)) if wishes.offline => Ok(show_accounts(&cli, &results)),
         Some(Command::Check(wishes)) => check_accounts(&cli, wishes, &results),
     };
     let worst = status.unwrap_or_else(|error| {
@@ -177,89 +176,28 @@ fn log_in(cli: &Cli, name: &str, results: &Results) -> anyhow::Result<Option<Kin
     Ok(end(results, &[], kind))
 }
 
-/// Says what each account amounts to. The mistakes of the configuration have been said.
-fn show_accounts(cli: &Cli, results: &Results) -> Option<Kind> {
-    let accounts = match configured(cli, cli.wanted(), results) {
-        Ok((accounts, _)) => accounts,
-        Err(kind) => return Some(kind),
-    };
-    results.run("check", accounts.len(), false);
-    for (number, account) in accounts.iter().enumerate() {
-        let name = text::printable(account.name.as_bytes());
-        if number > 0 {
-            results.line("");
-        }
-        for line in config::shown(account) {
-            results.line(&line);
-            results.check(|| {
-                let (point, details, hint) = ("configuration", [""; 0], None::<&str>);
-                json!({ "account": name, "point": point, "result": "ok", "words": line, "details": details, "hint": hint })
-            });
-        }
-        results.account(|| json!({ "account": name, "status": 0, "error": null, "details": [], "hint": null }));
-    }
-    end(results, &[], None)
-}
-
-/// Tries everything that a fetch needs, one account after the other.
+/// Tries everything that a fetch of the accounts needs, or only says what they amount to.
 fn check_accounts(cli: &Cli, wishes: &Checked, results: &Results) -> anyhow::Result<Option<Kind>> {
     let (accounts, state_dir) = match configured(cli, cli.wanted(), results) {
         Ok(configured) => configured,
         Err(kind) => return Ok(Some(kind)),
     };
-    let stop = Stop::on_signals().context("cannot listen to signals")?;
+    if wishes.offline {
+        check::offline(&accounts, results);
+        return Ok(end(results, &[], None));
+    }
     let check = Check {
         state_dir: &state_dir,
         ledgers: &Ledgers::new(&state_dir),
-        stop: &stop,
+        stop: &Stop::on_signals().context("cannot listen to signals")?,
         observer: &Onlooker { wants_wire: cli.options.verbose >= 2 },
+        create: cli.options.create,
+        fill: cli.options.fill,
         login: wishes.login,
         twice: wishes.twice,
     };
-    results.run("check", accounts.len(), false);
-    let mut kinds = vec![];
-    for account in &accounts {
-        let report = check::check(account, &check, &|row| {
-            row.lines(&account.name).iter().for_each(|line| results.line(line));
-            results.check(|| row.json(&account.name));
-        });
-        results.account(|| {
-            let worst = report.worst();
-            json!({
-                "account": text::printable(account.name.as_bytes()),
-                "status": failure::exit_status(report.kind()),
-                "error": worst.map(|row| &row.words),
-                "details": worst.map_or(&[][..], |row| &row.details),
-                "hint": worst.and_then(|row| row.hint.as_ref()),
-            })
-        });
-        kinds.extend(report.kind());
-        if stop.check().is_err() {
-            break;
-        }
-    }
-    Ok(end(results, &[], failure::worst(kinds)))
-}
-
-/// Watches sessions whose results are lines of their own.
-struct Onlooker {
-    wants_wire: bool,
-}
-
-impl session::Observer for Onlooker {
-    fn phase(&self, _what: &str) {}
-
-    fn aside(&self, _question: &str, ask: &mut dyn FnMut()) {
-        ask();
-    }
-
-    fn wire(&self, line: &str) {
-        complain(line);
-    }
-
-    fn wants_wire(&self) -> bool {
-        self.wants_wire
-    }
+    let worst = check::all(&accounts, &check, results);
+    Ok(end(results, &[], worst))
 }
 
 fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> {

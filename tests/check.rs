@@ -99,11 +99,11 @@ fn a_sound_account_is_ok_in_every_point_and_nothing_is_written() {
     assert_eq!(found, points.map(|point| (format!("{point:?}"), "\"ok\"".to_owned())), "{run:#?}");
     for (of, words) in [
         ("resolve", "`127.0.0.1` is at 127.0.0.1"),
-        ("connect", "answers after"),
+        ("connect", "accepts connections"),
         ("tls", "TLSv1.3, TLS_"),
         ("certificate", "for `localhost`, `127.0.0.1`, by `ours`, from 1975-01-01 to 4096-01-01, "),
         ("capabilities", "PIPELINING, UIDL, TOP, USER, SASL PLAIN; `auto` takes PLAIN: under TLS nothing stronger"),
-        ("login", "`alice`, after"),
+        ("login", "as `alice`"),
         ("uidl", "the same in a second session"),
         ("top", "answered for message 1"),
         ("target", "can be written to, and what is written there can be made durable"),
@@ -269,7 +269,7 @@ fn unique_ids_are_looked_at() {
     let alike = mails(3).into_iter().map(|mail| Mail { unique_id: "same".into(), ..mail });
     let run = twice(server(alike), true).exits(0);
     let uidl = rows(&run).into_iter().find(|row| row["point"] == "uidl").unwrap();
-    assert!(uidl["words"].as_str().unwrap().contains("2 have the id of another"), "{uidl}");
+    assert!(uidl["words"].as_str().unwrap().contains("2 of them with the id of another"), "{uidl}");
     assert_point(&twice(server(vec![]), true).exits(0), "uidl", "ok", "");
 }
 
@@ -496,6 +496,25 @@ fn the_exit_status_is_that_of_a_fetch_for_every_ledger() {
             assert_eq!(checked.account()["status"], code);
         }
     }
+}
+
+#[test]
+fn a_configuration_with_a_password_that_others_can_read_ends_a_check_as_it_ends_a_fetch() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    sandbox.mode(".config/popfetch/config.toml", 0o644);
+    for arguments in [&["-q"][..], &["check"], &["check", "--offline"]] {
+        sandbox.popfetch(arguments).exits(78).says(&["holds a password but is open to others"]);
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn a_target_that_is_gone_would_be_made_with_create() {
+    let (_server, sandbox) = fetched();
+    fs::rename(sandbox.path("Mail"), sandbox.path("Moved")).unwrap();
+    assert_point(&check(&sandbox, &[]).exits(73), "target", "failed", "though mail was delivered to it before");
+    assert_point(&check(&sandbox, &["--create"]).exits(0), "target", "ok", "would be created");
 }
 
 // What each account amounts to

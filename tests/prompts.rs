@@ -156,6 +156,22 @@ fn bars_come_back_when_a_question_is_answered() {
 }
 
 #[test]
+fn a_check_asks_for_a_password_only_with_login() {
+    let server = server(mails(2)).start();
+    let sandbox = Sandbox::with(Account::on(server.port).without("password"));
+    let Some(run) = OnTerminal::start(&sandbox, &["check"]) else { return };
+    let shown = run.exits(0);
+    assert!(shown.contains("nobody is asked") && questions(&shown, "work") == 0, "{shown:?}");
+    assert_eq!(server.count("AUTH"), 0);
+    let Some(mut run) = OnTerminal::start(&sandbox, &["check", "--login"]) else { return };
+    run.wait_for(|shown| questions(shown, "work") > 0);
+    run.type_in(&format!("{CANARY}\n"));
+    let shown = run.exits(0);
+    assert!(shown.contains("as `alice`") && shown.contains("a fetch would retrieve 2"), "{shown:?}");
+    assert!(!shown.contains(CANARY) && !sandbox.state().exists(), "{shown:?}");
+}
+
+#[test]
 fn what_counts_as_fetched_is_a_persons_decision() {
     for (typed, code, marked, says) in [
         ("y\n", 0, true, "3 on the server; 3 count as fetched that did not before"),

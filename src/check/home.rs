@@ -84,9 +84,9 @@ impl Checking<'_> {
 
     fn target(&self, target: &Target, has_history: bool, context: &deliver::Context) -> Row {
         let present = deliver::check_present(target, context);
-        let is_gone = has_history && matches!(present, Err(deliver::Error::Gone { .. }));
+        let is_gone = has_history && !self.check.create && matches!(present, Err(deliver::Error::Gone { .. }));
         let tried = deliver::check_owner(target, context)
-            .and_then(|()| if is_gone { present } else { Ok(()) })
+            .and(if is_gone { present } else { Ok(()) })
             .and_then(|()| deliver::try_out(target, context));
         let shown = printable(target.to_string().as_bytes());
         let owner = self.account.owner.as_ref().map_or_else(String::new, |owner| format!(" as `{}`", owner.name));

@@ -5,13 +5,18 @@
 //! run does it. Nobody is asked for a password unless that is wished.
 
 mod home;
+mod ids;
+mod offer;
 mod row;
 mod server;
+mod tell;
+mod tls;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use row::{Finding, Point, Row};
+pub use tell::{Onlooker, all, offline};
 
 use crate::account::{Account, Password};
 use crate::failure::{self, Kind};
@@ -31,6 +36,10 @@ pub struct Check<'c> {
     pub stop: &'c Stop,
     /// Hears what the sessions do.
     pub observer: &'c dyn Observer,
+    /// What is gone may be made anew.
+    pub create: bool,
+    /// Every target is to get what it lacks, settled or not.
+    pub fill: bool,
     /// Ask for a password where only a person can tell it.
     pub login: bool,
     /// Look whether the unique-ids are the same in a second session.
@@ -81,7 +90,11 @@ struct Checking<'c> {
 impl Checking<'_> {
     fn run(&mut self) {
         let Check { ledgers, stop, .. } = self.check;
-        let wanted = if self.account.one_off { Wanted::ByUrl } else { Wanted::Unsettled };
+        let wanted = match self.account.one_off {
+            true => Wanted::ByUrl,
+            false if self.check.fill => Wanted::Lacking,
+            false => Wanted::Unsettled,
+        };
         let mut look = Look::new(ledgers.look(self.account, wanted, self.account.all, stop));
         let credentials = self.credentials();
         self.server(credentials, look.ledger());
@@ -106,7 +119,7 @@ impl Checking<'_> {
             None => self.row(Row::doubtful(
                 Point::Password,
                 "only a person could tell it, and nobody is asked: login, UIDL and TOP are not tried",
-                format!("`popfetch check --login {}` asks", shell_words::quote(&self.account.name)),
+                "`--login` asks",
             )),
         }
         credentials

@@ -1,32 +1,24 @@
 //! What a fetch needs of the server, in the order of a session: addresses, line, TLS, capabilities, login, UIDL, TOP.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
 
+use super::offer::announced;
 use super::row::{Point, Row};
 use super::{Checking, now};
-use crate::account::{Account, Auth, Keep, Password, Route, TlsMode};
-use crate::failure::{Failure as _, Kind};
+use crate::account::{Account, Password, Route, TlsMode};
 use crate::ledger::{Committed, Lanes, Ledger};
 use crate::listings::{Budget, Share};
 use crate::maildrop::Listing;
-use crate::net::{self, Agreed, Certificate};
-use crate::notice::Notice;
+use crate::net;
 use crate::plan::{Allowance, Policy};
-use crate::pop3::{Authorization, Capabilities, Credentials, Expire, Head, Method, Transaction};
+use crate::pop3::{Authorization, Credentials, Head, Transaction};
 use crate::session::{self, Error, Line, Manner, Terms, crosses_a_network};
-use crate::text::{counted, host_port, printable};
-
-/// A certificate that ends sooner is worth a warning.
-const FEW_DAYS: i64 = 14;
-
-const DAY: i64 = 86400;
+use crate::text::{host_port, printable};
 
 /// The end of a session without a word about it: what went wrong has been said.
-type Said<T> = Option<T>;
+pub(super) type Said<T> = Option<T>;
 
-type Session<'s> = Authorization<Line<'s>>;
+pub(super) type Session<'s> = Authorization<Line<'s>>;
 
 impl<'c> Checking<'c> {
     /// Without credentials up to the login.
@@ -82,7 +74,6 @@ impl<'c> Checking<'c> {
         let Account { host, port, route, tls, .. } = self.account;
         // What is wrong with it is told of the permissions.
         let identity = opener.identity().ok()?;
-        let began = Instant::now();
         let mut stream = self.tried(Point::Connect, opener.connect())?;
         let way = match route {
             Route::Tcp { proxy: None, .. } => String::new(),
@@ -91,8 +82,7 @@ impl<'c> Checking<'c> {
             Route::Socket(path) => format!(" by the socket `{}`", path.display()),
         };
         let server = printable(host_port(host, *port).as_bytes());
-        let words = format!("`{server}`{way} answers after {} ms", began.elapsed().as_millis());
-        self.row(Row::good(Point::Connect, words));
+        self.row(Row::good(Point::Connect, format!("`{server}`{way} accepts connections")));
         if tls.mode == TlsMode::Implicit {
             stream = self.tried(Point::Tls, opener.handshake(stream, identity.as_ref()))?;
             self.agreed(stream.agreed());
@@ -120,62 +110,10 @@ impl<'c> Checking<'c> {
         }
     }
 
-    fn agreed(&mut self, agreed: Option<Agreed>) {
-        let Some(Agreed { version_and_cipher, chain }) = agreed else { return };
-        let tls = &self.account.tls;
-        let words = match version_and_cipher {
-            Some((version, cipher)) => format!("{version}, {cipher}"),
-            None => "on; the library of this system does not tell its version".to_owned(),
-        };
-        self.row(match tls.is_unverified() {
-            true => Row { hint: None, ..Row::doubtful(Point::Tls, format!("{words}; {}", Notice::Unverified), "") },
-            false => Row::good(Point::Tls, words),
-        });
-        let Some(certificate) = chain.first() else { return };
-        let counts_dates = tls.verify && (tls.pins.is_empty() || tls.ca_file.is_some());
-        let mut row = certificate_row(certificate, counts_dates, now());
-        row.details = certificate.lines().into_iter().skip(1).collect();
-        let others: Vec<String> = chain.iter().skip(1).map(subject).collect();
-        if !others.is_empty() {
-            row.details.push(format!("signed by `{}`", others.join("`, that by `")));
-        }
-        self.row(row);
-    }
-
-    fn capabilities(
-        &mut self,
-        capabilities: &Capabilities,
-        session: &Session<'_>,
-        credentials: &Credentials,
-    ) -> Said<()> {
-        let account = self.account;
-        let announced = announced(capabilities);
-        let method = session.method(credentials);
-        let way = method.as_ref().map_or_else(|_| String::new(), |method| way(account.auth, *method, account.tls.mode));
-        let words = format!("{announced}{way}");
-        let is_read = session.exposes_secret(credentials) && crosses_a_network(account);
-        self.row(match capabilities.expire {
-            Some(Expire::Days(0)) if account.keep != Keep::Never => Row::doubtful(
-                Point::Capabilities,
-                words,
-                "EXPIRE 0: the server may delete what was retrieved, whatever `keep` says",
-            ),
-            _ if is_read => Row::doubtful(
-                Point::Capabilities,
-                words,
-                "the password goes in clear, and anybody on the way can read it: use TLS",
-            ),
-            _ => Row::good(Point::Capabilities, words),
-        });
-        self.tried(Point::Login, method.map(drop).map_err(Error::from))
-    }
-
     fn log_in(&mut self, session: Session<'c>, credentials: &Credentials) -> Said<Transaction<Line<'c>>> {
-        let began = Instant::now();
         let logged_in = self.opener.authenticate(session, credentials, &mut vec![]);
         let transaction = self.tried(Point::Login, logged_in)?;
-        let words = format!("`{}`, after {} ms", printable(credentials.user.as_bytes()), began.elapsed().as_millis());
-        self.row(Row::good(Point::Login, words));
+        self.row(Row::good(Point::Login, format!("as `{}`", printable(credentials.user.as_bytes()))));
         Some(transaction)
     }
 
@@ -221,29 +159,6 @@ impl<'c> Checking<'c> {
         Policy { keep, keep_newest, delete_over, all, order, max_size, max_messages, max_octets, open }
     }
 
-    fn listed(&mut self, listing: &Listing, capabilities: &Capabilities, news: Option<usize>) {
-        let messages = counted(listing.len(), "message");
-        let news = news.map_or_else(String::new, |news| format!("; a fetch would retrieve {news}"));
-        let mut ids = HashSet::new();
-        let repeated = listing.iter().filter(|message| !ids.insert(message.unique_id)).count();
-        self.row(match listing.has_unique_ids {
-            true if repeated == 0 => Row::good(Point::Uidl, format!("{messages}, each with an id of its own{news}")),
-            true => Row::doubtful(
-                Point::Uidl,
-                format!("{messages}, of which {repeated} have the id of another{news}"),
-                "such messages are fetched, and deleted only by the run that has fetched them",
-            ),
-            false if listing.is_empty() && !(capabilities.are_announced && !capabilities.uidl) => {
-                Row::good(Point::Uidl, "the maildrop is empty")
-            }
-            false => Row::doubtful(
-                Point::Uidl,
-                format!("the server has none: {messages}{news}"),
-                "without UIDL messages can only be fetched and deleted, and none can be kept",
-            ),
-        });
-    }
-
     fn top(&mut self, transaction: &mut Transaction<Line<'_>>, listing: &Listing) {
         let Some(first) = listing.iter().next().map(|message| message.number) else { return };
         let mut is_refused = false;
@@ -257,168 +172,5 @@ impl<'c> Checking<'c> {
             ),
             Err(error) => Row::bad(Point::Top, &Error::from(error)).pardoned(),
         });
-    }
-
-    /// A second session, whose unique-ids have to be the same (RFC 1939 §7).
-    fn again(&mut self, credentials: &Credentials, share: &Arc<Share>, listing: &Listing) {
-        let second = self.opener.log_in(credentials, share, &mut vec![]);
-        let survey = second.and_then(|mut transaction| {
-            let survey = transaction.survey(false).map_err(Error::from);
-            let _ = transaction.update(&[] as &[Committed]);
-            survey
-        });
-        let row = match survey {
-            // LOGIN-DELAY, or the first session has not quite ended.
-            Err(error) if error.is_transient() => Row::bad(Point::Uidl, &error).pardoned(),
-            Err(error) => Row::bad(Point::Uidl, &error),
-            Ok(survey) => compared(listing, &survey.listing),
-        };
-        self.row(row);
-    }
-}
-
-/// What two listings of one maildrop say of its unique-ids.
-fn compared(first: &Listing, second: &Listing) -> Row {
-    let ids = |listing: &'_ Listing| -> HashSet<Vec<u8>> {
-        listing.iter().map(|message| message.unique_id.to_vec()).filter(|id| !id.is_empty()).collect()
-    };
-    let (first, second) = (ids(first), ids(second));
-    let gone = first.difference(&second).count();
-    let changed = gone.min(second.difference(&first).count());
-    match gone {
-        0 => Row::good(Point::Uidl, "the same in a second session"),
-        gone if changed * 2 >= first.len() => Row {
-            finding: super::Finding::Bad(Kind::Protocol),
-            ..Row::doubtful(
-                Point::Uidl,
-                format!("{gone} of {} ids are others in a second session", first.len()),
-                "every run would fetch everything again: tell the owner of the server, or fetch with `keep = false`",
-            )
-        },
-        gone => Row::doubtful(
-            Point::Uidl,
-            format!("{gone} of {} ids are missing in a second session", first.len()),
-            "another program may have deleted the messages meanwhile; check again",
-        ),
-    }
-}
-
-fn certificate_row(certificate: &Certificate, counts_dates: bool, now: u64) -> Row {
-    let left = certificate.not_after.map(|end| (end - i64::try_from(now).unwrap_or(i64::MAX)).div_euclid(DAY));
-    let words = match left {
-        Some(left) if left >= 0 => format!("{certificate}, {left} days left"),
-        _ => certificate.to_string(),
-    };
-    match left {
-        Some(left) if left < FEW_DAYS && counts_dates => Row::doubtful(
-            Point::Certificate,
-            words,
-            "the owner of the server has to renew it; after its end nothing is fetched",
-        ),
-        _ => Row::good(Point::Certificate, words),
-    }
-}
-
-fn subject(certificate: &Certificate) -> String {
-    certificate.subject.clone().unwrap_or_else(|| "somebody without a name".to_owned())
-}
-
-/// What the server announces, in its own words.
-fn announced(capabilities: &Capabilities) -> String {
-    let Capabilities { are_announced, pipelining, uidl, top, stls: _, user, sasl, login_delay, expire } = capabilities;
-    if !are_announced {
-        return "the server does not know CAPA".to_owned();
-    }
-    let mut words: Vec<String> = [("PIPELINING", pipelining), ("UIDL", uidl), ("TOP", top), ("USER", user)]
-        .into_iter()
-        .filter(|(_, is_there)| **is_there)
-        .map(|(word, _)| word.to_owned())
-        .collect();
-    if !sasl.is_empty() {
-        words.push(format!("SASL {}", printable(sasl.join(" ").as_bytes())));
-    }
-    words.extend(login_delay.map(|seconds| format!("LOGIN-DELAY {seconds}")));
-    words.extend(expire.map(|expire| match expire {
-        Expire::Never => "EXPIRE NEVER".to_owned(),
-        Expire::Days(days) => format!("EXPIRE {days}"),
-    }));
-    if !pipelining {
-        words.push("no PIPELINING (a round trip for each message)".to_owned());
-    }
-    words.join(", ")
-}
-
-/// How to log in, and why.
-fn way(auth: Auth, method: Method, mode: TlsMode) -> String {
-    if auth != Auth::Auto {
-        return format!("; `auth` wants {}", method.name());
-    }
-    let why = match (method.reveals_secret(), mode) {
-        _ if method.is_for_tokens() => "it is for tokens",
-        (true, TlsMode::None) => "nothing that keeps the password to itself is announced",
-        (true, _) => "under TLS nothing stronger is announced",
-        (false, TlsMode::None) => "it does not send the password",
-        (false, _) => "it is the strongest that is announced",
-    };
-    format!("; `auto` takes {}: {why}", method.name())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::account::Pin;
-    use crate::maildrop::MessageNumber;
-
-    fn listing(ids: &[&str]) -> Listing {
-        let mut listing = Listing::default();
-        for (number, id) in (1..).zip(ids) {
-            assert!(listing.push(MessageNumber(number), id.as_bytes()));
-        }
-        listing
-    }
-
-    #[test]
-    fn ids_that_change_are_a_failure_and_messages_that_go_are_none() {
-        let result = |second: &[&str]| compared(&listing(&["a", "b", "c", "d"]), &listing(second)).finding.name();
-        assert_eq!(result(&["a", "b", "c", "d"]), "ok");
-        assert_eq!(result(&["a", "b", "c", "d", "e"]), "ok");
-        assert_eq!(result(&["a", "b"]), "warning");
-        assert_eq!(result(&[]), "warning");
-        assert_eq!(result(&["a", "b", "c", "x"]), "warning");
-        assert_eq!(result(&["a", "b", "x", "y"]), "failed");
-        assert_eq!(result(&["w", "x", "y", "z"]), "failed");
-    }
-
-    #[test]
-    fn a_certificate_that_ends_soon_is_told_where_its_dates_count() {
-        let certificate = Certificate {
-            pin: Pin([0; 32]),
-            key: None,
-            names: vec!["h".into()],
-            more_names: 0,
-            subject: None,
-            issuer: None,
-            is_own_issuer: true,
-            not_before: Some(0),
-            not_after: Some(100 * DAY),
-        };
-        let row = |day: u64, counts| certificate_row(&certificate, counts, day * 86400);
-        assert_eq!(row(86, true).finding.name(), "ok");
-        assert!(row(86, true).words.ends_with(", 14 days left"), "{}", row(86, true).words);
-        assert_eq!((row(87, true).finding.name(), row(87, false).finding.name()), ("warning", "ok"));
-        assert!(!row(101, false).words.contains("left"));
-    }
-
-    #[test]
-    fn what_is_announced_is_told_with_the_way_to_log_in() {
-        let mut capabilities = Capabilities { are_announced: true, ..Capabilities::default() };
-        for line in ["TOP", "SASL PLAIN LOGIN", "UIDL", "PIPELINING", "EXPIRE 0", "LOGIN-DELAY 900"] {
-            capabilities.note(line.as_bytes());
-        }
-        assert_eq!(announced(&capabilities), "PIPELINING, UIDL, TOP, SASL PLAIN LOGIN, LOGIN-DELAY 900, EXPIRE 0");
-        assert_eq!(announced(&Capabilities::default()), "the server does not know CAPA");
-        assert_eq!(way(Auth::User, Method::User, TlsMode::None), "; `auth` wants USER");
-        assert!(way(Auth::Auto, Method::User, TlsMode::Implicit).starts_with("; `auto` takes USER: under TLS"));
-        assert!(way(Auth::Auto, Method::Apop, TlsMode::None).ends_with("does not send the password"));
     }
 }

@@ -21,7 +21,12 @@ pub enum Error {
     /// The server does not answer TOP.
     Top(pop3::Error),
     /// A server on the port for implicit TLS was spoken to in clear.
-    Ungreeted(pop3::Error),
+    Ungreeted {
+        /// What came of it.
+        error: pop3::Error,
+        /// True when the server was named by a URL.
+        by_options: bool,
+    },
     /// The login was refused.
     Login {
         /// The host name.
@@ -77,7 +82,7 @@ impl Error {
     pub fn is_of_the_line(&self) -> bool {
         match self {
             Error::Net(_) | Error::Stopped(_) => true,
-            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted(error) => {
+            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted { error, .. } => {
                 matches!(error, pop3::Error::Io { .. } | pop3::Error::Closed { .. })
             }
             _ => false,
@@ -137,7 +142,7 @@ impl Failure for Error {
         match self {
             Error::Secret(error) => error.kind(),
             Error::Net(error) => error.kind(),
-            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted(error) => {
+            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted { error, .. } => {
                 line_error(error).map_or_else(|| error.kind(), Failure::kind)
             }
             Error::Login { error, .. } => error.kind(),
@@ -158,7 +163,8 @@ impl Failure for Error {
             Error::Secret(error) => error.hint(),
             Error::Net(error) => error.hint(),
             Error::Pop3(error) | Error::Top(error) => line_error(error).map_or_else(|| error.hint(), Failure::hint),
-            Error::Ungreeted(_) => Some("port 995 usually wants `tls = \"implicit\"`".into()),
+            Error::Ungreeted { by_options: true, .. } => Some("port 995 is usually that of `pop3s://`".into()),
+            Error::Ungreeted { .. } => Some("port 995 usually wants `tls = \"implicit\"`".into()),
             // Waiting is all that helps against what will pass.
             Error::Login { host, error, .. } => {
                 let method = error.refused_method().filter(|_| !error.is_transient())?;
@@ -188,7 +194,7 @@ impl fmt::Display for Error {
         match self {
             Error::Secret(error) => error.fmt(f),
             Error::Net(error) => error.fmt(f),
-            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted(error) => error.fmt(f),
+            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted { error, .. } => error.fmt(f),
             Error::Login { host, port, user, error } => {
                 write!(f, "`{}` refused the login of `{}`", host_port(host, *port), printable(user.as_bytes()))?;
                 error.refused_method().map_or(Ok(()), |method| write!(f, " by {}", method.name()))?;

@@ -174,7 +174,9 @@ impl<'o> Opener<'o> {
     fn greeting_error(&self, error: pop3::Error) -> Error {
         let is_in_clear = self.account.tls.mode != TlsMode::Implicit;
         match Error::from(error) {
-            Error::Pop3(error) if is_in_clear && self.account.port == 995 => Error::Ungreeted(error),
+            Error::Pop3(error) if is_in_clear && self.account.port == 995 => {
+                Error::Ungreeted { error, by_options: self.account.tls.by_options }
+            }
             error => error,
         }
     }
