@@ -45,6 +45,7 @@ const AFTER_LONG_HELP: &str = "\
 Examples:
   popfetch                      fetch every enabled account of the configuration
   popfetch -v work              fetch one, with a line per message
+  popfetch list work            show what is on the server, and what a fetch would do with it
   popfetch --dry-run            show what would be fetched and deleted
   popfetch check work           try server, login, target and ledger; fetch nothing
   popfetch fetch fetch          fetch the account that is called `fetch`
@@ -89,6 +90,8 @@ pub enum Command {
     Fetch(Wanted),
     /// Try everything that a fetch needs, and say what works and what is to be mended; fetch and write nothing
     Check(Checked),
+    /// Show the messages on the server, and what a fetch would do with each; fetch and delete nothing
+    List(List),
     /// Sign in to an account with OAuth 2.0, once; fetching then refreshes its tokens by itself
     Login {
         /// Name of an account that has `oauth2` in the configuration
@@ -123,6 +126,36 @@ pub struct Checked {
 }
 
 const CHECK: &str = "What to check";
+
+/// Which messages are listed, and how.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    wanted: Wanted,
+
+    /// List only what a fetch would retrieve
+    #[arg(long, help_heading = LIST)]
+    pub new: bool,
+
+    /// Sort the list, the oldest or the largest first; without this it is in the server's order
+    #[arg(long, value_name = "KEY", help_heading = LIST)]
+    pub sort: Option<Sort>,
+
+    /// Show unique-ids, too
+    #[arg(long, help_heading = LIST)]
+    pub ids: bool,
+}
+
+/// By what a list is sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// The oldest first, by the date in the message
+    Age,
+    /// The largest first
+    Size,
+    /// By sender
+    From,
+}
 
 /// What may be done with a ledger.
 #[derive(Debug, Subcommand)]
@@ -229,6 +262,7 @@ pub struct Options {
     pub verbose: u8,
 }
 
+const LIST: &str = "What to list";
 const FILES: &str = "Files";
 const OUTPUT: &str = "Output";
 
@@ -336,6 +370,7 @@ fn misplaced(account: &str, misplaced: &Command) -> clap::Error {
     let name = match misplaced {
         Command::Fetch(_) => "fetch",
         Command::Check(_) => "check",
+        Command::List(_) => "list",
         Command::Login { .. } => "login",
         Command::State { .. } => "state",
     };
@@ -366,10 +401,10 @@ pub fn exit_status(error: &clap::Error) -> u8 {
 }
 
 impl Cli {
-    /// The names and URLs of the accounts to fetch; none means every enabled one.
+    /// The names and URLs of the accounts that are meant; none means every enabled one.
     pub fn wanted(&self) -> &[String] {
         match &self.command {
-            Some(Command::Fetch(wanted)) => &wanted.accounts,
+            Some(Command::Fetch(wanted) | Command::List(List { wanted, .. })) => &wanted.accounts,
             Some(Command::Check(checked)) => &checked.wanted.accounts,
             Some(Command::Login { account }) => std::slice::from_ref(account),
             Some(Command::State { command }) => match command {
@@ -495,6 +530,20 @@ mod tests {
         }
         let (message, _) = refused("popfetch work --all check");
         assert_eq!(message, "error: `check` comes before the accounts; `popfetch fetch work check` fetches both");
+    }
+
+    #[test]
+    fn a_list_has_options_of_its_own() {
+        let cli = cli("popfetch --fill list --new --sort=size work list --ids");
+        assert_eq!((cli.wanted(), cli.options.fill), (&["work".to_owned(), "list".into()][..], true));
+        let Some(Command::List(list)) = cli.subcommand() else { panic!("{cli:?}") };
+        assert_eq!((list.new, list.sort, list.ids), (true, Some(Sort::Size), true));
+        assert_eq!(self::cli("popfetch fetch list").wanted(), ["list"]);
+        for line in ["popfetch --new", "popfetch fetch --ids", "popfetch list --sort date"] {
+            assert_eq!(refused(line).1, 64, "{line}");
+        }
+        let (message, _) = refused("popfetch work --all list");
+        assert_eq!(message, "error: `list` comes before the accounts; `popfetch fetch work list` fetches both");
     }
 
     #[test]

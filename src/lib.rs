@@ -4,8 +4,8 @@
 //! another (`tests/floors.rs` holds them to it):
 //!
 //! * [`cli`]: what the user may type. `lib.rs` itself: one run, from arguments to exit status.
-//! * [`fetch`], [`check`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; whether that would work;
-//!   signing in; what is said about it.
+//! * [`fetch`], [`list`], [`check`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; what is on the
+//!   server; whether a fetch would work; signing in; what is said about it.
 //! * [`session`]: an account opened and surveyed, for whatever command.
 //! * [`config`], [`secret`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
 //! * [`account`], [`failure`], [`maildrop`], [`notice`], [`stop`], [`text`]: plain values that everyone may know;
@@ -35,6 +35,7 @@ pub mod session;
 
 pub mod check;
 pub mod fetch;
+pub mod list;
 pub mod login;
 pub mod progress;
 pub mod report;
@@ -55,6 +56,7 @@ use check::{Check, Onlooker};
 use cli::{Checked, Cli, Command};
 use failure::{Failure as _, Kind};
 use fetch::{Mark, Run};
+use list::{Order, Request};
 use listings::Budget;
 use os::limits;
 use progress::Progress;
@@ -81,6 +83,7 @@ pub fn run() -> ExitCode {
     let results = Results::new(cli.options.json);
     let status = match cli.subcommand() {
         None | Some(Command::Fetch(_) | Command::State { .. }) => fetch_accounts(&cli, &results),
+        Some(Command::List(request)) => list_accounts(&cli, request, &results),
         Some(Command::Login { account }) => log_in(&cli, account, &results),
         Some(Command::Check(wishes)) => check_accounts(&cli, wishes, &results),
     };
@@ -211,11 +214,7 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
         return Ok(misused(&cli::unnamed(), results));
     }
     let is_terminal = io::stderr().is_terminal();
-    let progress = Progress::new(match options.progress {
-        cli::Progress::Always => true,
-        cli::Progress::Never => false,
-        cli::Progress::Auto => is_terminal && !options.quiet,
-    });
+    let progress = progress(options);
     let ledgers = Ledgers::new(&state_dir);
     let run = Run {
         state_dir,
@@ -234,16 +233,61 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
     results.run(if cli.is_about_state() { "state" } else { "fetch" }, accounts.len(), options.dry_run);
     let summaries = fetch::side_by_side(&accounts, &run, options.jobs.unwrap_or(JOBS), |summary| {
         summary.lines(style).iter().for_each(|line| progress.println(line));
+        summary.foreseen.iter().for_each(|message| results.event("message", || message.json(summary.owner())));
         results.account(|| summary.json());
     });
     if options.dry_run {
-        summaries.iter().filter_map(Summary::dry_line).for_each(|line| results.line(&line));
+        summaries.iter().flat_map(Summary::dry_lines).for_each(|line| results.line(&line));
     }
     report::table(&summaries).iter().for_each(|line| results.line(line));
     summaries.iter().filter_map(|summary| summary.mark_line(style)).for_each(|line| results.line(&line));
     let worst = failure::worst(summaries.iter().filter_map(Summary::kind));
     let has_none = options.fail_if_none && summaries.iter().all(Summary::is_without_mail);
     Ok(end(results, &summaries, worst.or(has_none.then_some(Kind::NoMail))))
+}
+
+/// Lists accounts, one after the other.
+fn list_accounts(cli: &Cli, list: &cli::List, results: &Results) -> anyhow::Result<Option<Kind>> {
+    let options = &cli.options;
+    let (accounts, state_dir) = match configured(cli, cli.wanted(), results) {
+        Ok(configured) => configured,
+        Err(kind) => return Ok(Some(kind)),
+    };
+    let progress = progress(options);
+    let order = list.sort.map(|sort| match sort {
+        cli::Sort::Age => Order::Age,
+        cli::Sort::Size => Order::Size,
+        cli::Sort::From => Order::From,
+    });
+    let run = list::Run {
+        ledgers: Ledgers::new(&state_dir),
+        progress: &progress,
+        results,
+        stop: Stop::on_signals().context("cannot listen to signals")?,
+        request: Request { only_new: list.new, order, has_ids: list.ids, columns: os::terminal::columns() },
+        fill: options.fill,
+        shows_wire: options.verbose >= 2,
+        listings: Budget::default(),
+    };
+    let style = Style { is_terminal: false, quiet: options.quiet, verbose: options.verbose > 0, dry_run: true };
+    results.run("list", accounts.len(), false);
+    let list = |account| {
+        let summary = list::list(account, &run);
+        summary.lines(style).iter().for_each(|line| progress.println(line));
+        results.account(|| summary.json());
+        summary
+    };
+    let summaries: Vec<Summary> = accounts.iter().map(list).collect();
+    Ok(end(results, &summaries, failure::worst(summaries.iter().filter_map(Summary::kind))))
+}
+
+/// Bars, where they are wanted.
+fn progress(options: &cli::Options) -> Progress {
+    Progress::new(match options.progress {
+        cli::Progress::Always => true,
+        cli::Progress::Never => false,
+        cli::Progress::Auto => io::stderr().is_terminal() && !options.quiet,
+    })
 }
 
 fn complain_hint(hint: Option<String>) {

@@ -50,6 +50,8 @@ pub enum Notice {
     Unverified,
     /// The server does not answer what is sent ahead, though it announces PIPELINING.
     LockStep,
+    /// The server does not answer TOP, so that a list shows less.
+    Headless(String),
     /// The server does not answer TOP; how.
     NoTop(String),
     /// Messages without unique-id, which cannot be remembered.
@@ -134,6 +136,7 @@ impl Notice {
         match self {
             Notice::LedgerDamaged { .. } => Some(Kind::BadState),
             Notice::LeftOut { kind, .. } => Some(*kind),
+            Notice::Headless(_) => Some(Kind::Temporary),
             Notice::Nameless { had_ids: true, .. } => Some(Kind::Temporary),
             _ => None,
         }
@@ -186,6 +189,10 @@ impl fmt::Display for Notice {
             Notice::LockStep => f.write_str(
                 "the server announces PIPELINING, and does not answer what is sent ahead; one command at a time from now \
                  on (`pipelining = true` tries again)",
+            ),
+            Notice::Headless(error) => write!(
+                f,
+                "the server does not answer TOP ({error}); messages are listed without date, sender and subject"
             ),
             Notice::NoTop(error) => write!(
                 f,

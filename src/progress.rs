@@ -3,6 +3,7 @@
 //! Owns indicatif; nobody else draws. Says nothing when it is off, and costs nothing then. What is left when
 //! an account is done (a summary, an error) is said by the caller: a bar leaves no trace.
 
+use crate::session::Observer;
 use crate::text;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, WeakProgressBar};
 use std::fmt;
@@ -128,7 +129,14 @@ impl Bar {
         drawn.bar.inc(0);
     }
 
-    /// Clears the bar.
+    /// Clears the bar, until something else is shown on it.
+    pub fn clear(&self) {
+        if let Some(drawn) = self.drawn.get() {
+            drawn.bar.finish_and_clear();
+        }
+    }
+
+    /// Clears the bar, for good.
     pub fn finish(self) {}
 
     fn drawn(&self) -> Option<&Drawn> {
@@ -141,6 +149,34 @@ impl Bar {
                 drawn
             })
         })
+    }
+}
+
+/// Shows a session on the bar of its account.
+pub struct Watch<'w> {
+    /// The bars.
+    pub progress: &'w Progress,
+    /// The account's own.
+    pub bar: &'w Bar,
+    /// The dialogue is shown as well.
+    pub shows_wire: bool,
+}
+
+impl Observer for Watch<'_> {
+    fn phase(&self, what: &str) {
+        self.bar.phase(what);
+    }
+
+    fn aside(&self, question: &str, ask: &mut dyn FnMut()) {
+        self.progress.aside(question, ask);
+    }
+
+    fn wire(&self, line: &str) {
+        self.progress.println(line);
+    }
+
+    fn wants_wire(&self) -> bool {
+        self.shows_wire
     }
 }
 

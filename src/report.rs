@@ -1,6 +1,7 @@
 //! How a run is shown: notices, failures with their hints, the summary line, JSON.
 
 mod abridged;
+mod message;
 mod results;
 mod row;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use abridged::abridged;
+pub use message::{Message, Owner, Table, Widths};
 pub use results::{Results, usage};
 use row::Refused;
 pub use row::{Outcome, Row};
@@ -18,6 +20,7 @@ use crate::account::{Account, Password};
 use crate::failure::{self, Failure, Kind};
 use crate::maildrop::{Listing, MessageNumber};
 use crate::notice::Notice;
+use crate::plan::{Plan, Policy};
 use crate::text::{self, counted, octets, printable};
 
 /// What came of a word about what is known (`state known`, `forget`, `rebuild`).
@@ -120,9 +123,11 @@ pub struct Summary {
     account: String,
     /// Never printed: a server that repeats it is not repeated.
     pub secret: Option<Password>,
-    target: String,
+    targets: Vec<String>,
     /// Messages in the maildrop.
     pub listed: usize,
+    /// Octets of them, where a list has asked for all sizes.
+    pub listed_octets: Option<u64>,
     /// Known from earlier runs.
     pub known: usize,
     /// Delivered now.
@@ -139,8 +144,12 @@ pub struct Summary {
     pub marked: Option<Marked>,
     /// With `--dry-run`: what would be retrieved.
     pub would_retrieve: usize,
+    /// Octets of them, as far as the server tells.
+    pub would_octets: u64,
     /// With `--dry-run`: what would be deleted, also of what is retrieved.
     pub would_delete: usize,
+    /// With `--dry-run` and `-v`: what would become of messages that are not simply known.
+    pub foreseen: Vec<Message<'static>>,
     /// What a person should hear.
     pub notices: Vec<Notice>,
     /// Why the account was not fetched to its end.
@@ -170,13 +179,9 @@ impl Summary {
         Summary {
             account: printable(account.name.as_bytes()),
             secret: None,
-            target: account
-                .targets
-                .iter()
-                .map(|target| printable(target.to_string().as_bytes()))
-                .collect::<Vec<_>>()
-                .join(", "),
+            targets: account.targets.iter().map(|target| printable(target.to_string().as_bytes())).collect(),
             listed: 0,
+            listed_octets: None,
             known: 0,
             delivered: 0,
             octets: 0,
@@ -185,12 +190,40 @@ impl Summary {
             rows: vec![],
             marked: None,
             would_retrieve: 0,
+            would_octets: 0,
             would_delete: 0,
+            foreseen: vec![],
             notices: vec![],
             failure: None,
             is_update_unknown: false,
             elapsed: Duration::ZERO,
         }
+    }
+
+    /// Notes why the account cannot be brought to its end; where that is known already, it becomes a notice.
+    pub fn fail(&mut self, failure: Box<dyn Failure>) {
+        if let Some(before) = self.failure.replace(failure) {
+            self.notices.push(Notice::LeftOut { kind: before.kind(), failure: before.to_string() });
+        }
+    }
+
+    /// All targets.
+    fn target(&self) -> String {
+        self.targets.join(", ")
+    }
+
+    /// Whose messages the rows of this account are.
+    pub fn owner(&self) -> Owner<'_> {
+        Owner { account: &self.account, secret: self.secret.as_ref(), targets: &self.targets }
+    }
+
+    /// Takes from a plan what a run would do; `is_withheld` when nothing that is known would be deleted.
+    pub fn foresee(&mut self, plan: &Plan, policy: &Policy, is_withheld: bool) {
+        let delivered = || plan.retrieve.iter().filter(|key| !key.is_compared());
+        let deleted = plan.retrieve.iter().filter(|key| policy.deletes(key)).count();
+        self.would_retrieve = delivered().count();
+        self.would_octets = delivered().filter_map(|key| key.octets).sum();
+        self.would_delete = deleted + if is_withheld { 0 } else { plan.delete.len() };
     }
 
     /// Adds what became of messages of this listing.
@@ -321,14 +354,26 @@ impl Summary {
         failure.is_none().then(|| format!("{account}: {line}"))
     }
 
+    /// The line above a list, for standard output.
+    pub fn list_line(&self) -> String {
+        let Summary { account, listed, would_retrieve, .. } = self;
+        let size = self.listed_octets.map_or_else(String::new, |size| format!(", {}", octets(size)));
+        let messages = counted(*listed, "message");
+        format!("{account}: {messages}{size}; {would_retrieve} new, {}", octets(self.would_octets))
+    }
+
     /// With `--dry-run`: the result, for standard output.
-    pub fn dry_line(&self) -> Option<String> {
-        (self.failure.is_none() && self.marked.is_none()).then(|| {
-            format!(
-                "{}: {} on the server; would deliver {} to {} and delete {}",
-                self.account, self.listed, self.would_retrieve, self.target, self.would_delete
-            )
-        })
+    pub fn dry_lines(&self) -> Vec<String> {
+        if self.failure.is_some() || self.marked.is_some() {
+            return vec![];
+        }
+        let Summary { account, listed, would_retrieve, would_delete, .. } = self;
+        let target = self.target();
+        let total = format!(
+            "{account}: {listed} on the server; would deliver {would_retrieve} to {target} and delete {would_delete}"
+        );
+        let of_each = self.foreseen.iter().map(|message| message.dry_line(self.owner()));
+        std::iter::once(total).chain(of_each).collect()
     }
 
     /// Whether mail was delivered or waits, when an account fails.
@@ -361,7 +406,7 @@ impl Summary {
     fn line(&self) -> String {
         let mut line = match self.delivered {
             0 => format!("{}: no new mail", self.account),
-            n => format!("{}: {} ({}) to {}", self.account, counted(n, "message"), octets(self.octets), self.target),
+            n => format!("{}: {} ({}) to {}", self.account, counted(n, "message"), octets(self.octets), self.target()),
         };
         let mut also = |count: usize, what: &str| {
             if count > 0 {
@@ -399,8 +444,9 @@ impl Summary {
             "details": self.failure.iter().flat_map(|failure| failure.details())
                 .map(|detail| self.without_secret(detail)).collect::<Vec<_>>(),
             "hint": self.failure.as_ref().and_then(|failure| failure.hint()).map(|hint| self.without_secret(hint)),
-            "target": self.without_secret(self.target.clone()),
+            "target": self.without_secret(self.target()),
             "listed": self.listed,
+            "listed_octets": self.listed_octets,
             "known": self.known,
             "delivered": self.delivered,
             "octets": self.octets,
@@ -424,6 +470,7 @@ impl Summary {
             "marked": self.marked.as_ref().and_then(Marked::messages),
             "state": self.marked.as_ref().and_then(Marked::shown).map(Shown::json),
             "would_deliver": self.would_retrieve,
+            "would_deliver_octets": self.would_octets,
             "would_delete": self.would_delete,
             "seconds": self.elapsed.as_secs_f64(),
         })

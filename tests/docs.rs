@@ -124,7 +124,9 @@ fn wrong_options(page: &str, elsewhere: &str) -> Vec<String> {
 fn wrong_values(page: &str) -> Vec<String> {
     let command = command();
     let mut complaints = Vec::new();
-    for option in visible_options(&command).into_iter().filter(|option| option.get_action().takes_values()) {
+    let of_commands = command.get_subcommands().flat_map(visible_options);
+    let options = visible_options(&command).into_iter().chain(of_commands.filter(|option| !option.is_global_set()));
+    for option in options.filter(|option| option.get_action().takes_values()) {
         let name = spellings(option).pop().unwrap_or_default();
         let values = option.get_possible_values();
         let exist: BTreeSet<&str> = values.iter().filter(|value| !value.is_hide_set()).map(|v| v.get_name()).collect();
@@ -169,7 +171,7 @@ fn wrong_options_values_and_commands_are_found() {
     );
     let values = page().replace(".Cm starttls\n", ".Cm stls\n");
     assert_eq!(wrong_values(&values), ["`--tls starttls` is not described", "there is no `--tls stls`"]);
-    let commands = page().replace(".Op Cm fetch\n", ".Op Cm list\n");
+    let commands = page().replace(".Op Cm fetch\n", ".Op Cm lists\n");
     assert_eq!(wrong_commands(&commands).len(), 2);
 }
 

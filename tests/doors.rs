@@ -437,8 +437,9 @@ fn everything(path: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, Vec<u8>)> {
     all
 }
 
+/// A run that changes nothing below the sandbox.
 #[track_caller]
-fn looks_only(sandbox: &Sandbox, arguments: &[&str], code: i32) -> Run {
+pub fn looks_only(sandbox: &Sandbox, arguments: &[&str], code: i32) -> Run {
     let before = everything(&sandbox.path(""));
     let run = sandbox.popfetch(arguments).exits(code);
     assert!(everything(&sandbox.path("")) == before, "{arguments:?} has changed something");

@@ -229,7 +229,8 @@ fn names_in_the_manual() -> BTreeSet<String> {
 fn the_manual_has_every_name_of_every_event_and_no_other() {
     let refusing = server(mails(2)).answer("DELE 1", "-ERR no").answer("RETR 2", "-ERR no").start();
     let sandbox = Sandbox::with(Account::on(refusing.port).set("keep", false));
-    let runs: [(&[&str], i32); 4] = [(&[], 75), (&["--nonsense"], 64), (&["state", "show"], 0), (&["check"], 0)];
+    let runs: [(&[&str], i32); 5] =
+        [(&["list"], 0), (&[], 75), (&["--nonsense"], 64), (&["state", "show"], 0), (&["check"], 0)];
     let events = runs.map(|(words, code)| sandbox.popfetch(["--json"].iter().chain(words)).exits(code));
     let events: Vec<Value> = events.iter().flat_map(Run::events).collect();
     let mut names = BTreeSet::new();

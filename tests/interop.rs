@@ -329,6 +329,24 @@ fn new_mail_on_a_real_server_is_all_that_is_fetched() {
     assert!(sandbox.maildir().messages() == expected, "octets differ");
 }
 
+#[test]
+fn a_real_server_is_listed_as_it_is_then_fetched() {
+    let users = ["alice".to_string()];
+    let Some(dovecot) = Dovecot::start(&users, &mails()) else { return };
+    let sandbox = Sandbox::with(dovecot.account(Mode::Starttls, "alice"));
+    sandbox.file("ca.pem", &dovecot.authority.pem);
+    let new = sandbox.popfetch(["list"]).exits(0);
+    assert!(new.stdout.contains("work: 7 messages, ") && new.stdout.contains("; 7 new, "), "{new:#?}");
+    let subjects = ["message 1", "message 2", "message 3", "8 bit", "dots", "long", "no body"];
+    assert!(subjects.iter().all(|subject| new.stdout.contains(&format!("  {subject}\n"))), "{new:#?}");
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let known = sandbox.popfetch(["list", "--sort", "size"]).exits(0);
+    assert_eq!(known.stdout.matches("  known since ").count(), 7, "{known:#?}");
+    assert!(known.stdout.lines().nth(1).unwrap().ends_with("  long"), "{known:#?}");
+    let due = sandbox.popfetch(["list", "--no-keep", "--json"]).exits(0);
+    assert_eq!(due.stdout.matches("\"verdict\":\"delete\"").count(), 7, "{due:#?}");
+}
+
 // Every mechanism that Dovecot has for passwords and tokens
 
 /// Says of one token that it is alive and whose, as an authorization server does (RFC 7662), until the test ends.

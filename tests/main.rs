@@ -106,6 +106,9 @@ mod check;
 /// Several targets for one account.
 mod lanes;
 
+/// What is on the server, and what a fetch would do with it, before it does.
+mod list;
+
 /// One run an account.
 mod locks;
 

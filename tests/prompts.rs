@@ -21,7 +21,7 @@ use crate::server::{Fault, Misdeed, Moment};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A run on a terminal of its own, its screen and its keyboard.
-struct OnTerminal {
+pub struct OnTerminal {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<Vec<u8>>>,
@@ -32,6 +32,11 @@ struct OnTerminal {
 impl OnTerminal {
     /// `None`, and said so, where no program can give a run a terminal.
     fn start(sandbox: &Sandbox, arguments: &[&str]) -> Option<Self> {
+        OnTerminal::of_width(100, sandbox, arguments)
+    }
+
+    /// The same on a terminal of so many columns.
+    pub fn of_width(columns: u16, sandbox: &Sandbox, arguments: &[&str]) -> Option<Self> {
         if !Command::new("setsid").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
         {
             left_out("questions on the terminal", "there is no setsid(1)");
@@ -40,7 +45,7 @@ impl OnTerminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
-        tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let name = ptsname(&master, vec![]).unwrap();
         let slave =
             rustix::fs::openat(CWD, name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
@@ -68,7 +73,7 @@ impl OnTerminal {
     }
 
     #[track_caller]
-    fn wait_for(&self, what: impl Fn(&str) -> bool) {
+    pub fn wait_for(&self, what: impl Fn(&str) -> bool) {
         let began = Instant::now();
         while !what(&self.shown()) {
             assert!(began.elapsed() < LIMIT, "it never came on the screen: {:?}", self.shown());
@@ -76,13 +81,13 @@ impl OnTerminal {
         }
     }
 
-    fn type_in(&mut self, line: &str) {
+    pub fn type_in(&mut self, line: &str) {
         self.keyboard.write_all(line.as_bytes()).unwrap();
     }
 
     /// Waits for the end.
     #[track_caller]
-    fn exits(mut self, code: i32) -> String {
+    pub fn exits(mut self, code: i32) -> String {
         let child = Mutex::new(&mut self.child);
         wait_until(|| child.lock().unwrap().try_wait().unwrap().is_some());
         let status = self.child.wait().unwrap();

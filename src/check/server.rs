@@ -10,9 +10,9 @@ use crate::ledger::{Committed, Lanes, Ledger};
 use crate::listings::{Budget, Share};
 use crate::maildrop::Listing;
 use crate::net;
-use crate::plan::{Allowance, Policy};
+use crate::plan::{Policy, SoFar};
 use crate::pop3::{Authorization, Credentials, Head, Transaction};
-use crate::session::{self, Error, Line, Manner, Terms, crosses_a_network};
+use crate::session::{self, Error, Line, Manner, Terms, Wishes, crosses_a_network};
 use crate::text::{host_port, printable};
 
 /// The end of a session without a word about it: what went wrong has been said.
@@ -130,7 +130,8 @@ impl<'c> Checking<'c> {
             self.listed(&survey.listing, transaction.capabilities(), None);
             return Some(survey.listing);
         };
-        let survey = self.tried(Point::Uidl, session::list(transaction, ledger, !self.account.all))?;
+        let wishes = Wishes { needs_ids: !self.account.all, needs_sizes: false };
+        let survey = self.tried(Point::Uidl, session::list(transaction, ledger, wishes))?;
         let terms = Terms { policy: self.policy(ledger), now: now(), without_top: manner.without_top };
         let kin = |own: &std::path::Path| self.check.ledgers.kin(self.account, own);
         let compared = session::compare(survey, transaction, ledger, terms, kin, &mut vec![]);
@@ -151,12 +152,8 @@ impl<'c> Checking<'c> {
 
     /// What the account wants of a first session, with each of its targets.
     fn policy(&self, ledger: &Ledger) -> Policy {
-        let Account { keep, keep_newest, delete_over, all, order, max_size, max_messages, max_octets, .. } =
-            *self.account;
-        let per_run = max_octets.per_run.map(|limit| Allowance { limit, used: 0 });
-        let per_day = max_octets.per_day.map(|limit| Allowance { limit, used: ledger.received(now()) });
-        let (max_octets, open) = ([per_run, per_day], Lanes::first(self.account.targets.len()));
-        Policy { keep, keep_newest, delete_over, all, order, max_size, max_messages, max_octets, open }
+        let so_far = SoFar { octets_today: ledger.received(now()), ..SoFar::default() };
+        Policy::of(self.account, Lanes::first(self.account.targets.len()), so_far)
     }
 
     fn top(&mut self, transaction: &mut Transaction<Line<'_>>, listing: &Listing) {

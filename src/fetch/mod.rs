@@ -28,11 +28,11 @@ use crate::ledger::{self, Committed, Door, Lanes, Ledger, Opened, Recorded, Stan
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing, MessageNumber};
 use crate::notice::Notice;
-use crate::plan::{self, Allowance, Plan, Policy, Reason, Verdict};
+use crate::plan::{self, Outlook, Plan, Policy, Prospects, Reason, SoFar, Verdict, View};
 use crate::pop3::{self, Credentials, Survey, Transaction};
-use crate::progress::{Bar, Progress};
-use crate::report::{Outcome, Row, Summary};
-use crate::session::{self, LOCK_STEP, Ledgers, Line, Manner, NO_TOP, Opener, Surveyed, Terms};
+use crate::progress::{Bar, Progress, Watch};
+use crate::report::{Message, Outcome, Row, Summary};
+use crate::session::{self, LOCK_STEP, Ledgers, Line, Manner, NO_TOP, Opener, Surveyed, Terms, Wishes};
 use crate::stop::Stop;
 
 /// What all accounts of a run share.
@@ -69,7 +69,7 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let began = Instant::now();
     let mut summary = Summary::new(account);
     let bar = run.progress.account(&account.name);
-    let watch = Watch { run, bar: &bar };
+    let watch = Watch { progress: run.progress, bar: &bar, shows_wire: run.verbose >= 2 };
     let mut fetch =
         Fetch { account, run, bar: &bar, watch: &watch, summary: &mut summary, closed: vec![], received: 0 };
     let ended = caught(|| fetch.run()).unwrap_or_else(Err);
@@ -106,30 +106,6 @@ struct Fetch<'f> {
     closed: Vec<(usize, Failure)>,
     /// Octets that have come.
     received: u64,
-}
-
-/// Shows a session on the bar of its account.
-struct Watch<'w> {
-    run: &'w Run<'w>,
-    bar: &'w Bar,
-}
-
-impl session::Observer for Watch<'_> {
-    fn phase(&self, what: &str) {
-        self.bar.phase(what);
-    }
-
-    fn aside(&self, question: &str, ask: &mut dyn FnMut()) {
-        self.run.progress.aside(question, ask);
-    }
-
-    fn wire(&self, line: &str) {
-        self.run.progress.println(line);
-    }
-
-    fn wants_wire(&self) -> bool {
-        self.run.verbose >= 2
-    }
 }
 
 impl<'f> Fetch<'f> {
@@ -253,24 +229,32 @@ impl<'f> Fetch<'f> {
         self.note_clock(ledger);
         self.note_plan(&plan, &survey.listing, ledger)?;
         let is_new_target = self.summary.known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
+        if self.run.dry_run {
+            let compared = plan.retrieve.iter().filter(|key| key.is_compared()).count();
+            if compared > 0 {
+                self.summary.notices.push(Notice::Compared(compared));
+            }
+            if is_new_target {
+                self.summary.notices.push(Notice::NewTarget(self.summary.known));
+            }
+            let policy = self.policy(ledger);
+            self.summary.foresee(&plan, &policy, is_new_target);
+            if self.run.verbose > 0 {
+                let listing = &survey.listing;
+                let view = View { listing, standings: &standings, ledger, policy: &policy, now: now() };
+                let prospects = Prospects::new(view, &plan, is_new_target);
+                let row = |(position, outlook): (u32, Outlook)| Message::of(listing.get(position as usize), outlook);
+                self.summary.foreseen = prospects.remarkable().map(row).collect();
+            }
+            // Nothing depends on the server's farewell.
+            let _ = transaction.update(&[] as &[Committed]);
+            return Ok(());
+        }
         let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, unsettle, .. } = plan;
         if is_new_target {
             // The notice offers what a deletion would make impossible.
             due.clear();
             self.summary.notices.push(Notice::NewTarget(self.summary.known));
-        }
-        if self.run.dry_run {
-            let policy = self.policy(ledger);
-            let deleted_at_once = wanted.iter().filter(|key| policy.deletes(key)).count();
-            let compared = wanted.iter().filter(|key| key.is_compared()).count();
-            if compared > 0 {
-                self.summary.notices.push(Notice::Compared(compared));
-            }
-            self.summary.would_retrieve = wanted.len() - compared;
-            self.summary.would_delete = due.len() + deleted_at_once;
-            // Nothing depends on the server's farewell.
-            let _ = transaction.update(&[] as &[Committed]);
-            return Ok(());
         }
         ledger.acted()?;
         ledger.settled(&settle)?;
@@ -553,7 +537,7 @@ impl<'f> Fetch<'f> {
         without_top: bool,
     ) -> Result<Surveyed, Failure> {
         let needs_ids = !self.account.all || self.run.mark.is_some();
-        let survey = session::list(transaction, ledger, needs_ids)?;
+        let survey = session::list(transaction, ledger, Wishes { needs_ids, needs_sizes: false })?;
         self.summary.listed = survey.listing.len();
         let mut notices = vec![];
         let terms = Terms { policy: self.policy(ledger), now: now(), without_top };
@@ -571,12 +555,9 @@ impl<'f> Fetch<'f> {
 
     /// What the account wants, less what sessions before this one have brought.
     fn policy(&self, ledger: &Ledger) -> Policy {
-        let Account { keep, keep_newest, delete_over, all, order, max_size, max_octets, .. } = *self.account;
-        let max_messages = self.account.max_messages.map(|most| most.saturating_sub(self.summary.delivered as u64));
-        let per_run = max_octets.per_run.map(|limit| Allowance { limit, used: self.received });
-        let per_day = max_octets.per_day.map(|limit| Allowance { limit, used: ledger.received(now()) });
-        let (max_octets, open) = ([per_run, per_day], self.open());
-        Policy { keep, keep_newest, delete_over, all, order, max_size, max_messages, max_octets, open }
+        let messages = self.summary.delivered as u64;
+        let so_far = SoFar { messages, octets: self.received, octets_today: ledger.received(now()) };
+        Policy::of(self.account, self.open(), so_far)
     }
 
     /// While the clock is wrong, nothing becomes old: that could go on for long without anybody noticing.

@@ -12,6 +12,7 @@ pub(crate) mod holder;
 pub(crate) mod limits;
 pub(crate) mod poll;
 pub(crate) mod random;
+pub(crate) mod terminal;
 pub mod user;
 
 use std::fmt;

@@ -18,7 +18,7 @@ use crate::ledger::{
     comparable,
 };
 use crate::maildrop::Listing;
-pub use outlook::{Fate, Outlook};
+pub use outlook::{Fate, Outlook, Prospects, SoFar};
 pub use retention::{Retention, is_due};
 
 /// The ledger's note about a message behind which a session got out of step.

@@ -1,7 +1,7 @@
 //! What a run would do with one message, and why, for people who look: the verdict with its dates.
 
-use super::{Policy, Reason, Verdict, View};
-use crate::account::Keep;
+use super::{Allowance, Plan, Policy, Reason, Retention, Verdict, View};
+use crate::account::{Account, Keep};
 use crate::ledger::{Key, LaneSet, Lanes, Standing, is_date};
 
 /// What a run would do with a message.
@@ -77,7 +77,86 @@ impl Fate {
     }
 }
 
+impl Outlook {
+    /// Of a message of which nothing is known but its fate.
+    pub fn of(fate: Fate) -> Self {
+        Outlook { fate, since: None, due: None, lanes: Lanes::NONE, is_deleted: false }
+    }
+
+    /// The same where nothing that is known is deleted in this run.
+    fn withheld(self) -> Self {
+        match self.fate {
+            Fate::Due | Fate::Relisted => Outlook { fate: Fate::NewTarget, is_deleted: false, ..self },
+            _ => self,
+        }
+    }
+}
+
+/// What becomes of each message of a maildrop.
+pub struct Prospects<'p> {
+    view: View<'p>,
+    plan: &'p Plan,
+    /// Nothing that is known is deleted in this run.
+    is_withheld: bool,
+    /// Position, verdict, and the place of the key; in the order of positions.
+    rows: Vec<(u32, Verdict, u32)>,
+    retention: Retention,
+}
+
+impl<'p> Prospects<'p> {
+    /// As a plan has it; `is_withheld` when the run deletes nothing that is known.
+    pub fn new(view: View<'p>, plan: &'p Plan, is_withheld: bool) -> Self {
+        let mut keys = 0..;
+        // Keys are in the order of the rows that they belong to.
+        let mut key = |verdict| if verdict == Verdict::Retrieve { keys.next().unwrap_or(u32::MAX) } else { u32::MAX };
+        let mut rows: Vec<_> = plan.rows.iter().map(|row| (row.position, row.verdict, key(row.verdict))).collect();
+        rows.sort_unstable_by_key(|(position, ..)| *position);
+        Prospects { view, plan, is_withheld, rows, retention: view.retention() }
+    }
+
+    /// What becomes of the message at a position.
+    pub fn outlook(&self, position: u32) -> Outlook {
+        let row = self.rows.binary_search_by_key(&position, |(position, ..)| *position);
+        let row = row.ok().map(|row| self.rows[row]);
+        let key = row.and_then(|(_, _, key)| self.plan.retrieve.get(key as usize));
+        let outlook = self.view.outlook(position as usize, row.map(|(_, verdict, _)| verdict), key, &self.retention);
+        if self.is_withheld { outlook.withheld() } else { outlook }
+    }
+
+    /// What is not simply left because it is known: first what the plan has rows for, in the order in which they are
+    /// carried out.
+    pub fn remarkable(&self) -> impl Iterator<Item = (u32, Outlook)> {
+        let listed = u32::try_from(self.view.listing.len()).expect("a position is below 2^32");
+        let has_row = |position: &u32| self.rows.binary_search_by_key(position, |(position, ..)| *position).is_ok();
+        let others = (0..listed).filter(move |position| !has_row(position));
+        let all = self.plan.rows.iter().map(|row| row.position).chain(others);
+        let is_known = |fate| matches!(fate, Fate::Left(Reason::Known) | Fate::Counted);
+        all.map(|position| (position, self.outlook(position))).filter(move |(_, outlook)| !is_known(outlook.fate))
+    }
+}
+
+/// What has come before a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SoFar {
+    /// Messages that this run has delivered.
+    pub messages: u64,
+    /// Octets that have come in this run.
+    pub octets: u64,
+    /// Octets that have come today.
+    pub octets_today: u64,
+}
+
 impl Policy {
+    /// What an account wants, for these lanes, when so much has come.
+    pub fn of(account: &Account, open: Lanes, so_far: SoFar) -> Self {
+        let Account { keep, keep_newest, delete_over, all, order, max_size, max_octets, .. } = *account;
+        let max_messages = account.max_messages.map(|most| most.saturating_sub(so_far.messages));
+        let per_run = max_octets.per_run.map(|limit| Allowance { limit, used: so_far.octets });
+        let per_day = max_octets.per_day.map(|limit| Allowance { limit, used: so_far.octets_today });
+        let max_octets = [per_run, per_day];
+        Policy { keep, keep_newest, delete_over, all, order, max_size, max_messages, max_octets, open }
+    }
+
     /// True when a message that is delivered as its key says is then deleted on the server.
     pub fn deletes(&self, key: &Key) -> bool {
         (self.keep == Keep::Never || key.is_due) && !key.is_held_back && key.lanes.and(self.open) == key.lanes
@@ -87,7 +166,7 @@ impl Policy {
 impl View<'_> {
     /// What becomes of the message at a position: its verdict in the plan, if it has a row there, and its key, if it is to
     /// be retrieved.
-    pub fn outlook(&self, position: usize, verdict: Option<Verdict>, key: Option<&Key>) -> Outlook {
+    fn outlook(&self, position: usize, verdict: Option<Verdict>, key: Option<&Key>, retention: &Retention) -> Outlook {
         let fact = match self.standings.get(position) {
             Standing::Known(fact) => Some(self.ledger.facts().get(fact)),
             Standing::New { .. } => None,
@@ -109,16 +188,18 @@ impl View<'_> {
                 _ => Fate::Left(Reason::Known),
             },
         };
-        let time = match self.policy.keep {
-            Keep::For(time) => Some(time.as_secs()),
-            Keep::Never | Keep::Forever => None,
+        let due =
+            fact.filter(|fact| self.ledger.may_be_deleted(fact)).and_then(|fact| retention.due_at(position, &fact));
+        let is_told = |due: &u64| match fate {
+            Fate::Left(Reason::Known) => *due > self.now,
+            // What is due because of others has no time of its own.
+            Fate::Due => *due < self.now,
+            _ => false,
         };
-        let becomes_due = matches!(fate, Fate::Left(Reason::Known) | Fate::Due)
-            && fact.is_some_and(|fact| self.ledger.may_be_deleted(&fact));
         Outlook {
             fate,
             since,
-            due: time.zip(since).filter(|_| becomes_due).map(|(time, since)| since.saturating_add(time)),
+            due: due.filter(is_told),
             lanes: key.map_or(Lanes::NONE, |key| key.lanes.and(self.policy.open)),
             is_deleted: fate.verdict() == "delete" || key.is_some_and(|key| self.policy.deletes(key)),
         }

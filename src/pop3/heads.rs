@@ -3,7 +3,7 @@
 use super::command::{Awaited, Command};
 use super::connection::{Connection, Expected, Trace, Transport};
 use super::error::Error;
-use super::transaction::{Flight, Transaction};
+use super::transaction::Transaction;
 use super::unstuff::Unstuffer;
 use super::window::Window;
 use crate::maildrop::MessageNumber;
@@ -18,12 +18,14 @@ const LONGEST: u64 = 1 << 20;
 pub enum Head<'a> {
     /// Octets of its header section, dot-stuffing undone and with LF line ends. A piece may end anywhere.
     Octets(&'a [u8]),
+    /// It has no more.
+    End,
     /// The server refused TOP for it, or has none.
     Refused,
 }
 
 impl<T: Transport> Transaction<T> {
-    /// Asks for the header sections of messages, in one flight where the server takes it. `take` gets the position of a
+    /// Asks for the header sections of messages, without a pause where the server takes it. `take` gets the position of a
     /// message in `numbers` with each piece. Returns true when the server has TOP.
     pub fn heads(&mut self, numbers: &[MessageNumber], mut take: impl FnMut(usize, Head<'_>)) -> Result<bool, Error> {
         let mut has_top = self.capabilities().top;
@@ -31,27 +33,29 @@ impl<T: Transport> Transaction<T> {
             (0..numbers.len()).for_each(|position| take(position, Head::Refused));
             return Ok(false);
         }
-        let mut positions = 0..numbers.len();
-        while !positions.is_empty() {
+        let pipelining = self.capabilities().pipelining;
+        let (connection, mut sent) = (&mut self.connection, 0);
+        for (position, number) in numbers.iter().enumerate() {
             // A server that does not know CAPA may have it. One answer tells.
-            let count = if has_top { Window::default().messages } else { 1 };
-            let chunk = positions.start..positions.end.min(positions.start + count);
-            let commands: Vec<_> = numbers[chunk.clone()].iter().map(|number| Command::Top(*number)).collect();
-            let mut flight = Flight::new(self, &commands);
-            for (position, command) in chunk.clone().zip(&commands) {
-                let connection = flight.next()?;
-                if connection.reply(command.verb())?.is_err() {
-                    take(position, Head::Refused);
-                    continue;
+            let window = if has_top && pipelining { Window::default().messages } else { 1 };
+            if sent - position <= window / 2 {
+                let end = numbers.len().min(position + window);
+                numbers[sent..end].iter().for_each(|number| connection.queue(Command::Top(*number)));
+                sent = end;
+            }
+            let verb = Command::Top(*number).verb();
+            connection.flush(Awaited::Reply(verb))?;
+            if connection.reply(verb)?.is_err() {
+                if !has_top {
+                    (position..numbers.len()).for_each(|position| take(position, Head::Refused));
+                    return Ok(false);
                 }
-                has_top = true;
-                head(connection, Awaited::Lines(command.verb()), |octets| take(position, Head::Octets(octets)))?;
+                take(position, Head::Refused);
+                continue;
             }
-            positions.start = chunk.end;
-            if !has_top {
-                positions.for_each(|position| take(position, Head::Refused));
-                return Ok(false);
-            }
+            has_top = true;
+            head(connection, Awaited::Lines(verb), |octets| take(position, Head::Octets(octets)))?;
+            take(position, Head::End);
         }
         Ok(has_top)
     }

@@ -58,6 +58,14 @@ impl Results {
         });
     }
 
+    /// A message, for programs or as a line for people.
+    pub fn message(&self, fields: impl FnOnce() -> Value, line: impl FnOnce() -> String) {
+        match self.is_json {
+            true => self.event("message", fields),
+            false => self.line(&line()),
+        }
+    }
+
     /// An account has ended.
     pub fn account(&self, fields: impl FnOnce() -> Value) {
         self.event("account", || {
@@ -99,7 +107,8 @@ impl Results {
         failure::worst(worst.into_iter().chain([Kind::Io]))
     }
 
-    fn event(&self, name: &str, fields: impl FnOnce() -> Value) {
+    /// Something that has happened, for programs.
+    pub fn event(&self, name: &str, fields: impl FnOnce() -> Value) {
         if self.is_json {
             // What an event is stands in front, for people who read it, too.
             let fields = fields().to_string();
@@ -135,6 +144,7 @@ fn totals(told: &Told, summaries: &[Summary], worst: Option<Kind>) -> Value {
         "octets": sum(|summary| summary.octets),
         "deleted": sum(|summary| summary.deleted as u64),
         "would_deliver": sum(|summary| summary.would_retrieve as u64),
+        "would_deliver_octets": sum(|summary| summary.would_octets),
         "would_delete": sum(|summary| summary.would_delete as u64),
     })
 }

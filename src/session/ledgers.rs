@@ -24,6 +24,11 @@ impl Ledgers {
         Ledgers { folder: folder.into(), paths: OnceLock::new() }
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The ledgers whose names begin so.
     pub fn beginning_with(&self, beginning: &str) -> &[PathBuf] {
         let ledgers = self.paths.get_or_init(|| {

@@ -68,12 +68,21 @@ impl Surveyed {
     }
 }
 
-/// Lists the maildrop. What is fetched whatever is known of it needs no unique-ids.
-pub fn list(transaction: &mut Transaction<Line<'_>>, ledger: &Ledger, needs_ids: bool) -> Result<Survey, Error> {
-    if !needs_ids {
+/// What a listing is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wishes {
+    /// What is fetched whatever is known of it needs no unique-ids.
+    pub needs_ids: bool,
+    /// Every size is of interest, also in a large maildrop.
+    pub needs_sizes: bool,
+}
+
+/// Lists the maildrop.
+pub fn list(transaction: &mut Transaction<Line<'_>>, ledger: &Ledger, wishes: Wishes) -> Result<Survey, Error> {
+    if !wishes.needs_ids {
         transaction.do_without_unique_ids();
     }
-    Ok(transaction.survey(ledger.facts().len() < LARGE)?)
+    Ok(transaction.survey(wishes.needs_sizes || ledger.facts().len() < LARGE)?)
 }
 
 /// Asks for the header sections of messages, by their positions in the listing.
@@ -87,6 +96,7 @@ pub fn tops(
     let heads = transaction.heads(&numbers, |position, head| match head {
         Head::Octets(octets) => readers[position].iter_mut().for_each(|reader| reader.push(octets)),
         Head::Refused => readers[position] = None,
+        Head::End => {}
     });
     let has_top = heads.map_err(Error::top)?;
     let top = |reader: Option<Reader>| match reader {
