@@ -217,6 +217,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l create -d 'Cr
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l yes -d 'Do not ask before `state known` and `state forget`'
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l fail-if-none -d 'End with 1 when no new mail came'
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l json -d 'Report on standard output as JSON Lines, as things happen'
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'

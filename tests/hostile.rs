@@ -621,7 +621,7 @@ fn a_handshake_that_is_cut_or_garbled_is_named() {
 fn each_check_that_fails_is_told_with_the_option_that_is_about_it() {
     let authority = Authority::new("ours");
     let cases = [
-        (Identity::self_signed(), false, "self-signed", "`tls_ca_file`"),
+        (Identity::self_signed(), false, "self-signed", "`tls_pin = "),
         (authority.good(), false, "not signed by an authority", "`tls_ca_file`"),
         (authority.wrong_name(), true, "not for `127.0.0.1`", "`server`"),
         (authority.expired(), true, "expired", ""),

@@ -466,7 +466,8 @@ fn as_said(sandbox: &Sandbox, server: &Maildrop, more: &[&str]) -> Vec<Value> {
     let (retrieved, mut deleted) = done(server, &before, server.connections());
     assert_eq!(with(&|row| row["verdict"] == "retrieve"), retrieved, "{dry:#?}");
     let mut said = with(&|row| row["deleted"] == true);
-    (said.sort(), deleted.sort());
+    said.sort();
+    deleted.sort();
     assert_eq!(said, deleted, "{dry:#?}");
     all
 }

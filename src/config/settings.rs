@@ -2,7 +2,7 @@
 //!
 //! `[defaults]`, an account and the options of the command line are read one over the other into a [`Draft`]. A value
 //! is checked where it is read, so that an error can point at it. A new key is a row of [`KEYS`], a field of
-//! [`Account`] and its line in [`Draft::new`].
+//! [`Account`] and its lines in [`Draft::new`] and in `shown`.
 
 use std::path::PathBuf;
 use std::sync::Arc;

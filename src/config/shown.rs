@@ -75,7 +75,8 @@ fn value(key: &Key, account: &Account) -> Option<String> {
         ("auth", ..) => string(auth(account.auth)),
         ("source_address", _, Route::Tcp { source: Some(source), .. }) => string(&IpAddr::to_string(source)),
         ("proxy", _, Route::Tcp { proxy: Some(proxy), .. }) => string(&of_proxy(proxy)),
-        ("tunnel", _, Route::Tunnel(words)) => array(words.iter().map(|word| string(word)).collect()),
+        ("tunnel", _, Route::Tunnel(words)) => command(words),
+        ("after", ..) => command(account.after.as_ref()?),
         ("socket", _, Route::Socket(socket)) => path(socket),
         ("timeout", ..) => seconds(account.timeout),
         ("mda_timeout", ..) => seconds(account.mda_timeout),
@@ -109,6 +110,10 @@ fn path(path: impl AsRef<Path>) -> String {
 
 fn array(values: Vec<String>) -> String {
     format!("[{}]", values.join(", "))
+}
+
+fn command(words: &[String]) -> String {
+    array(words.iter().map(|word| string(word)).collect())
 }
 
 fn one_or_all(mut values: Vec<String>) -> String {
