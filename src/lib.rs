@@ -4,7 +4,7 @@
 //! another (`tests/floors.rs` holds them to it):
 //!
 //! * [`cli`]: what the user may type. `lib.rs` itself: one run, from arguments to exit status.
-//! * [`fetch`], [`list`], [`check`], [`login`], [`report`], [`progress`]: one account from connect to QUIT; what is on the
+//! * [`fetch`], [`list`], [`check`], [`login`], [`report`], [`mod@progress`]: one account from connect to QUIT; what is on the
 //!   server; whether a fetch would work; signing in; what is said about it.
 //! * [`session`]: an account opened and surveyed, for whatever command.
 //! * [`config`], [`secret`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
