@@ -46,6 +46,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 
@@ -114,7 +115,8 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
 
 /// Says how the program is to be used instead.
 fn misused(error: &clap::Error, results: &Results) -> Option<Kind> {
-    let _ = error.print();
+    let words = error.render().to_string();
+    complain(&format!("popfetch: {}", words.trim_start_matches("error: ").trim_end()));
     results.error(Kind::Usage, &report::usage(&error.to_string()), None, None);
     end(results, &[], Some(Kind::Usage))
 }
@@ -218,6 +220,7 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
     let ledgers = Ledgers::new(&state_dir);
     let run = Run {
         state_dir,
+        began: SystemTime::now(),
         progress: &progress,
         stop: Stop::on_signals().context("cannot listen to signals")?,
         dry_run: options.dry_run || mark == Some(Mark::Show),

@@ -67,6 +67,13 @@ pub enum Notice {
     Renamed(usize),
     /// The clock is wrong, so that nothing is deleted because of its age.
     Clock,
+    /// A maildrop without a ledger was fetched to a target that held mail already.
+    FirstRun {
+        /// The target.
+        target: String,
+        /// What it held.
+        held: Held,
+    },
     /// Messages of an interrupted run of which a dry run cannot tell what became of them.
     InDoubt(usize),
     /// Messages that a run will retrieve, to find out whether they are the known ones.
@@ -109,6 +116,30 @@ pub enum Notice {
     },
 }
 
+/// What a target held before the first run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// A Maildir: so many messages, counted up to [`Held::COUNTED`].
+    Messages(usize),
+    /// An mbox: so many octets.
+    Octets(u64),
+}
+
+impl Held {
+    /// The most messages that are counted.
+    pub const COUNTED: usize = 10_000;
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Held::Messages(count) if *count >= Held::COUNTED => write!(f, "at least {}", counted(*count, "message")),
+            Held::Messages(count) => f.write_str(&counted(*count, "message")),
+            Held::Octets(size) => f.write_str(&octets(*size)),
+        }
+    }
+}
+
 /// A message that is much shorter than LIST announced.
 #[derive(Debug, Clone, Copy)]
 pub struct Short {
@@ -126,9 +157,13 @@ impl Notice {
         Some(Notice::Short { first: *short.first()?, messages: short.len() })
     }
 
-    /// False for what is worth a line only with `-v`.
-    pub fn needs_attention(&self) -> bool {
-        !matches!(self, Notice::NotFound { may_be_deleted: false, .. })
+    /// False for what is worth a line only with `-v`, or only without `-q`.
+    pub fn needs_attention(&self, is_quiet: bool) -> bool {
+        match self {
+            Notice::NotFound { may_be_deleted, .. } => *may_be_deleted,
+            Notice::FirstRun { .. } => !is_quiet,
+            _ => true,
+        }
     }
 
     /// The kind of failure that it is, where it is one.
@@ -215,6 +250,13 @@ impl fmt::Display for Notice {
                 f,
                 "all unique-ids are new, but {} were recognized as delivered before, and are known under the new ones now",
                 counted(*messages, "message")
+            ),
+            Notice::FirstRun { target, held } => write!(
+                f,
+                "this is the first run for this maildrop, and `{}` held {held} before: what came from the same maildrop \
+                 by other ways comes once more (`popfetch --dry-run` shows this beforehand, `popfetch state known` \
+                 prevents it)",
+                printable(target.as_bytes())
             ),
             Notice::InDoubt(messages) => write!(
                 f,

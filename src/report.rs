@@ -19,7 +19,7 @@ pub use row::{Outcome, Row};
 use crate::account::{Account, Password};
 use crate::failure::{self, Failure, Kind};
 use crate::maildrop::{Listing, MessageNumber};
-use crate::notice::Notice;
+use crate::notice::{Held, Notice};
 use crate::plan::{Plan, Policy};
 use crate::text::{self, counted, octets, printable};
 
@@ -284,7 +284,7 @@ impl Summary {
         let account = &self.account;
         let mut lines = vec![];
         for notice in &self.notices {
-            if notice.needs_attention() || style.verbose {
+            if notice.needs_attention(style.quiet) || style.verbose {
                 lines.push(format!("popfetch: {account}: {notice}"));
             }
         }
@@ -467,11 +467,22 @@ impl Summary {
                 "reason": self.shown(text),
             })).collect::<Vec<_>>(),
             "notices": self.notices.iter().map(|notice| self.without_secret(notice.to_string())).collect::<Vec<_>>(),
+            "first_run": self.notices.iter().filter_map(|notice| match notice {
+                Notice::FirstRun { target, held } => Some(match held {
+                    Held::Messages(messages) => json!({ "target": target, "messages": messages, "octets": null }),
+                    Held::Octets(octets) => json!({ "target": target, "messages": null, "octets": octets }),
+                }),
+                _ => None,
+            }).collect::<Vec<_>>(),
             "marked": self.marked.as_ref().and_then(Marked::messages),
             "state": self.marked.as_ref().and_then(Marked::shown).map(Shown::json),
             "would_deliver": self.would_retrieve,
             "would_deliver_octets": self.would_octets,
             "would_delete": self.would_delete,
+            "in_doubt": self.notices.iter().find_map(|notice| match notice {
+                Notice::InDoubt(messages) => Some(*messages),
+                _ => None,
+            }).unwrap_or(0),
             "seconds": self.elapsed.as_secs_f64(),
         })
     }

@@ -733,6 +733,19 @@ fn two_accounts_for_one_maildrop_are_refused_where_the_second_one_stands() {
 }
 
 #[test]
+fn a_run_fetches_a_maildrop_once() {
+    let sandbox = Sandbox::new();
+    sandbox.config(&format!("{}\n", Account::on(995).set("tls", "\"implicit\"")));
+    let url = format!("pop3s://{USER}@127.0.0.1");
+    for names in [["work", &url], [&url, "work"]] {
+        let run = sandbox.popfetch(["--deliver", "maildir:~/x", names[0], names[1]]).exits(64);
+        let same = format!("are the same maildrop `{USER}@127.0.0.1`, and a run fetches a maildrop once");
+        run.says(&["`work`", &format!("`{USER}@127.0.0.1` "), &same]);
+    }
+    assert!(!sandbox.state().exists());
+}
+
+#[test]
 fn another_user_host_or_port_is_another_maildrop() {
     let servers = ["server = \"localhost\"\nuser = \"alice\"", "server = \"127.0.0.1\"\nuser = \"Alice\""];
     for (others, port) in servers.into_iter().zip(["", "port = 1110\n"]) {

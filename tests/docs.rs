@@ -18,7 +18,7 @@ use popfetch::account::Account;
 use popfetch::cli;
 use popfetch::config::{self, Error, Flags, Key, Secrecy, Source};
 use popfetch::failure::{Kind, exit_status};
-use popfetch::ledger::Ledger;
+use popfetch::ledger::{self, Ledger};
 
 use crate::sandbox::left_out;
 use blocks::Block;
@@ -374,6 +374,18 @@ fn wrong_ledger(text: &str) -> Vec<String> {
         Ok((_, notices)) => notices.damaged.iter().map(|line| format!("line {line} is no ledger's:\n{text}")).collect(),
         Err(error) => vec![format!("{error}, in:\n{text}")],
     }
+}
+
+#[test]
+fn every_key_of_a_ledgers_line_is_described_in_the_manual() {
+    let page = section(include_str!("../man/popfetch.1"), "THE LEDGER");
+    let words = |macros: &str| -> BTreeSet<&str> {
+        let lines = page.lines().filter_map(|line| line.strip_prefix(macros));
+        lines.flat_map(str::split_whitespace).filter(|word| word.len() > 1).collect()
+    };
+    let (items, keys) = (words(".It Ic "), BTreeSet::from(ledger::KEYS));
+    let missing: Vec<_> = keys.iter().filter(|key| !items.contains(**key) && !words(".Ic ").contains(**key)).collect();
+    assert_eq!((missing, items.difference(&keys).collect::<Vec<_>>()), (vec![], vec![]));
 }
 
 fn wrong_command_lines(block: &Block) -> Vec<String> {

@@ -81,6 +81,70 @@ fn accounts_whose_paths_come_out_alike_share_a_target_as_others_do() {
     }
 }
 
+/// What a first run says about a target that is not empty.
+fn first_run_says(held: &str) -> String {
+    format!("held {held} before: what came from the same maildrop by other ways comes once more")
+}
+
+#[test]
+fn a_first_run_says_once_what_its_targets_hold() {
+    let targets = ["maildir:~/Mail", "mbox:~/mbox", "maildir:~/empty"];
+    let server = server(mails(2)).start();
+    let sandbox = home();
+    for name in ["new/1.a", "new/2.b", "cur/3.c:2,S", "new/.hidden", "tmp/4.d"] {
+        sandbox.file(&format!("Mail/{name}"), "Subject: old\n\n");
+    }
+    sandbox.file("mbox", format!("From x Thu Jan  1 00:00:00 1970\nSubject: old\n\n{}\n\n", "x".repeat(2000)));
+    let account = Account::on(server.port).set("auth", "\"user\"");
+    sandbox.config(&account.set("deliver", format!("{targets:?}")).to_string());
+    let (maildir, mbox) = (first_run_says("3 messages"), first_run_says("2.0 KiB"));
+    server.answer("PASS", Some("-ERR not now"));
+    assert!(!sandbox.popfetch::<&str>([]).stderr.contains("first run"), "nothing has come");
+    server.answer("PASS", None);
+    sandbox.popfetch(["--dry-run"]).exits(0).says(&[&maildir, &mbox]);
+    let run = sandbox.popfetch(["--json"]).exits(0).says(&[&maildir, &mbox]);
+    let path = |name: &str| sandbox.path(name).display().to_string();
+    assert_eq!(
+        run.account()["first_run"],
+        serde_json::json!([
+            { "target": format!("maildir:{}", path("Mail")), "messages": 3, "octets": null },
+            { "target": format!("mbox:{}", path("mbox")), "messages": null, "octets": 2048 },
+        ])
+    );
+    more_mail(&server, 2, 1);
+    let run = sandbox.popfetch(["--json"]).exits(0);
+    assert_eq!((run.stderr.as_str(), run.account()["first_run"].as_array().unwrap().len()), ("", 0));
+    // Nobody knows more where the ledger and its lock are gone.
+    fs::remove_dir_all(sandbox.state()).unwrap();
+    sandbox.popfetch::<&str>([]).exits(0).says(&[&first_run_says("6 messages")]);
+    fs::remove_dir_all(sandbox.state()).unwrap();
+    sandbox.popfetch(["-q"]).exits(0).silently();
+}
+
+#[test]
+fn what_another_account_delivers_in_the_same_run_is_not_held_before() {
+    for target in ["maildir:~/Mail", "mbox:~/mbox"] {
+        let servers = [1, 2, 3, 4].map(|count| server(mails(count)).start());
+        let sandbox = home();
+        let accounts = servers.iter().zip(["a", "b", "c", "d"]);
+        let accounts: Vec<_> = accounts.map(|(server, name)| account(server, target).named(name).to_string()).collect();
+        sandbox.config(&accounts.concat());
+        sandbox.popfetch(["--jobs", "1"]).exits(0).silently();
+    }
+}
+
+#[test]
+fn the_messages_of_a_large_maildir_are_not_all_counted() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::in_memory();
+    sandbox.config(&account(&server, "maildir:~/Mail").to_string());
+    for number in 0..10_001 {
+        sandbox.file(&format!("Mail/cur/{number}.x"), "");
+    }
+    ["new", "tmp"].iter().for_each(|name| fs::create_dir(sandbox.path("Mail").join(name)).unwrap());
+    sandbox.popfetch::<&str>([]).exits(0).says(&[&first_run_says("at least 10000 messages")]);
+}
+
 #[test]
 fn a_run_by_url_and_then_an_account_with_the_same_target_deliver_once() {
     for target in ["maildir:~/Mail", "mbox:~/mbox"] {
@@ -500,6 +564,8 @@ fn a_dry_run_takes_over_an_interrupted_run_only_in_its_words() {
         let is_told = run.stderr.contains("3 messages of an interrupted run in doubt");
         assert!(is_told || destination == Destination::Mbox, "{run:#?}");
         assert!(run.stdout.contains("would deliver 0"), "{run:#?}");
+        let in_doubt = looks_only(&sandbox, &["--dry-run", "--json"], 0).account()["in_doubt"].clone();
+        assert_eq!(in_doubt, if is_told { 3 } else { 0 }, "{run:#?}");
         sandbox.popfetch(["-q"]).exits(0).silently();
         assert_eq!(server.count("RETR"), 3);
     }

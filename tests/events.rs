@@ -108,11 +108,18 @@ fn a_wrong_configuration_and_a_wrong_option_are_events() {
     }
     assert!(errors[1]["error"].as_str().unwrap().contains("unknown key `uzer`"), "{}", errors[1]);
     for arguments in [["--json", "--max-size", "much"], ["--max-messages=x", "--json", "work"]] {
-        let run = sandbox.popfetch(arguments).exits(64).says(&["error: invalid value"]);
+        let run = sandbox.popfetch(arguments).exits(64).says(&["popfetch: invalid value"]);
         let events = run.events();
         assert_eq!((names(&run), &events[0]["status"]), (vec!["error".into(), "end".into()], &64.into()));
         assert!(events[0]["error"].as_str().unwrap().starts_with("invalid value '"), "{run:#?}");
     }
+    let run = sandbox.popfetch(["--max-size", "much", "work"]).exits(64);
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    assert!(lines[0].starts_with("popfetch: invalid value 'much' for '--max-size <SIZE>': expected "), "{run:#?}");
+    assert_eq!(lines.last(), Some(&"For more information, try '--help'."));
+    let run = sandbox.popfetch(["--jsn"]).exits(64);
+    assert!(run.stderr.starts_with("popfetch: unexpected argument '--jsn' found\n\n  tip: "), "{run:#?}");
+    assert!(run.stderr.contains("\n\nUsage: popfetch "), "{run:#?}");
     // Nobody has asked for events here.
     let run = sandbox.popfetch(["--nonsense", "--", "--json"]).exits(64);
     assert_eq!(run.stdout, "");
@@ -229,6 +236,7 @@ fn names_in_the_manual() -> BTreeSet<String> {
 fn the_manual_has_every_name_of_every_event_and_no_other() {
     let refusing = server(mails(2)).answer("DELE 1", "-ERR no").answer("RETR 2", "-ERR no").start();
     let sandbox = Sandbox::with(Account::on(refusing.port).set("keep", false));
+    sandbox.file("Mail/new/1.a", "Subject: old\n\n");
     let runs: [(&[&str], i32); 5] =
         [(&["list"], 0), (&[], 75), (&["--nonsense"], 64), (&["state", "show"], 0), (&["check"], 0)];
     let events = runs.map(|(words, code)| sandbox.popfetch(["--json"].iter().chain(words)).exits(code));
@@ -236,7 +244,8 @@ fn the_manual_has_every_name_of_every_event_and_no_other() {
     let mut names = BTreeSet::new();
     for event in &events {
         names.insert(event["event"].as_str().unwrap().to_owned());
-        let rows = ["refused", "undeleted"].iter().flat_map(|key| event[key].as_array().into_iter().flatten());
+        let rows =
+            ["refused", "undeleted", "first_run"].iter().flat_map(|key| event[key].as_array().into_iter().flatten());
         let state = event.get("state").filter(|state| state.is_object());
         for object in rows.chain(state).chain([event]) {
             names.extend(object.as_object().unwrap().keys().cloned());

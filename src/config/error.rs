@@ -78,6 +78,15 @@ pub enum Error {
         /// The URL, in a form that may be shown.
         shown: String,
     },
+    /// The command line names one maildrop twice.
+    SameMaildrop {
+        /// The name that comes first.
+        first: String,
+        /// The other one.
+        second: String,
+        /// The maildrop.
+        maildrop: String,
+    },
     /// The command line names an account that the configuration does not.
     UnknownAccount {
         /// The name as typed, in a form that may be shown.
@@ -295,7 +304,7 @@ impl Error {
 
     /// The exit status that it deserves.
     pub fn kind(&self) -> Kind {
-        if matches!(self, Error::Option(_)) { Kind::Usage } else { Kind::Configuration }
+        if matches!(self, Error::Option(_) | Error::SameMaildrop { .. }) { Kind::Usage } else { Kind::Configuration }
     }
 
     /// The mistakes behind the first of the [`Error::reports`].
@@ -373,6 +382,14 @@ impl fmt::Display for Error {
             Error::Targets { shown, problem } => write!(f, "`{shown}`: {problem}"),
             Error::Url { shown, problem } => write!(f, "`{shown}`: {problem}"),
             Error::NoTarget { shown } => write!(f, "`{shown}`: nothing says where its messages go"),
+            Error::SameMaildrop { first, second, maildrop } => write!(
+                f,
+                "`{}` and `{}` are the same maildrop `{}`, and a run fetches a maildrop once; leave one of them out, or \
+                 fetch it in a run of its own",
+                shown(first),
+                shown(second),
+                shown(maildrop)
+            ),
             Error::EmptyFolder { folder } => {
                 write!(f, "there is no file in `{folder}` whose name ends in `.toml` or `.json`")
             }

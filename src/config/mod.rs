@@ -225,6 +225,13 @@ impl<'a> Configuration<'a> {
                 picked.push(account);
             }
         }
+        for (position, second) in picked.iter().enumerate() {
+            let maildrop = second.maildrop();
+            if let Some(first) = picked[..position].iter().find(|first| first.maildrop() == maildrop) {
+                let [first, second] = [first, second].map(|account| account.name.clone());
+                return Err(Error::SameMaildrop { first, second, maildrop });
+            }
+        }
         Ok(picked)
     }
 

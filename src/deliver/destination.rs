@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
@@ -10,6 +11,7 @@ use rustix::io::Errno;
 use super::owner::{self, Owner};
 use super::{Context, Error, Place, Publisher, Recovered, Stager, maildir, mbox, mda, spool};
 use crate::account::{Address, Target};
+use crate::notice::Held;
 use crate::os::exposure::Exposure;
 
 /// The kinds of destination that there are. A new one is a file of its own, and a line here.
@@ -94,6 +96,11 @@ pub trait Destination: fmt::Debug + Send + Sync {
 
     /// Tries the target out as far as can be without mail, and changes nothing.
     fn try_out(&self, context: &Context) -> Result<Tried, Error>;
+
+    /// The mail that it held before this moment, as far as that can be told; this process has delivered since.
+    fn held(&self, _before: SystemTime) -> Option<Held> {
+        None
+    }
 
     /// Looks at the intended places of one batch and changes nothing. The answers have the same order. A destination
     /// that cannot be asked finds nothing.
@@ -207,6 +214,13 @@ pub fn check_owner(target: &Target, context: &Context) -> Result<(), Error> {
 pub fn check_present(target: &Target, context: &Context) -> Result<(), Error> {
     let _acting = owner::act_as(&context.owner)?;
     of(target).missing()?.map_or(Ok(()), |path| Err(Error::Gone { path }))
+}
+
+/// The mail that a target held before this moment, when this process began; `None` for an empty one, and for what cannot
+/// be asked.
+pub fn held(target: &Target, before: SystemTime, context: &Context) -> Option<Held> {
+    let _acting = owner::act_as(&context.owner).ok()?;
+    of(target).held(before)
 }
 
 /// Removes what a run left at a target to which the account no longer delivers, as far as that is possible.

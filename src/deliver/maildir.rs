@@ -4,7 +4,7 @@
 //! A message costs four system calls besides the shared barrier: open, write, close, rename.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use super::destination::{check_access, check_creatable, read_path};
 use super::owner::{self, Owner};
 use super::{Context, Error, Intents, Outcome, Place, Reason, Receipt, Recovered, Refusal, Staged, Synced};
 use crate::account::Target;
+use crate::notice::Held;
 use crate::os::{
     self,
     exposure::{self, Exposure},
@@ -93,6 +94,21 @@ impl Destination for Maildir {
         os::file::try_out(&self.path.join("tmp"))?;
         os::folder::sync(&self.path.join("new"))?;
         Ok(Tried::Ready)
+    }
+
+    fn held(&self, before: SystemTime) -> Option<Held> {
+        let entries = ["new", "cur"].map(|folder| fs::read_dir(self.path.join(folder)).into_iter().flatten().flatten());
+        let (process, before) = (process(), before.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
+        // Another account of this run may be delivering there.
+        let is_older = |entry: &fs::DirEntry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let seconds = name.split('.').next().and_then(|seconds| seconds.parse::<u64>().ok());
+            let is_ours = name.contains(&process) && seconds.is_some_and(|seconds| seconds >= before);
+            !name.starts_with('.') && !is_ours
+        };
+        let count = entries.into_iter().flatten().filter(is_older).take(Held::COUNTED).count();
+        (count > 0).then_some(Held::Messages(count))
     }
 
     fn look(&self, places: &[Place], context: &Context) -> Result<Vec<Found>, Error> {
@@ -197,8 +213,7 @@ struct Names {
 
 impl Names {
     fn new(tag: &str) -> Self {
-        let process = format!("P{}Q", std::process::id());
-        Names { process, ending: format!("R{:016x}{}", os::random::number(), tag_and_host(tag)), count: 0 }
+        Names { process: process(), ending: format!("R{:016x}{}", os::random::number(), tag_and_host(tag)), count: 0 }
     }
 
     fn next(&mut self) -> String {
@@ -210,6 +225,11 @@ impl Names {
         let (micros, count) = (micros.format(now.subsec_micros()), count.format(self.count));
         [seconds, ".M", micros, &self.process, count, &self.ending].concat()
     }
+}
+
+/// What the names of this process have in common.
+fn process() -> String {
+    format!("P{}Q", std::process::id())
 }
 
 fn tag_and_host(tag: &str) -> String {

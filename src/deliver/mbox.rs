@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use chrono::Local;
 use memchr::memmem;
@@ -23,6 +24,7 @@ use super::owner::{self, Owner};
 use super::spool::{self, Range, Spool, Spools};
 use super::{Context, Error, Intents, Outcome, Place, Receipt, Recovered, Staged, Synced};
 use crate::account::Target;
+use crate::notice::Held;
 use crate::os::{
     self,
     exposure::{self, Exposure},
@@ -89,6 +91,12 @@ impl Destination for Mbox {
             }
             Err(_) => check_creatable(folder, &context.owner).map(|()| Tried::Creatable),
         }
+    }
+
+    fn held(&self, before: SystemTime) -> Option<Held> {
+        let metadata = fs::metadata(&self.path).ok()?;
+        let is_older = metadata.modified().is_ok_and(|modified| modified < before);
+        (is_older && metadata.len() > 0).then_some(Held::Octets(metadata.len()))
     }
 
     fn look(&self, places: &[Place], context: &Context) -> Result<Vec<Found>, Error> {

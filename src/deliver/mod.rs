@@ -38,7 +38,7 @@ use crate::stop::Stop;
 pub use after::run_after;
 pub use destination::{
     BatchLimit, Destination, FORMS, Found, Guarantee, KINDS, Kind, Tried, batch_limit, check_owner, check_present,
-    guarantee, look, open, parse, recover, sweep, sweep_spool, tidy, try_out,
+    guarantee, held, look, open, parse, recover, sweep, sweep_spool, tidy, try_out,
 };
 pub use error::Error;
 pub use mda::{Reason, Refusal};

@@ -39,6 +39,8 @@ use crate::stop::Stop;
 pub struct Run<'r> {
     /// The folder of the ledgers.
     pub state_dir: PathBuf,
+    /// When it began.
+    pub began: SystemTime,
     /// Bars and lines for people.
     pub progress: &'r Progress,
     /// The wish to stop.
@@ -70,12 +72,24 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
     let mut summary = Summary::new(account);
     let bar = run.progress.account(&account.name);
     let watch = Watch { progress: run.progress, bar: &bar, shows_wire: run.verbose >= 2 };
-    let mut fetch =
-        Fetch { account, run, bar: &bar, watch: &watch, summary: &mut summary, closed: vec![], received: 0 };
+    let mut fetch = Fetch {
+        account,
+        run,
+        bar: &bar,
+        watch: &watch,
+        summary: &mut summary,
+        closed: vec![],
+        received: 0,
+        held: vec![],
+    };
     let ended = caught(|| fetch.run()).unwrap_or_else(Err);
     fetch.run_after();
     let closed = fetch.closed_lane().map(left_out);
+    let held = std::mem::take(&mut fetch.held);
     summary.notices.extend(closed);
+    if summary.known == 0 && summary.delivered + summary.would_retrieve > 0 {
+        summary.notices.extend(held);
+    }
     if let Err(failure) = ended {
         summary.is_update_unknown = matches!(failure, Failure::Update { .. });
         summary.failure = Some(Box::new(failure));
@@ -106,6 +120,8 @@ struct Fetch<'f> {
     closed: Vec<(usize, Failure)>,
     /// Octets that have come.
     received: u64,
+    /// What the targets held before the first run.
+    held: Vec<Notice>,
 }
 
 impl<'f> Fetch<'f> {
@@ -223,6 +239,9 @@ impl<'f> Fetch<'f> {
                 return Ok(());
             }
             Some(Mark::Show | Mark::Forget(_)) | None => {}
+        }
+        if !surveyed.plan.retrieve.is_empty() && !self.account.all && ledger.is_blank(&self.account.targets) {
+            self.note_held();
         }
         let lanes = self.open_lanes(ledger, &mut surveyed)?;
         let Surveyed { survey, standings, plan, .. } = surveyed;
@@ -381,6 +400,14 @@ impl<'f> Fetch<'f> {
             self.summary.notices.push(Notice::InDoubt(ledger.in_doubt()));
         }
         Ok(ledger)
+    }
+
+    /// Looks what the targets hold, of which nobody can know whether it came from this maildrop.
+    fn note_held(&mut self) {
+        let context = self.context();
+        let held = |target| Some((target, deliver::held(target, self.run.began, &context)?));
+        let held = self.account.targets.iter().filter_map(held);
+        self.held = held.map(|(target, held)| Notice::FirstRun { target: target.to_string(), held }).collect();
     }
 
     /// Leaves targets out that cannot be used, where there are others.

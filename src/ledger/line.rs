@@ -128,8 +128,8 @@ pub struct Line<'a> {
     pub head: Option<Cow<'a, str>>,
 }
 
-/// The keys of [`Line`].
-const KEYS: [&str; 33] = [
+/// The keys of a line, which the manual describes.
+pub const KEYS: [&str; 33] = [
     "popfetch",
     "maildrop",
     "intend",

@@ -47,6 +47,7 @@ pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
 pub use identity::{Identity, Renamed, SameMessage, Top};
 pub use kin::{Kin, Known};
 pub use lane::{LaneSet, Lanes};
+pub use line::KEYS;
 pub use notes::Noted;
 pub use takeover::Former;
 pub use text::fingerprint;
@@ -878,6 +879,13 @@ impl Ledger {
     /// True when messages have gone to this Maildir or mbox, as a note or the line of one of them says.
     pub fn has_delivered_to(&self, target: &Target) -> bool {
         self.has_note(&target_word(target), b"") || self.loaded.lanes.has_history(target)
+    }
+
+    /// True while nothing has been fetched to one of these targets, nor counts as fetched, as far as anybody knows.
+    pub fn is_blank(&self, targets: &[Target]) -> bool {
+        self.loaded.facts.is_empty()
+            && !self.is_undecided
+            && !targets.iter().any(|target| self.has_delivered_to(target))
     }
 
     /// Writes down what the listing says of known messages.
