@@ -388,6 +388,16 @@ fn every_key_of_a_ledgers_line_is_described_in_the_manual() {
     assert_eq!((missing, items.difference(&keys).collect::<Vec<_>>()), (vec![], vec![]));
 }
 
+#[test]
+fn a_quotation_ends_before_the_next_macro_of_its_line() {
+    let pages = [include_str!("../man/popfetch.1"), include_str!("../man/popfetch.toml.5")];
+    let is_open =
+        |line: &&str| line.split_once("Ql ").is_some_and(|(_, rest)| rest.contains(" Ql ") || rest.contains(" No "));
+    let open: Vec<_> =
+        pages.iter().flat_map(|page| page.lines()).filter(|line| line.starts_with('.')).filter(is_open).collect();
+    assert!(open.is_empty(), "{open:?}");
+}
+
 fn wrong_command_lines(block: &Block) -> Vec<String> {
     let complaint = |words: Vec<_>| cli::parse(words.clone()).err().map(|error| format!("{words:?}: {error}"));
     blocks::commands(block).into_iter().filter_map(complaint).collect()

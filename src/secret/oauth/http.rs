@@ -1,6 +1,12 @@
 //! One POST over HTTPS, as the endpoints of OAuth 2.0 want it; ureq's words end here.
 //!
 //! The request runs on a thread of its own, because nothing else lets a stop end the wait for it.
+//!
+//! ureq verifies the server through native-tls: the library and the authorities are those of `net::tls`, and so is the
+//! oldest version of TLS. Two things differ: the common name counts in a certificate without subjectAltName, and the
+//! whole bundle of authorities is read, for each token that is fetched. A connector of our own could mend that, but ureq
+//! takes one only through its `unversioned` module, which changes without notice; and `net::tls` works on the sockets of
+//! `net`, which rooms of this floor may not use.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
