@@ -6,12 +6,10 @@
 
 // The tests' own server: they use more of it.
 #[allow(dead_code)]
-#[path = "../../tests/server/certificates.rs"]
-mod certificates;
-#[allow(dead_code)]
 #[path = "../../tests/server/maildrop.rs"]
 mod maildrop;
 mod messages;
+mod tls;
 
 use std::env;
 use std::fs;
@@ -23,7 +21,6 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use certificates::{Authority, Identity};
 use maildrop::{Mail, Maildrop};
 use mailparse::MailHeaderMap as _;
 use popfetch::text;
@@ -52,8 +49,9 @@ fn main() -> ExitCode {
 }
 
 fn demonstrate() -> Result<()> {
-    let authority = Authority::new("popfetch demo");
-    let server = serve(&authority.good());
+    let tls = tls::Server::new()?;
+    let authority = tls.authority.clone();
+    let server = Maildrop::builder().user(USER, PASSWORD, messages::all()).implicit_tls(tls).pace(PAUSE).start();
     let home = Home::create(&authority, server.port)?;
     introduce(&server)?;
 
@@ -74,11 +72,6 @@ fn say(line: &str) -> Result<()> {
 
 // The server
 
-fn serve(identity: &Identity) -> Maildrop {
-    let tls = identity.server_config();
-    Maildrop::builder().user(USER, PASSWORD, messages::all()).implicit_tls(tls).pace(PAUSE).start()
-}
-
 fn introduce(server: &Maildrop) -> Result<()> {
     let mails = messages::all();
     let octets: usize = mails.iter().map(|mail| mail.octets.len()).sum();
@@ -98,10 +91,10 @@ struct Home {
 }
 
 impl Home {
-    fn create(authority: &Authority, port: u16) -> Result<Self> {
+    fn create(authority: &str, port: u16) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("popfetch-demo-").tempdir()?.keep();
         // A password never goes through the command line, where everybody can see it. These files are ours alone.
-        for (name, text) in [("ca.pem", &authority.pem), ("config.toml", &configuration(port))] {
+        for (name, text) in [("ca.pem", authority), ("config.toml", &configuration(port))] {
             let mut file = fs::OpenOptions::new();
             let mut file = file.write(true).create_new(true).mode(0o600).open(folder.join(name))?;
             file.write_all(text.as_bytes())?;

@@ -2,6 +2,8 @@
 //!
 //! Everything is made afresh for a test; nothing is read from or written to the disk here.
 
+use std::io::{self, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -9,7 +11,9 @@ use rcgen::{KeyUsagePurpose, SanType, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, ServerConnection, StreamOwned, WantsVerifier};
+
+use super::maildrop::{Encrypted, Tls};
 
 /// The names of a server on loopback.
 pub const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
@@ -134,6 +138,30 @@ impl Identity {
 
     fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()))
+    }
+}
+
+impl Tls for Arc<ServerConfig> {
+    fn accept(&self, mut socket: TcpStream, goes_on: &dyn Fn(&io::Error) -> bool) -> io::Result<Box<dyn Encrypted>> {
+        let mut connection = ServerConnection::new(self.clone()).map_err(io::Error::other)?;
+        while connection.is_handshaking() {
+            match connection.complete_io(&mut socket) {
+                Err(error) if !goes_on(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(Box::new(StreamOwned::new(connection, socket)))
+    }
+}
+
+impl Encrypted for StreamOwned<ServerConnection, TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        &self.sock
+    }
+
+    fn close_notify(&mut self) {
+        self.conn.send_close_notify();
+        let _ = self.flush();
     }
 }
 

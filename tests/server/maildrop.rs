@@ -2,7 +2,8 @@
 //! be tried against, and for a demonstration without the internet.
 //!
 //! It can misbehave at an exact line, octet or command, answers any command as it is told to, and keeps a log of
-//! what it heard. Knows nothing of the tests; it needs std, rustls, base64 and md-5 only.
+//! what it heard. Knows nothing of the tests; it needs std, base64 and md-5 only. TLS comes from
+//! outside, by whichever library ([`Tls`]).
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::{self, Read, Write};
@@ -15,7 +16,6 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest, Md5};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A message as the server stores it.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +97,21 @@ pub struct Builder {
     state: State,
 }
 
+/// The server's side of TLS.
+pub trait Tls: Send + Sync {
+    /// Begins a session on this socket. After a pause of the client it asks whether the handshake is to go on.
+    fn accept(&self, socket: TcpStream, goes_on: &dyn Fn(&io::Error) -> bool) -> io::Result<Box<dyn Encrypted>>;
+}
+
+/// A session under TLS.
+pub trait Encrypted: Read + Write + Send {
+    /// What lies below.
+    fn socket(&self) -> &TcpStream;
+
+    /// Says that nothing more comes.
+    fn close_notify(&mut self);
+}
+
 #[derive(Default)]
 struct Settings {
     capabilities: Vec<String>,
@@ -104,7 +119,7 @@ struct Settings {
     capabilities_after_login: Vec<String>,
     greeting: String,
     answers: HashMap<String, String>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<dyn Tls>>,
     implicit_tls: bool,
     any_password: bool,
     changes_unique_ids: bool,
@@ -203,15 +218,15 @@ impl Builder {
     }
 
     /// TLS from the first octet.
-    pub fn implicit_tls(mut self, config: Arc<ServerConfig>) -> Self {
-        self.settings.tls = Some(config);
+    pub fn implicit_tls(mut self, tls: impl Tls + 'static) -> Self {
+        self.settings.tls = Some(Arc::new(tls));
         self.settings.implicit_tls = true;
         self
     }
 
     /// TLS after STLS.
-    pub fn starttls(mut self, config: Arc<ServerConfig>) -> Self {
-        self.settings.tls = Some(config);
+    pub fn starttls(mut self, tls: impl Tls + 'static) -> Self {
+        self.settings.tls = Some(Arc::new(tls));
         self
     }
 
@@ -398,14 +413,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 enum Wire {
     Plain(TcpStream),
-    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+    Tls(Box<dyn Encrypted>),
 }
 
 impl Wire {
     fn socket(&self) -> &TcpStream {
         match self {
             Wire::Plain(socket) => socket,
-            Wire::Tls(stream) => &stream.sock,
+            Wire::Tls(stream) => stream.socket(),
         }
     }
 
@@ -429,8 +444,7 @@ impl Wire {
 
     fn close_notify(&mut self) {
         if let Wire::Tls(stream) = self {
-            stream.conn.send_close_notify();
-            let _ = stream.flush();
+            stream.close_notify();
         }
     }
 
@@ -869,17 +883,10 @@ impl Session {
         if !self.inbox.is_empty() {
             self.complain("octets came in clear after STLS".into());
         }
-        let config = self.shared.settings.tls.clone().expect("TLS was configured");
-        let mut connection = ServerConnection::new(config).map_err(|_| Over)?;
-        let mut socket = self.wire.socket().try_clone().map_err(|_| Over)?;
-        while connection.is_handshaking() {
-            match connection.complete_io(&mut socket) {
-                Ok(_) => {}
-                Err(error) if is_pause(&error) && !self.shared.is_stopping.load(Ordering::Relaxed) => {}
-                Err(_) => return Err(Over),
-            }
-        }
-        self.wire = Wire::Tls(Box::new(StreamOwned::new(connection, socket)));
+        let tls = self.shared.settings.tls.clone().expect("TLS was configured");
+        let socket = self.wire.socket().try_clone().map_err(|_| Over)?;
+        let goes_on = |error: &io::Error| is_pause(error) && !self.shared.is_stopping.load(Ordering::Relaxed);
+        self.wire = Wire::Tls(tls.accept(socket, &goes_on).map_err(|_| Over)?);
         Ok(())
     }
 
