@@ -45,7 +45,7 @@ pub struct Account {
     pub delete_over: Option<u64>,
     /// Fetch messages that are already known, too.
     pub all: bool,
-    /// What is fetched first.
+    /// The order of retrieval.
     pub order: Order,
     /// Messages announced as larger than this many octets stay on the server.
     pub max_size: Option<u64>,
@@ -358,7 +358,7 @@ pub enum Keep {
     For(Duration),
 }
 
-/// What is fetched first.
+/// The order of retrieval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// In the order of the listing.
@@ -369,7 +369,7 @@ pub enum Order {
     Smallest,
 }
 
-/// How many octets may come.
+/// Limits of what is fetched, in octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MaxOctets {
     /// In one run.

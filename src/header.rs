@@ -17,6 +17,9 @@ pub const LONGEST: usize = 64 * 1024;
 /// The longest addr-spec believed: a path of RFC 5321 §4.5.3.1 has at most 256 octets.
 const LONGEST_ADDRESS: usize = 256;
 
+/// A longer field names nobody: the decoder of `mailparse` takes longer than linear time for it.
+const LONGEST_FIELD: usize = 8 * 1024;
+
 /// Who sent the message: the addr-spec of `Return-Path`, else of `Sender`, else the first one of `From`.
 ///
 /// `None` when there is none, and for the null path `<>` of a bounce. Never holds white space or controls.
@@ -61,6 +64,9 @@ fn after_line(octets: &[u8]) -> &[u8] {
 }
 
 fn address(field: &MailHeader<'_>) -> Option<String> {
+    if field.get_value_raw().len() > LONGEST_FIELD {
+        return None;
+    }
     let addresses = mailparse::addrparse_header(field).ok()?.into_inner();
     let first = addresses.into_iter().find_map(|address| match address {
         MailAddr::Single(single) => Some(single.addr),
@@ -104,6 +110,14 @@ mod tests {
         assert_eq!(sender("\nFrom: a@x\n"), None);
         let far = format!("{}From: a@x\n\n", "X: y\n".repeat(LONGEST / 5 + 1));
         assert_eq!(sender(&far), None);
+    }
+
+    #[test]
+    fn a_field_that_would_take_long_names_nobody() {
+        let long = |octets: usize| format!("From: {}<a@x>\n\n", "=? ".repeat(octets / 3));
+        assert_eq!(sender(&long(LONGEST_FIELD + 3)), None);
+        assert!(sender(&format!("From: {} <a@x>\n\n", "x ".repeat(4000))).is_some());
+        assert_eq!(sender(&format!("Sender: b@x\n{}", long(LONGEST))).as_deref(), Some("b@x"));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! another (`tests/floors.rs` holds them to it):
 //!
 //! * [`cli`]: what the user may type. `lib.rs` itself: one run, from arguments to exit status.
-//! * [`fetch`], [`list`], [`check`], [`login`], [`report`], [`mod@progress`]: one account from connect to QUIT; what is on the
-//!   server; whether a fetch would work; signing in; what is said about it.
+//! * [`fetch`], [`list`], [`check`], [`login`], [`report`], [`mod@progress`]: one account from connect to QUIT; what is
+//!   on the server; whether a fetch would work; signing in; what is said about it.
 //! * [`session`]: an account opened and surveyed, for whatever command.
 //! * [`config`], [`secret`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
 //! * [`account`], [`failure`], [`maildrop`], [`notice`], [`stop`], [`text`]: plain values that everyone may know;
@@ -207,7 +207,10 @@ fn check_accounts(cli: &Cli, wishes: &Checked, results: &Results) -> anyhow::Res
 
 fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> {
     let options = &cli.options;
-    let (accounts, state_dir) = match configured(cli, cli.wanted(), results) {
+    let configured = configured(cli, cli.wanted(), results).and_then(|(accounts, state_dir)| {
+        or_complain(config::check_distinct(&accounts), results).map(|()| (accounts, state_dir))
+    });
+    let (accounts, state_dir) = match configured {
         Ok(configured) => configured,
         Err(kind) => return Ok(Some(kind)),
     };
@@ -245,7 +248,7 @@ fn fetch_accounts(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> 
     report::table(&summaries).iter().for_each(|line| results.line(line));
     summaries.iter().filter_map(|summary| summary.mark_line(style)).for_each(|line| results.line(&line));
     let worst = failure::worst(summaries.iter().filter_map(Summary::kind));
-    let has_none = options.fail_if_none && summaries.iter().all(Summary::is_without_mail);
+    let has_none = options.fail_if_none && !cli.is_about_state() && summaries.iter().all(Summary::is_without_mail);
     Ok(end(results, &summaries, worst.or(has_none.then_some(Kind::NoMail))))
 }
 

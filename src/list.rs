@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use crate::account::Account;
 use crate::header::{Heading, LONGEST};
@@ -15,6 +15,7 @@ use crate::ledger::{self, Committed, Lanes, Ledger, Wanted};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Listed, Listing, MessageNumber};
 use crate::notice::Notice;
+use crate::os::clock::now;
 use crate::plan::{Fate, Outlook, Policy, Prospects, Reason, SoFar, View};
 use crate::pop3::{Credentials, Head, Transaction};
 use crate::progress::{Bar, Progress, Watch};
@@ -119,11 +120,7 @@ impl Lister<'_> {
 
     /// Reads the ledger. An alarm is said, and what would then be fetched is listed.
     fn look(&mut self) -> Result<Ledger, Error> {
-        let wanted = match self.account.one_off {
-            true => Wanted::ByUrl,
-            false if self.run.fill => Wanted::Lacking,
-            false => Wanted::Unsettled,
-        };
+        let wanted = Wanted::of(self.account.one_off, self.run.fill);
         let look = |is_decided| self.run.ledgers.look(self.account, wanted, is_decided, &self.run.stop);
         let (ledger, notices) = match look(self.account.all) {
             Err(alarm @ ledger::Error::Alarm { .. }) => {
@@ -336,9 +333,4 @@ fn shortened(heading: Heading) -> Heading {
 fn kept_octets(Heading { from, subject, .. }: &Heading) -> usize {
     let texts = [from, subject].into_iter().flatten().map(String::len).sum::<usize>();
     texts + size_of::<(u32, Heading)>()
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -73,8 +73,17 @@ pub fn kill_before(sandbox: &Sandbox, call: &Call) -> Run {
 
 /// Runs popfetch with these arguments and kills it before this call.
 pub fn kill_command_before(sandbox: &Sandbox, arguments: &[&str], call: &Call) -> Run {
+    inject_into(sandbox, arguments, call, "signal=KILL")
+}
+
+/// Runs popfetch with these arguments and lets this call fail.
+pub fn fail_command_at(sandbox: &Sandbox, arguments: &[&str], call: &Call, error: &str) -> Run {
+    inject_into(sandbox, arguments, call, &format!("error={error}"))
+}
+
+fn inject_into(sandbox: &Sandbox, arguments: &[&str], call: &Call, what: &str) -> Run {
     let Call { name, nth } = call;
-    let (trace, rule) = (format!("trace={name}"), format!("inject={name}:signal=KILL:when={nth}"));
+    let (trace, rule) = (format!("trace={name}"), format!("inject={name}:{what}:when={nth}"));
     let mut command = strace_command(sandbox, &["-o", "/dev/null", "-e", &trace, "-e", &rule]);
     command.args(arguments);
     sandbox.run(command)

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::faults::{Call, can_trace, kill_command_before};
+use crate::faults::{Call, can_trace, fail_command_at, kill_command_before};
 use crate::sandbox::{Account, Sandbox, USER, all_at_home, mails, names, read, server};
 use crate::server::{Mail, Maildrop};
 
@@ -154,6 +154,39 @@ fn a_ledger_is_rebuilt_from_what_is_at_home() {
     // What is at home may be deleted.
     sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
     assert_eq!((server.count("RETR"), server.unique_ids(USER).len()), (8, 0));
+}
+
+#[test]
+fn what_is_found_at_home_is_durable_before_it_counts() {
+    if !can_trace() {
+        return;
+    }
+    let mut of_the_maildir = 0;
+    for nth in 1.. {
+        let (server, sandbox) = fetched(3);
+        lose_the_ledger(&sandbox, &server);
+        let rebuild = ["state", "rebuild", "--from", "maildir:~/Mail"];
+        let run = fail_command_at(&sandbox, &rebuild, &Call::new("fsync", nth), "EIO");
+        if run.code() == 0 {
+            break;
+        }
+        of_the_maildir += usize::from(run.exits(74).stderr.contains("the Maildir `"));
+        sandbox.popfetch(["-q", "--no-keep"]).exits(65);
+        assert_eq!(server.unique_ids(USER).len(), 3, "nothing is deleted for it");
+    }
+    assert_eq!(of_the_maildir, 5, "three messages, `new` and `cur`");
+}
+
+#[test]
+fn a_fifo_or_a_link_in_a_maildir_holds_nothing_up() {
+    let (server, sandbox) = fetched(2);
+    lose_the_ledger(&sandbox, &server);
+    let new = sandbox.path("Mail").join("new");
+    rustix::fs::mknodat(rustix::fs::CWD, new.join("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", new.join("link")).unwrap();
+    let run = sandbox.popfetch(["state", "rebuild", "--from", "maildir:~/Mail"]).exits(0);
+    assert_eq!(run.stdout, "work: 2 on the server; 2 of them are at home, and count as delivered\n");
+    fs::remove_file(new.join("fifo")).unwrap();
 }
 
 #[test]

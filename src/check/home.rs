@@ -1,21 +1,22 @@
-//! What a fetch needs at home: the ledger, the targets, permissions, the clock.
+//! The checks of this machine: ledger, targets, permissions, clock.
 
 use std::fs;
 
 use chrono::{DateTime, SecondsFormat};
 
+use super::Checking;
 use super::row::{Finding, Point, Row};
-use super::{Checking, now};
 use crate::account::Target;
 use crate::deliver::{self, Tried};
 use crate::failure::Kind;
 use crate::ledger::{self, Ledger};
 use crate::notice::Notice;
+use crate::os::clock::now;
 use crate::os::exposure;
 use crate::session;
 use crate::text::{counted, printable};
 
-/// What came of reading the ledger.
+/// The ledger, or why it cannot be read.
 pub(super) struct Look(Result<(Ledger, Vec<Notice>), ledger::Error>);
 
 impl Look {

@@ -13,7 +13,6 @@ mod tell;
 mod tls;
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use row::{Finding, Point, Row};
 pub use tell::{Onlooker, all, offline};
@@ -90,11 +89,7 @@ struct Checking<'c> {
 impl Checking<'_> {
     fn run(&mut self) {
         let Check { ledgers, stop, .. } = self.check;
-        let wanted = match self.account.one_off {
-            true => Wanted::ByUrl,
-            false if self.check.fill => Wanted::Lacking,
-            false => Wanted::Unsettled,
-        };
+        let wanted = Wanted::of(self.account.one_off, self.check.fill);
         let mut look = Look::new(ledgers.look(self.account, wanted, self.account.all, stop));
         let credentials = self.credentials();
         self.server(credentials, look.ledger());
@@ -148,11 +143,6 @@ impl Checking<'_> {
     fn is_stopped(&self) -> bool {
         self.rows.iter().any(|row| matches!(row.kind(), Some(Kind::Stopped(_))))
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use super::Checking;
 use super::offer::announced;
 use super::row::{Point, Row};
-use super::{Checking, now};
 use crate::account::{Account, Password, Route, TlsMode};
 use crate::ledger::{Committed, Lanes, Ledger};
 use crate::listings::{Budget, Share};
 use crate::maildrop::Listing;
 use crate::net;
+use crate::os::clock::now;
 use crate::plan::{Policy, SoFar};
 use crate::pop3::{Authorization, Credentials, Head, Transaction};
 use crate::session::{self, Error, Line, Manner, Terms, Wishes, crosses_a_network};

@@ -1,9 +1,10 @@
 //! What is said of TLS and of the server's certificate.
 
+use super::Checking;
 use super::row::{Point, Row};
-use super::{Checking, now};
 use crate::net::{Agreed, Certificate};
 use crate::notice::Notice;
+use crate::os::clock::now;
 
 /// A certificate that ends sooner is worth a warning.
 const FEW_DAYS: i64 = 14;

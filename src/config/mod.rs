@@ -103,6 +103,22 @@ impl Flags {
     }
 }
 
+/// Refuses accounts of which two are one maildrop, as one of the configuration and a URL may be: a run holds its ledger
+/// once.
+///
+/// # Errors
+/// Names both.
+pub fn check_distinct(accounts: &[Account]) -> Result<(), Error> {
+    let mut maildrops = HashMap::new();
+    for second in accounts {
+        if let Some(first) = maildrops.insert(second.maildrop(), &second.name) {
+            let (first, second, maildrop) = (first.clone(), second.name.clone(), second.maildrop());
+            return Err(Error::SameMaildrop { first, second, maildrop });
+        }
+    }
+    Ok(())
+}
+
 /// The folder of a Maildir that is written as `maildir:PATH`, relative to the current folder.
 ///
 /// # Errors
@@ -223,13 +239,6 @@ impl<'a> Configuration<'a> {
             let account = if url::is_url(typed) { self.one_off(typed)? } else { self.named(typed)? };
             if !picked.iter().any(|other| other.name == account.name && other.one_off == account.one_off) {
                 picked.push(account);
-            }
-        }
-        for (position, second) in picked.iter().enumerate() {
-            let maildrop = second.maildrop();
-            if let Some(first) = picked[..position].iter().find(|first| first.maildrop() == maildrop) {
-                let [first, second] = [first, second].map(|account| account.name.clone());
-                return Err(Error::SameMaildrop { first, second, maildrop });
             }
         }
         Ok(picked)

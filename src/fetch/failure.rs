@@ -238,7 +238,7 @@ impl fmt::Display for Failure {
                 f.write_str("the server answers no TOP, without which messages cannot be compared with those at home")
             }
             Failure::Maildir { path, source } => {
-                write!(f, "cannot read the Maildir `{}`: {}", path.display(), reason(source))
+                write!(f, "the Maildir `{}` cannot be read, or not be made durable: {}", path.display(), reason(source))
             }
             Failure::MdaTakesNone { left, .. } => write!(
                 f,

@@ -4,15 +4,16 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::{Failure, Fetch, now};
+use super::{Failure, Fetch};
+use crate::deliver::{self, Owner};
 use crate::header::Identity;
 use crate::ledger::{AtHome, Fact, Ledger, Standing, State, Top};
 use crate::maildrop::{Fingerprint, Listing};
+use crate::os::clock::now;
 use crate::pop3::Transaction;
 use crate::report::{Marked, Shown};
 use crate::session::{self, Line, Surveyed};
@@ -163,7 +164,9 @@ impl Fetch<'_> {
             has_id && standings.get(*position) == Standing::New { nth: 1 } && !standings.is_repeated(*position)
         };
         let new: Vec<usize> = (0..listing.len()).filter(is_new).collect();
-        let mut kept = Kept::read(maildir).map_err(|source| Failure::Maildir { path: maildir.into(), source })?;
+        let failed = |source| Failure::Maildir { path: maildir.into(), source };
+        let owner = &self.account.owner;
+        let mut kept = Kept::read(maildir, owner).map_err(failed)?;
         let tops = session::tops(transaction, listing, &new)?;
         if !tops.is_empty() && !tops.iter().any(|top| matches!(top, Top::Head(_))) {
             return Err(Failure::NoTop);
@@ -175,6 +178,11 @@ impl Fetch<'_> {
             if let Some(file) = listed.octets.and_then(|octets| kept.take(head, octets)) {
                 files.push((listed, file, head));
             }
+        }
+        if !self.run.dry_run {
+            // They may be deleted on the server from now on.
+            let paths = files.iter().map(|(_, file, _)| &*file.path);
+            deliver::make_durable(maildir, paths, owner).map_err(failed)?;
         }
         let now = now();
         let found: Vec<AtHome<'_>> = files
@@ -217,55 +225,51 @@ fn check_listed(ids: &[Vec<u8>], listing: &Listing) -> Result<(), Failure> {
 }
 
 /// The messages of a Maildir, by what their header sections say of them.
-struct Kept(HashMap<Fingerprint, Vec<Message>>);
+struct Kept<'o> {
+    owner: &'o Owner,
+    messages: HashMap<Fingerprint, Vec<Message>>,
+}
 
 /// A message of a Maildir.
 struct Message {
     path: PathBuf,
-    /// Without its flags.
+    /// Its file, without its flags.
     name: String,
     /// Seconds since 1970.
     modified: u64,
     octets: u64,
 }
 
-impl Kept {
-    fn read(maildir: &Path) -> io::Result<Self> {
-        let mut kept: HashMap<Fingerprint, Vec<Message>> = HashMap::new();
-        for folder in ["new", "cur"] {
-            for entry in fs::read_dir(maildir.join(folder))? {
-                let entry = entry?;
-                // A FIFO would never end, and a link leads elsewhere.
-                if !entry.file_type()?.is_file() {
-                    continue;
-                }
-                match Message::read(entry.path(), &entry.file_name()) {
-                    Ok(Some((head, message))) => kept.entry(head).or_default().push(message),
-                    Ok(None) => {}
-                    // A reader may have moved or deleted it meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
+impl<'o> Kept<'o> {
+    fn read(maildir: &Path, owner: &'o Owner) -> io::Result<Self> {
+        let mut messages: HashMap<Fingerprint, Vec<Message>> = HashMap::new();
+        for path in deliver::messages(maildir, owner)? {
+            match Message::read(path, owner) {
+                Ok(Some((head, message))) => messages.entry(head).or_default().push(message),
+                Ok(None) => {}
+                // A reader may have moved or deleted it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(Kept(kept))
+        Ok(Kept { owner, messages })
     }
 
     /// The message with this header section and size, which is then taken.
     fn take(&mut self, head: Fingerprint, octets: u64) -> Option<Message> {
-        let alike = self.0.get_mut(&head)?;
-        let at = alike.iter().position(|message| message.has_size(octets))?;
+        let alike = self.messages.get_mut(&head)?;
+        let at = alike.iter().position(|message| message.has_size(octets, self.owner))?;
         Some(alike.swap_remove(at))
     }
 }
 
 impl Message {
-    fn read(path: PathBuf, name: &OsStr) -> io::Result<Option<(Fingerprint, Message)>> {
-        let Some(name) = name.to_str().map(|name| name.split([':', ';', '!']).next().unwrap_or_default()) else {
+    fn read(path: PathBuf, owner: &Owner) -> io::Result<Option<(Fingerprint, Message)>> {
+        let name = path.file_name().and_then(OsStr::to_str);
+        let Some(name) = name.map(|name| name.split([':', ';', '!']).next().unwrap_or_default().to_owned()) else {
             return Ok(None);
         };
-        let name = name.to_owned();
-        let mut file = File::open(&path)?;
+        let mut file = deliver::open_message(&path, owner)?;
         let metadata = file.metadata()?;
         let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut identity = Identity::default();
@@ -280,13 +284,13 @@ impl Message {
     }
 
     /// True when LIST may announce this size for it: servers count a line end as one octet or, as they should, as two.
-    fn has_size(&self, announced: u64) -> bool {
-        announced == self.octets
-            || (announced > self.octets && self.lines().is_ok_and(|l| self.octets + l == announced))
+    fn has_size(&self, announced: u64, owner: &Owner) -> bool {
+        let has_lines = || self.lines(owner).is_ok_and(|lines| self.octets + lines == announced);
+        announced == self.octets || (announced > self.octets && has_lines())
     }
 
-    fn lines(&self) -> io::Result<u64> {
-        let (mut file, mut lines) = (BufReader::new(File::open(&self.path)?), 0);
+    fn lines(&self, owner: &Owner) -> io::Result<u64> {
+        let (mut file, mut lines) = (deliver::open_message(&self.path, owner)?, 0);
         let mut chunk = vec![0; 64 << 10];
         loop {
             match file.read(&mut chunk)? {

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 pub use failure::Failure;
 pub use mark::{Forgotten, Mark};
@@ -22,12 +22,13 @@ pub use side_by_side::side_by_side;
 use transfer::{Lane, Transfer};
 
 use crate::account::{Account, Keep, Secret, Target};
-use crate::deliver::{self, Found, Guarantee, Place, Recovered};
+use crate::deliver::{self, Guarantee, Place, Recovered};
 use crate::failure::{Failure as _, Kind};
 use crate::ledger::{self, Committed, Door, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing, MessageNumber};
 use crate::notice::Notice;
+use crate::os::clock::now;
 use crate::plan::{self, Outlook, Plan, Policy, Prospects, Reason, SoFar, Verdict, View};
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress, Watch};
@@ -148,7 +149,7 @@ impl<'f> Fetch<'f> {
             let Some((next, notice)) = ended.as_ref().err().and_then(|failure| self.next_manner(manner, failure))
             else {
                 self.note_manner(&mut ledger, known, manner, &ended)?;
-                if ended.is_ok() && !self.run.dry_run {
+                if ended.is_ok() && !self.run.dry_run && self.run.mark.is_none() {
                     ledger.succeeded();
                 }
                 return ended;
@@ -422,15 +423,11 @@ impl<'f> Fetch<'f> {
 
     /// Finishes what an interrupted run left between intent and record; a dry run only looks what became of it.
     fn finish(&mut self, ledger: &mut Ledger, context: &deliver::Context) -> Result<(), Failure> {
-        let pending = ledger.pending();
         if self.run.dry_run {
-            for (batch, places) in pending {
-                // What cannot be looked at now is in doubt.
-                let found = deliver::look(&places, context).unwrap_or_else(|_| vec![Found::InDoubt; places.len()]);
-                ledger.suppose(batch, &found);
-            }
+            session::suppose(ledger, context);
             return Ok(());
         }
+        let pending = ledger.pending();
         if !pending.is_empty() {
             // A run may have been killed before they were durable, and what recovery makes of them is.
             ledger.sync()?;
@@ -525,11 +522,7 @@ impl<'f> Fetch<'f> {
     }
 
     fn wanted(&self) -> Wanted {
-        match self.account.one_off {
-            true => Wanted::ByUrl,
-            false if self.run.fill => Wanted::Lacking,
-            false => Wanted::Unsettled,
-        }
+        Wanted::of(self.account.one_off, self.run.fill)
     }
 
     fn ledger_name(&self) -> String {
@@ -799,11 +792,6 @@ fn is_complete(survey: &Survey) -> bool {
     let Survey { messages, listing, .. } = survey;
     let is_named = |listing: &Listing| listing.iter().all(|message| !message.unique_id.is_empty());
     *messages == Some(listing.len() as u64) && listing.has_unique_ids && is_named(listing)
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::in_step::{Came, MOST, Places};
-use super::{Failure, Run, caught, now};
+use super::{Failure, Run, caught};
 use crate::account::{Account, Password, Target};
 use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
 use crate::failure;
@@ -20,6 +20,7 @@ use crate::header::Identity;
 use crate::ledger::{Key, Lanes, Ledger, Recorded};
 use crate::maildrop::MessageNumber;
 use crate::notice::Short;
+use crate::os::clock::now;
 use crate::pop3::{self, Body, CopyError, Incoming, Retrieval, Size, Transaction, Wanted, Window};
 use crate::progress::Bar;
 use crate::report;

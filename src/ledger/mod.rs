@@ -155,6 +155,17 @@ pub enum Wanted {
     ByUrl,
 }
 
+impl Wanted {
+    /// What a run by URL wants, or an account, with `--fill` or without.
+    pub fn of(is_by_url: bool, fills: bool) -> Self {
+        match (is_by_url, fills) {
+            (true, _) => Wanted::ByUrl,
+            (false, true) => Wanted::Lacking,
+            (false, false) => Wanted::Unsettled,
+        }
+    }
+}
+
 /// Which message an intent speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {

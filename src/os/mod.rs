@@ -1,9 +1,10 @@
 //! The operating system: folders and names that last, files that are our own, programs, randomness, waiting, users,
-//! limits, and who else can read a file.
+//! limits, the clock, and who else can read a file.
 //!
 //! Beneath every other room, and imports only the words of [`crate::text`].
 
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod credentials;
 pub mod exposure;
 pub(crate) mod file;

@@ -38,7 +38,7 @@ pub struct Policy {
     pub delete_over: Option<u64>,
     /// Known messages are fetched again.
     pub all: bool,
-    /// What is retrieved first.
+    /// The order of retrieval.
     pub order: Order,
     /// Larger messages stay where they are.
     pub max_size: Option<u64>,
@@ -50,7 +50,7 @@ pub struct Policy {
     pub open: Lanes,
 }
 
-/// How many octets may come, and how many have come so far.
+/// A limit of what is fetched, in octets, and how much of it is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
     /// All that may come.

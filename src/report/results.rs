@@ -2,11 +2,11 @@
 
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use crate::failure::{self, Kind};
+use crate::os::clock;
 use crate::text::{self, reason};
 
 use super::Summary;
@@ -151,7 +151,7 @@ fn totals(told: &Told, summaries: &[Summary], worst: Option<Kind>) -> Value {
 
 /// The time, as RFC 3339 writes it.
 fn now() -> String {
-    text::time(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+    text::time(clock::now())
 }
 
 /// The words of a wrong command line, without the usage that follows them.

@@ -86,7 +86,7 @@ impl Ledgers {
 }
 
 /// Takes for granted what the places show to which an interrupted run delivered.
-fn suppose(ledger: &mut Ledger, context: &deliver::Context) {
+pub fn suppose(ledger: &mut Ledger, context: &deliver::Context) {
     for (batch, places) in ledger.pending() {
         // What cannot be looked at now is in doubt.
         let found = deliver::look(&places, context).unwrap_or_else(|_| vec![Found::InDoubt; places.len()]);

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::Error;
-pub use ledgers::{Ledgers, context, damage};
+pub use ledgers::{Ledgers, context, damage, suppose};
 pub use line::Line;
 pub use manner::{LOCK_STEP, Manner, NO_TOP};
 pub use survey::{Surveyed, Terms, Wishes, compare, list, tops};

@@ -13,12 +13,13 @@ mod redirect;
 mod store;
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 pub use error::Error;
 
 use super::Login;
 use crate::account::{Flow, OAuth2, Password};
+use crate::os::clock::now;
 use crate::stop::Stop;
 use endpoint::{Form, Tokens};
 use http::Client;
@@ -125,9 +126,4 @@ fn refresh(client: &Client, oauth2: &OAuth2, record: &Record) -> Result<Tokens, 
 /// Another process holds the lock for one request, which ends at the same time-out as ours.
 fn patience(login: &Login<'_>) -> Duration {
     login.timeout + Duration::from_secs(5)
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
