@@ -157,6 +157,32 @@ fn a_ledger_is_rebuilt_from_what_is_at_home() {
 }
 
 #[test]
+fn what_is_found_in_one_of_two_targets_is_owed_to_the_other() {
+    for rebuilt in [&["one"][..], &["one", "two"]] {
+        let server = server((1..=3).map(|number| with_identity(number, "body"))).start();
+        let deliver = "[\"maildir:~/one\", \"maildir:~/two\"]";
+        let sandbox = Sandbox::with(account(&server).set("deliver", deliver));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        lose_the_ledger(&sandbox, &server);
+        sandbox.popfetch(["state", "rebuild", "--from", "maildir:~/three"]).exits(78).says(&["none of them", "--from"]);
+        for (nth, target) in rebuilt.iter().enumerate() {
+            if nth == 0 && rebuilt.len() == 1 {
+                fs::remove_dir_all(sandbox.path("two")).unwrap();
+            }
+            let run = sandbox.popfetch(["state", "rebuild", "--from", &format!("maildir:~/{target}")]).exits(0);
+            assert!(run.stdout.contains("3 of them are at home"), "{run:#?}");
+        }
+        sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+        assert_eq!(server.count("RETR"), if rebuilt.len() == 1 { 6 } else { 3 });
+        for target in ["one", "two"] {
+            assert_eq!(messages(&sandbox.path(target)).len(), 3, "{rebuilt:?} {target}");
+        }
+        sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+        assert_eq!(server.unique_ids(USER).len(), 0);
+    }
+}
+
+#[test]
 fn what_is_found_at_home_is_durable_before_it_counts() {
     if !can_trace() {
         return;

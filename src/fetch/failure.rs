@@ -69,6 +69,8 @@ pub enum Failure {
     },
     /// What is at home cannot be compared with what is on the server.
     NoTop,
+    /// A Maildir is none of the several targets of the account.
+    NoTarget(PathBuf),
     /// A Maildir cannot be read.
     Maildir {
         /// Where it is.
@@ -160,6 +162,7 @@ impl failure::Failure for Failure {
             Failure::SamePlace(_) => Kind::Configuration,
             Failure::NoSuchMessage { .. } => Kind::BadState,
             Failure::NoTop => Kind::Unavailable,
+            Failure::NoTarget(_) => Kind::Configuration,
             Failure::Maildir { .. } => Kind::Io,
             Failure::Ledger(error) => error.kind(),
             Failure::NoThread(_) => Kind::Temporary,
@@ -192,6 +195,7 @@ impl failure::Failure for Failure {
                 Some("`popfetch list --ids` shows those that are there".into())
             }
             Failure::NoTop => Some("`popfetch state known` lets all that is on the server count as fetched".into()),
+            Failure::NoTarget(_) => Some("name one of them with `--from`, as `deliver` does".into()),
             Failure::Maildir { .. } => Some("name the folder that has `new` and `cur`".into()),
             Failure::NoSuchMessage { .. } | Failure::NoThread(_) | Failure::Stopped(_) => None,
         }
@@ -236,6 +240,9 @@ impl fmt::Display for Failure {
             }
             Failure::NoTop => {
                 f.write_str("the server answers no TOP, without which messages cannot be compared with those at home")
+            }
+            Failure::NoTarget(path) => {
+                write!(f, "the account has several targets, and `{}` is none of them", path.display())
             }
             Failure::Maildir { path, source } => {
                 write!(f, "the Maildir `{}` cannot be read, or not be made durable: {}", path.display(), reason(source))

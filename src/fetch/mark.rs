@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::{Failure, Fetch};
+use crate::account::Target;
 use crate::deliver::{self, Owner};
 use crate::header::Identity;
 use crate::ledger::{AtHome, Fact, Ledger, Standing, State, Top};
@@ -148,7 +149,8 @@ impl Fetch<'_> {
     }
 
     /// Lets those messages on the server count as delivered that are in a Maildir: Message-ID, Date, From and the size
-    /// say which. Where there are several that look alike, as many as are there.
+    /// say which. Where there are several that look alike, as many as are there. What other targets of the account lack is
+    /// owed to them.
     pub(super) fn find_at_home(
         &mut self,
         maildir: &Path,
@@ -159,43 +161,52 @@ impl Fetch<'_> {
         self.bar.phase("comparing");
         let Surveyed { survey, standings, .. } = surveyed;
         let listing = &survey.listing;
-        let is_new = |position: &usize| {
-            let has_id = !listing.get(*position).unique_id.is_empty();
-            has_id && standings.get(*position) == Standing::New { nth: 1 } && !standings.is_repeated(*position)
+        let lane = self.account.targets.iter().position(|target| *target == Target::maildir(maildir));
+        let is_owed = self.account.targets.len() > 1;
+        if is_owed && lane.is_none() {
+            return Err(Failure::NoTarget(maildir.into()));
+        }
+        let is_wanted = |position: &usize| match standings.get(*position) {
+            Standing::New { nth } => nth == 1,
+            Standing::Known(fact) => lane.is_some_and(|lane| ledger.lacks(&ledger.facts().get(fact)).has(lane)),
         };
-        let new: Vec<usize> = (0..listing.len()).filter(is_new).collect();
+        let has_own_id =
+            |position: &usize| !listing.get(*position).unique_id.is_empty() && !standings.is_repeated(*position);
+        let wanted: Vec<usize> = (0..listing.len()).filter(has_own_id).filter(is_wanted).collect();
         let failed = |source| Failure::Maildir { path: maildir.into(), source };
         let owner = &self.account.owner;
         let mut kept = Kept::read(maildir, owner).map_err(failed)?;
-        let tops = session::tops(transaction, listing, &new)?;
+        let tops = session::tops(transaction, listing, &wanted)?;
         if !tops.is_empty() && !tops.iter().any(|top| matches!(top, Top::Head(_))) {
             return Err(Failure::NoTop);
         }
         let mut files = vec![];
-        for (position, top) in new.iter().zip(tops) {
+        for (position, top) in wanted.iter().zip(tops) {
             let Top::Head(head) = top else { continue };
             let listed = listing.get(*position);
             if let Some(file) = listed.octets.and_then(|octets| kept.take(head, octets)) {
-                files.push((listed, file, head));
+                let again = matches!(standings.get(*position), Standing::Known(_));
+                files.push((listed, file, head, again));
             }
         }
         if !self.run.dry_run {
             // They may be deleted on the server from now on.
-            let paths = files.iter().map(|(_, file, _)| &*file.path);
+            let paths = files.iter().map(|(_, file, ..)| &*file.path);
             deliver::make_durable(maildir, paths, owner).map_err(failed)?;
         }
         let now = now();
         let found: Vec<AtHome<'_>> = files
             .iter()
-            .map(|(listed, file, head)| AtHome {
+            .map(|(listed, file, head, again)| AtHome {
                 unique_id: listed.unique_id,
                 octets: listed.octets,
                 at: file.modified.min(now),
                 name: &file.name,
                 head: *head,
+                again: *again,
             })
             .collect();
-        ledger.found_at_home(maildir, &found)?;
+        ledger.found_at_home(maildir, &found, is_owed)?;
         self.summary.marked = Some(Marked::Found(found.len()));
         Ok(())
     }

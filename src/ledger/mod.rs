@@ -247,6 +247,8 @@ pub struct AtHome<'a> {
     pub name: &'a str,
     /// Which message it is.
     pub head: Fingerprint,
+    /// True when the ledger already speaks of its id.
+    pub again: bool,
 }
 
 /// The ledger's half of a batch between intent and record.
@@ -687,13 +689,15 @@ impl Ledger {
         Ok(news)
     }
 
-    /// Writes down, durably, that these messages are in a Maildir, and that the account wants nothing more of them.
-    pub fn found_at_home(&mut self, maildir: &Path, found: &[AtHome<'_>]) -> Result<(), Error> {
+    /// Writes down, durably, that these messages are in a Maildir. Unless they are `owed` to other targets, the account
+    /// wants nothing more of them.
+    pub fn found_at_home(&mut self, maildir: &Path, found: &[AtHome<'_>], owed: bool) -> Result<(), Error> {
         let mut text = vec![];
-        for AtHome { unique_id, octets, at, name, head } in found {
+        for AtHome { unique_id, octets, at, name, head, again } in found {
             let place = Place::Maildir { maildir: maildir.into(), name: (*name).to_owned() };
             let (delivered, head) = (Some(id_text(unique_id)), Some(head.to_string().into()));
-            Line { delivered, octets: *octets, at: Some(*at), head, ..Line::default() }.to(&place).write(&mut text);
+            let (octets, at, again) = (*octets, Some(*at), *again);
+            Line { delivered, again, owed, octets, at, head, ..Line::default() }.to(&place).write(&mut text);
         }
         if !found.is_empty() {
             self.append_whole(&text)?;
