@@ -64,6 +64,8 @@ pub struct Account {
     /// The longest that a command may take that prints the password or a token; where it is not set, a person at the
     /// terminal may take any time.
     pub password_timeout: Option<Duration>,
+    /// How long a temporary failure that stays the same is not reported again, where nobody watches.
+    pub notify_every: Duration,
     /// False: fetched only when named on the command line.
     pub enabled: bool,
     /// True for a URL on the command line: its ledger belongs to the account *and* the destination.

@@ -8,11 +8,12 @@
 //!   on the server; whether a fetch would work; signing in; what is said about it.
 //! * [`session`]: an account opened and surveyed, for whatever command.
 //! * [`config`], [`secret`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
-//! * [`account`], [`failure`], [`maildrop`], [`notice`], [`stop`], [`text`]: plain values that everyone may know;
-//!   `mask`: secrets in words of others; [`listings`]: the memory of this program.
+//! * [`account`], [`failing`], [`failure`], [`maildrop`], [`notice`], [`stop`], [`text`]: plain values that everyone
+//!   may know; `mask`: secrets in words of others; [`listings`]: the memory of this program.
 //! * [`os`]: the operating system.
 
 pub mod account;
+pub mod failing;
 pub mod failure;
 pub mod listings;
 pub mod maildrop;

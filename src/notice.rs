@@ -44,6 +44,13 @@ pub enum Notice {
         /// The exit status that it deserves.
         kind: Kind,
     },
+    /// The account works again.
+    Mended {
+        /// How long it has failed, for people.
+        length: String,
+        /// How many runs in a row.
+        times: u32,
+    },
     /// The command that is run when mail has come failed; how.
     After(String),
     /// Nothing tells the server from an impostor.
@@ -161,7 +168,7 @@ impl Notice {
     pub fn needs_attention(&self, is_quiet: bool) -> bool {
         match self {
             Notice::NotFound { may_be_deleted, .. } => *may_be_deleted,
-            Notice::FirstRun { .. } => !is_quiet,
+            Notice::FirstRun { .. } | Notice::Mended { .. } => !is_quiet,
             _ => true,
         }
     }
@@ -212,6 +219,9 @@ impl fmt::Display for Notice {
                 counted(*messages, "message")
             ),
             Notice::LeftOut { failure, .. } => f.write_str(failure),
+            Notice::Mended { length, times } => {
+                write!(f, "works again, after {} in a row within {length}", counted(*times as usize, "failure"))
+            }
             Notice::After(failure) => write!(f, "the command of `after`: {failure}; the mail is at home all the same"),
             Notice::Unverified => f.write_str(
                 "the certificate of the server is not verified (`tls_verify = false`): anyone on the path can read the password and the mail; set `tls_pin` to detect it",

@@ -5,7 +5,7 @@ mod message;
 mod results;
 mod row;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde_json::json;
@@ -17,6 +17,7 @@ use row::Refused;
 pub use row::{Outcome, Row};
 
 use crate::account::{Account, Password};
+use crate::failing::Failing;
 use crate::failure::{self, Failure, Kind};
 use crate::maildrop::{Listing, MessageNumber};
 use crate::notice::{Held, Notice};
@@ -58,6 +59,8 @@ pub struct Shown {
     pub in_doubt: usize,
     /// What is noted, and of how many messages.
     pub notes: Vec<(String, usize)>,
+    /// Failures in a row.
+    pub failing: Option<Failing>,
 }
 
 impl Marked {
@@ -78,7 +81,7 @@ impl Marked {
 
 impl Shown {
     fn json(&self) -> serde_json::Value {
-        let Shown { last_success, known, deleted, gone, in_doubt, notes } = self;
+        let Shown { last_success, known, deleted, gone, in_doubt, notes, failing } = self;
         let notes: serde_json::Map<_, _> = notes.iter().map(|(word, count)| (word.clone(), json!(count))).collect();
         json!({
             "last_success": last_success.map(text::time),
@@ -87,32 +90,53 @@ impl Shown {
             "gone": gone,
             "in_doubt": in_doubt,
             "notes": notes,
+            "failing": failing.as_ref().map(self::failing),
         })
     }
 
-    /// The columns behind the account's name.
-    fn columns(&self) -> [String; 4] {
-        let Shown { last_success, known, in_doubt, notes, .. } = self;
+    /// The columns behind the account's name, and those of an account that fails.
+    fn columns(&self) -> ([String; 4], Option<[String; 2]>) {
+        let Shown { last_success, known, in_doubt, notes, failing, .. } = self;
         let note = |(word, count): &(String, usize)| if *count == 1 { word.clone() } else { format!("{word} {count}") };
         let notes: Vec<String> = notes.iter().map(note).collect();
         let last = last_success.map_or_else(|| "never".into(), text::time);
-        [last, known.to_string(), in_doubt.to_string(), notes.join(", ")]
+        let failing = failing.as_ref().map(|failing| [text::time(failing.since), failing.times.to_string()]);
+        ([last, known.to_string(), in_doubt.to_string(), notes.join(", ")], failing)
     }
 }
 
-/// What the ledgers of accounts know, as a table.
+/// Failures in a row, for programs.
+fn failing(failing: &Failing) -> serde_json::Value {
+    let Failing { trouble, since, at, times, .. } = failing;
+    json!({ "cause": trouble.cause.word(), "since": text::time(*since), "last": text::time(*at), "times": times })
+}
+
+/// What the ledgers of accounts know, as a table. Where none fails, it has no columns about that.
 pub fn table(summaries: &[Summary]) -> Vec<String> {
-    let shown = summaries.iter().filter_map(|summary| Some((summary, summary.marked.as_ref()?.shown()?)));
-    let head = ["ACCOUNT", "LAST SUCCESS", "KNOWN", "IN DOUBT", "NOTES"].map(str::to_owned);
-    let rows = shown.map(|(summary, shown)| {
-        let [last, known, in_doubt, notes] = shown.columns();
-        [summary.account.clone(), last, known, in_doubt, notes]
-    });
-    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
+    const RIGHT: [&str; 3] = ["KNOWN", "IN DOUBT", "TIMES"];
+    let shown = summaries.iter().filter_map(|summary| Some((summary, summary.marked.as_ref()?.shown()?.columns())));
+    let shown: Vec<_> = shown.collect();
+    let fails = shown.iter().any(|(_, (_, failing))| failing.is_some());
+    let row = |name: &str, [last, known, in_doubt, notes]: [String; 4], [since, times]: [String; 2]| {
+        let failing = if fails { vec![since, times] } else { vec![] };
+        [vec![name.to_owned(), last, known, in_doubt], failing, vec![notes]].concat()
+    };
+    let head = row(
+        "ACCOUNT",
+        ["LAST SUCCESS", "KNOWN", "IN DOUBT", "NOTES"].map(str::to_owned),
+        ["FAILING SINCE", "TIMES"].map(str::to_owned),
+    );
+    let rows = shown
+        .into_iter()
+        .map(|(summary, (columns, failing))| row(&summary.account, columns, failing.unwrap_or_default()));
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let [name, last, known, in_doubt] = [width(0), width(1), width(2), width(3)];
-    let line = |[a, b, c, d, e]: &[String; 5]| {
-        format!("{a:<name$}  {b:<last$}  {c:>known$}  {d:>in_doubt$}  {e}").trim_end().to_owned()
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&rows[0]).enumerate().map(|(column, (cell, head))| {
+            let width = width(column);
+            if RIGHT.contains(&&**head) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     if rows.len() == 1 { vec![] } else { rows.iter().map(line).collect() }
 }
@@ -140,6 +164,10 @@ pub struct Summary {
     pub later: usize,
     /// Messages that stay on the server, and why.
     pub rows: Vec<Row>,
+    /// Failures in a row, the one of this run among them.
+    pub failing: Option<Failing>,
+    /// A temporary failure that was reported before is not reported again.
+    pub is_silent: bool,
     /// With `state`: what came of it.
     pub marked: Option<Marked>,
     /// With `--dry-run`: what would be retrieved.
@@ -188,6 +216,8 @@ impl Summary {
             deleted: 0,
             later: 0,
             rows: vec![],
+            failing: None,
+            is_silent: false,
             marked: None,
             would_retrieve: 0,
             would_octets: 0,
@@ -283,7 +313,8 @@ impl Summary {
     pub fn lines(&self, style: Style) -> Vec<String> {
         let account = &self.account;
         let mut lines = vec![];
-        for notice in &self.notices {
+        let is_silent = |kind: Option<Kind>| self.is_silent && kind == Some(Kind::Temporary);
+        for notice in self.notices.iter().filter(|notice| !is_silent(notice.kind())) {
             if notice.needs_attention(style.quiet) || style.verbose {
                 lines.push(format!("popfetch: {account}: {notice}"));
             }
@@ -291,17 +322,26 @@ impl Summary {
         if !style.quiet {
             lines.extend(self.too_large_line(style));
         }
-        let refused = self.refused().map(|(row, refused)| (refused.reason.clone(), self.refused_line(row, refused)));
-        let undeleted = self.undeleted().map(|(row, text)| {
+        let is_shown = |(row, _): &(&Row, &Refused)| !is_silent(row.outcome.kind());
+        let refused = self.refused().filter(is_shown);
+        let refused = refused.map(|(row, refused)| (refused.reason.clone(), self.refused_line(row, refused)));
+        let undeleted = self.undeleted().filter(|(row, _)| !is_silent(row.outcome.kind())).map(|(row, text)| {
             let text = printable(text);
             (text.clone(), format!("the server refused to delete message {}: `{text}`", row.number))
         });
         let refusals = abridged(refused).into_iter().chain(abridged(undeleted));
         lines.extend(refusals.map(|line| format!("popfetch: {account}: {line}")));
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = self.failure.as_ref().filter(|failure| !is_silent(Some(failure.kind()))) {
             lines.push(format!("popfetch: {account}: {failure}{}", self.standing()));
             lines.extend(failure.details().iter().map(|detail| format!("  {detail}")));
             lines.extend(failure.hint().map(|hint| format!("  hint: {hint}")));
+        }
+        if let Some(failing) = self.failing.as_ref().filter(|failing| failing.times > 1 && !self.is_silent) {
+            lines.push(format!(
+                "popfetch: {account}: this was failure {} in a row, within {}",
+                failing.times,
+                failing.length(failing.at)
+            ));
         }
         if self.failure.is_none()
             && self.marked.is_none()
@@ -420,6 +460,18 @@ impl Summary {
         line
     }
 
+    /// The words of a failure, or of what has failed though the run came to its end; each of these once.
+    pub fn words(&self, failure: Option<String>) -> String {
+        if let Some(failure) = failure {
+            return self.without_secret(failure);
+        }
+        let refused = self.refused().map(|(_, refused)| refused.reason.clone());
+        let undeleted = self.undeleted().map(|(_, text)| printable(text));
+        let notices = self.notices.iter().filter(|notice| notice.kind().is_some()).map(Notice::to_string);
+        let words: BTreeSet<String> = refused.chain(undeleted).chain(notices).collect();
+        self.without_secret(Vec::from_iter(words).join("\n"))
+    }
+
     /// Why the account has another exit status than 0.
     fn error(&self) -> Option<String> {
         if let Some(failure) = &self.failure {
@@ -474,6 +526,7 @@ impl Summary {
                 }),
                 _ => None,
             }).collect::<Vec<_>>(),
+            "failing": self.failing.as_ref().map(failing),
             "marked": self.marked.as_ref().and_then(Marked::messages),
             "state": self.marked.as_ref().and_then(Marked::shown).map(Shown::json),
             "would_deliver": self.would_retrieve,

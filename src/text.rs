@@ -229,6 +229,17 @@ pub fn octets(count: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// A length of time for people: `50 seconds`, `7 minutes`, `6 hours`, `3 days`.
+pub fn length(seconds: u64) -> String {
+    let (unit, noun) = match seconds {
+        0..60 => (1, "second"),
+        60..3600 => (60, "minute"),
+        3600..172_800 => (3600, "hour"),
+        _ => (86400, "day"),
+    };
+    counted(usize::try_from(seconds / unit).unwrap_or(usize::MAX), noun)
+}
+
 /// The known word nearest to what was typed, when it is near enough to be a slip.
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (typed.chars().count() / 3).clamp(1, 3);

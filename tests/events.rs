@@ -247,7 +247,8 @@ fn the_manual_has_every_name_of_every_event_and_no_other() {
         let rows =
             ["refused", "undeleted", "first_run"].iter().flat_map(|key| event[key].as_array().into_iter().flatten());
         let state = event.get("state").filter(|state| state.is_object());
-        for object in rows.chain(state).chain([event]) {
+        let failing = event.get("failing").filter(|failing| failing.is_object());
+        for object in rows.chain(state).chain(failing).chain([event]) {
             names.extend(object.as_object().unwrap().keys().cloned());
         }
     }

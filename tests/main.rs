@@ -67,6 +67,8 @@ mod hostile;
 mod marks;
 /// Keys and options together, pair by pair.
 mod pairs;
+/// Failures in a row: what is reported of them, and how long an account waits.
+mod patience;
 
 /// What is fetched first, how much, and what stays on the server for how long.
 mod selection;

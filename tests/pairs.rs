@@ -166,6 +166,8 @@ impl Trial {
         let account = account.set("server", format!("\"{host}\"")).set("auth", "\"plain\"");
         let is_owned = self.combination["owner"] == "owner";
         let account = if is_owned { account.set("owner", format!("\"{NOBODY}\"")) } else { account };
+        // What is reported of failures is met by all others, like what is reported at all.
+        let account = account.set("notify_every", if self.combination["json"] == "" { "\"1h\"" } else { "\"0\"" });
         // A server that announces nothing has no other way to log in.
         let account = if self.combination["server"] == "no CAPA" { account.set("auth", "\"user\"") } else { account };
         self.sandbox.config(&account.to_string());

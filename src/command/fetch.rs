@@ -44,6 +44,7 @@ pub fn fetch(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> {
         asks: mark.as_ref().is_some_and(Mark::asks) && !options.yes,
         mark,
         verbose: options.verbose,
+        is_watched: is_terminal,
         ledgers,
         listings: Budget::default(),
     };

@@ -661,6 +661,7 @@ mod tests {
             after: None,
             owner: None,
             password_timeout: None,
+            notify_every: Duration::from_secs(6 * 3600),
             enabled: true,
             one_off: false,
         };

@@ -301,6 +301,9 @@ pub(super) static KEYS: &[Row<Draft>] = &[
     Row::<Draft>::new("after", |draft, said| said.some(&mut draft.account.after, |value| program(value, said.paths)))
         .elsewhere(&["postconnect", "after_command", "hook", "post_fetch"]),
     Row::<Draft>::new("password_timeout", |draft, said| said.some(&mut draft.account.password_timeout, timeout)),
+    Row::<Draft>::new("notify_every", |draft, said| said.set(&mut draft.account.notify_every, notify_every))
+        .or(Literal::Text("6h"))
+        .elsewhere(&["remind_every", "warnings", "notify_interval", "reminder"]),
     Row::<Draft>::new("enabled", |draft, said| said.set(&mut draft.account.enabled, boolean))
         .or(Literal::Boolean(true))
         .elsewhere(&["enable", "active"])
@@ -317,6 +320,8 @@ const BOOLEAN: Expected = Expected::new("`true` or `false`");
 const COUNT: Expected = Expected::new("an integer from 1");
 const KEEP: Expected =
     Expected::new("`true`, `false`, or a duration such as \"14d\" or \"1d12h\" (units s, m, h, d, w), not zero");
+const NOTIFY_EVERY: Expected =
+    Expected::new("a duration such as \"6h\" or \"1d12h\" (units s, m, h, d, w), or \"0\" for each time");
 const MAX_OCTETS: Expected = Expected::new(
     "octets such as `500000`, or `500M` (k, M, G: powers of 1024), not zero; for a day `1G/day`; or an array of both",
 );
@@ -385,6 +390,7 @@ impl Draft {
             mda_timeout: Duration::ZERO,
             after: None,
             password_timeout: None,
+            notify_every: Duration::ZERO,
             enabled: true,
             one_off: false,
         };
@@ -507,6 +513,15 @@ fn timeout(value: &Value) -> Result<Duration, Expected> {
     match value {
         Value::Integer(seconds) => forms::timeout_seconds(*seconds),
         value => forms::timeout(value.text()),
+    }
+}
+
+/// How often; zero is each time.
+fn notify_every(value: &Value) -> Result<Duration, Expected> {
+    match value {
+        Value::Integer(0) => Ok(Duration::ZERO),
+        value if value.text() == "0" => Ok(Duration::ZERO),
+        value => forms::duration(value.text()).map_err(|_| NOTIFY_EVERY),
     }
 }
 

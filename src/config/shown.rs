@@ -81,6 +81,7 @@ fn value(key: &Key, account: &Account) -> Option<String> {
         ("timeout", ..) => seconds(account.timeout),
         ("mda_timeout", ..) => seconds(account.mda_timeout),
         ("password_timeout", ..) => seconds(account.password_timeout?),
+        ("notify_every", ..) => duration(account.notify_every),
         ("enabled", ..) => account.enabled.to_string(),
         _ => return None,
     };
@@ -159,15 +160,20 @@ fn of_proxy(proxy: &Proxy) -> String {
 }
 
 fn keep(keep: Keep) -> String {
-    const UNITS: [(u64, char); 4] = [(86400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
     match keep {
         Keep::Forever => "true".to_owned(),
         Keep::Never => "false".to_owned(),
-        Keep::For(time) => {
-            let unit = UNITS.iter().find(|(length, _)| time.as_secs().is_multiple_of(*length));
-            let (length, unit) = unit.expect("a second divides all");
-            string(&format!("{}{unit}", time.as_secs() / length))
-        }
+        Keep::For(time) => duration(time),
+    }
+}
+
+fn duration(time: Duration) -> String {
+    const UNITS: [(u64, char); 4] = [(86400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+    let unit = UNITS.iter().find(|(length, _)| time.as_secs().is_multiple_of(*length));
+    let (length, unit) = unit.expect("a second divides all");
+    match time.as_secs() {
+        0 => string("0"),
+        seconds => string(&format!("{}{unit}", seconds / length)),
     }
 }
 

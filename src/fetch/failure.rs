@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::failing::Cause;
 use crate::failure::{self, Kind};
 use crate::maildrop::MessageNumber;
 use crate::stop::Stopped;
@@ -100,6 +101,15 @@ impl Failure {
     /// True when it ends one lane, and the others can go on.
     pub fn is_of_a_lane(&self) -> bool {
         matches!(self, Failure::Deliver(_) | Failure::MdaTakesNone { .. } | Failure::NoThread(_))
+    }
+
+    /// What kind of trouble a failure is that will pass by itself.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Failure::Session(error) | Failure::Update { error, .. } => error.cause(),
+            Failure::Deliver(_) | Failure::Lane { .. } | Failure::MdaTakesNone { .. } => Cause::Target,
+            _ => Cause::Other,
+        }
     }
 
     /// True when the connection failed, and not what went over it.

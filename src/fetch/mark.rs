@@ -110,6 +110,7 @@ impl Fetch<'_> {
             deleted: count(State::Deleted),
             gone: count(State::Gone),
             in_doubt: ledger.in_doubt(),
+            failing: ledger.failing().cloned(),
             notes: ledger.notes().map(|(word, messages)| (printable(word.as_bytes()), messages)).collect(),
         })));
     }

@@ -23,7 +23,8 @@ use transfer::{Lane, Transfer};
 
 use crate::account::{Account, Keep, Secret, Target};
 use crate::deliver::{self, Guarantee, Place, Recovered};
-use crate::failure::{Failure as _, Kind};
+use crate::failing::{Cause, Failing, Trouble};
+use crate::failure::{Failure as _, Kind, worst};
 use crate::ledger::{self, Committed, Door, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing, MessageNumber};
@@ -58,6 +59,8 @@ pub struct Run<'r> {
     pub asks: bool,
     /// 1: a line per message; 2: the wire as well.
     pub verbose: u8,
+    /// A person watches: standard error is a terminal.
+    pub is_watched: bool,
     /// Memory for the listings of all accounts.
     pub listings: Budget,
     /// The ledgers of all maildrops.
@@ -135,20 +138,29 @@ impl<'f> Fetch<'f> {
         if !matches!(self.account.secret, Secret::Literal(_)) && !self.run.dry_run {
             Ledger::check_free(&self.run.state_dir, &self.ledger_name())?;
         }
-        let credentials = self.opener().credentials()?;
+        let credentials = match self.opener().credentials() {
+            Ok(credentials) => credentials,
+            Err(error) => return self.end_without_secret(error.into()),
+        };
         self.summary.secret = Some(credentials.password.clone());
         let mut ledger = self.open_ledger()?;
+        let ended = self.sessions(&mut ledger, &credentials);
+        self.note_end(&mut ledger, ended)
+    }
+
+    /// Sessions with the server: one, unless it answers badly.
+    fn sessions(&mut self, ledger: &mut Ledger, credentials: &Credentials) -> Result<(), Failure> {
         self.note_unverified();
-        let known = Manner::known(self.account, &ledger, now());
+        let known = Manner::known(self.account, ledger, now());
         let mut manner = known;
         let (notices, mut delivered) = (self.summary.notices.len(), 0);
         loop {
-            let ended = self.session(&mut ledger, &credentials, manner);
+            let ended = self.session(ledger, credentials, manner);
             // What a session before this one has delivered is known to this one, but not from an earlier run.
             self.summary.known = self.summary.known.saturating_sub(delivered);
             let Some((next, notice)) = ended.as_ref().err().and_then(|failure| self.next_manner(manner, failure))
             else {
-                self.note_manner(&mut ledger, known, manner, &ended)?;
+                self.note_manner(ledger, known, manner, &ended)?;
                 if ended.is_ok() && !self.run.dry_run && self.run.mark.is_none() {
                     ledger.succeeded();
                 }
@@ -160,6 +172,65 @@ impl<'f> Fetch<'f> {
             self.summary.rows.retain(|row| row.refused().is_none());
             (manner, delivered) = (next, self.summary.delivered);
         }
+    }
+
+    /// Ends a run whose password cannot be had. Where that will pass, the ledger remembers it like a server that cannot be
+    /// reached.
+    fn end_without_secret(&mut self, failure: Failure) -> Result<(), Failure> {
+        if !failure.is_transient() || !self.counts_failures() {
+            return Err(failure);
+        }
+        match self.open_ledger() {
+            Ok(mut ledger) => self.note_end(&mut ledger, Err(failure)),
+            Err(_) => Err(failure),
+        }
+    }
+
+    /// False for runs that a person has asked for to look at something, or to say something.
+    fn counts_failures(&self) -> bool {
+        !self.run.dry_run && self.run.mark.is_none()
+    }
+
+    /// Remembers how the run has ended, and whether that is to be reported.
+    fn note_end(&mut self, ledger: &mut Ledger, ended: Result<(), Failure>) -> Result<(), Failure> {
+        if !self.counts_failures() {
+            return ended;
+        }
+        let closed = self.closed_lane().map(left_out);
+        self.summary.notices.extend(closed);
+        let kinds = [ended.as_ref().err().map(Failure::kind), self.summary.kind()];
+        match worst(kinds.into_iter().flatten()) {
+            Some(Kind::Temporary) => self.note_failing(ledger, ended.as_ref().err()),
+            Some(Kind::Stopped(_)) => {}
+            Some(_) => drop(ledger.note_mended()),
+            None => {
+                let mended = ledger.note_mended()?.filter(Failing::ends_in_silence);
+                let notice = |failing: Failing| Notice::Mended { length: failing.length(now()), times: failing.times };
+                self.summary.notices.extend(mended.map(notice));
+            }
+        }
+        ended
+    }
+
+    /// Remembers a temporary failure. What was reported lately is not reported again, as long as that is written down.
+    fn note_failing(&mut self, ledger: &mut Ledger, failure: Option<&Failure>) {
+        let is_of_a_target = || self.summary.notices.iter().any(|notice| matches!(notice, Notice::LeftOut { .. }));
+        let cause = match failure {
+            Some(failure) => failure.cause(),
+            None if is_of_a_target() => Cause::Target,
+            None => Cause::Other,
+        };
+        let words = self.summary.words(failure.map(Failure::to_string));
+        let has_progress = self.summary.delivered + self.summary.deleted > 0;
+        let mut failing = Failing::next(ledger.failing(), Trouble::new(cause, &words), has_progress, now());
+        let is_shown = self.run.is_watched || self.run.verbose > 0;
+        let is_silent = !is_shown && !failing.is_due(self.account.notify_every, now());
+        // Who watches is not who reads what cron sends.
+        if !is_silent && !self.run.is_watched {
+            failing.said = failing.at;
+        }
+        self.summary.failing = Some(failing.clone());
+        self.summary.is_silent = ledger.note_failing(failing).is_ok() && is_silent;
     }
 
     /// What one more session leaves out, when the server has answered badly to it. What has come is not fetched again.

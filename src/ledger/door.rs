@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
+use super::failing;
 use super::line::{Line, VERSION};
 use super::load::{self, Loaded};
 use super::lock::{self, Lock};
@@ -250,10 +251,11 @@ impl Ledger {
         self.reload()
     }
 
-    /// The header, and that nobody has acted on a decision so far.
+    /// The header, failures in a row, and that nobody has acted on a decision so far.
     pub(super) fn beginning(&self) -> Vec<u8> {
         let mut text = vec![];
         Line::header(&self.maildrop).write(&mut text);
+        failing::write(&self.loaded.failing, &mut text);
         if self.is_undecided && !self.has_note(UNDECIDED, b"") {
             Line { note: Some(UNDECIDED.into()), id: Some("".into()), at: Some(0), ..Line::default() }.write(&mut text);
         }

@@ -21,6 +21,8 @@
 //! {"maildir":"/home/petar/Mail"}            messages go there; kept though all of them are over
 //! {"note":"WORD","id":"ID","at":…}         something to remember about a message, or, with an empty id, the maildrop
 //! {"note":"WORD","id":"ID","over":true}    it is not so any more
+//! {"note":"failing","id":"","at":…,"since":…,"times":3,"said":…,"why":"network"}  failures in a row: the last, the first,
+//!                                          how many, when that was last reported
 //! {"note":"received","id":"2026-11-25","octets":…,"at":…}  so many octets came on that day (UTC), all in all
 //! {"x-…":…}                                of others: skipped, and kept
 //! ```
@@ -101,6 +103,18 @@ pub struct Line<'a> {
     /// Seconds since 1970-01-01 UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
+    /// Failures in a row: when the first one happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// How many there were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
+    /// When they were last reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<u64>,
+    /// What kind of failure the last one was.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Cow<'a, str>>,
     /// After compaction: the other lanes that have the message.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub also: Option<Vec<Cow<'a, str>>>,
@@ -129,7 +143,7 @@ pub struct Line<'a> {
 }
 
 /// The keys of a line, which the manual describes.
-pub const KEYS: [&str; 33] = [
+pub const KEYS: [&str; 37] = [
     "popfetch",
     "maildrop",
     "intend",
@@ -152,6 +166,10 @@ pub const KEYS: [&str; 33] = [
     "owed",
     "octets",
     "at",
+    "since",
+    "times",
+    "said",
+    "why",
     "also",
     "maildir",
     "name",

@@ -1,6 +1,7 @@
 //! Reading a ledger: lines to facts, and the intents whose outcome nobody recorded.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read as _};
 use std::ops::Range;
 use std::path::Path;
@@ -8,11 +9,13 @@ use std::path::Path;
 use super::brief::{Brief, brief};
 use super::error::Error;
 use super::facts::{Fact, Facts, State, comparable};
+use super::failing::{self, FAILING};
 use super::lane::{ELSEWHERE, LaneSet, Number, Table};
 use super::line::{Line, VERSION, id_octets, is_foreign};
-use super::notes::{Notes, RECEIVED};
+use super::notes::{Notes, RECEIVED, WORDS};
 use super::rewrite::Kept;
 use crate::deliver::Place;
+use crate::failing::Failing;
 
 /// A line longer than this is nobody's fact.
 const LINE: u64 = 64 << 10;
@@ -61,6 +64,8 @@ pub struct Loaded {
     pub version: u32,
     /// Words to remember about messages.
     pub notes: Notes,
+    /// Failures in a row: of the account under an empty name, of a lane under its own.
+    pub failing: BTreeMap<Vec<u8>, Failing>,
     /// The newest note about octets that came: its day, and how many.
     pub received: Option<(Vec<u8>, u64)>,
     /// Lines that are neither facts nor batches: notes, and what others have added.
@@ -229,6 +234,9 @@ impl Loaded {
             let brief = Brief { batch, id: &id_octets(id)?, nth, again, reused, owed, octets, at, place: &[] };
             return self.take(&brief, lane, line.also.as_deref().unwrap_or_default(), text);
         }
+        if line.note.as_deref() == Some(FAILING) {
+            return self.take_failing(line);
+        }
         if let Some(word) = &line.note {
             self.others += 1;
             let id = id_octets(line.id.as_deref()?)?;
@@ -257,6 +265,20 @@ impl Loaded {
             Line { gone: Some(_), .. } => self.facts.set_gone(fact, seconds(line.at?)),
             _ => self.listed(fact, line.octets, line.at),
         }
+        Some(())
+    }
+
+    /// Takes in what is known of failures in a row. It stays with compaction, though not its lines, so these do not count.
+    fn take_failing(&mut self, line: &Line<'_>) -> Option<()> {
+        let id = id_octets(line.id.as_deref()?)?.into_owned();
+        if line.over {
+            self.failing.remove(&id);
+            return Some(());
+        }
+        if self.failing.len() >= WORDS && !self.failing.contains_key(&id) {
+            return None;
+        }
+        self.failing.insert(id, failing::of_line(line)?);
         Some(())
     }
 

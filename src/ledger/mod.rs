@@ -23,6 +23,7 @@ mod brief;
 mod door;
 mod error;
 mod facts;
+mod failing;
 mod identity;
 mod kin;
 mod lane;
@@ -1680,6 +1681,44 @@ mod tests {
         assert_eq!(home.open().unwrap().1.damaged, [2]);
         assert_eq!(home.open().unwrap().1, Notices::default());
         assert!(home.text().ends_with(b"{\"mbox\":\"/b\"}\n"), "the sound one is kept");
+    }
+
+    #[test]
+    fn of_failures_in_a_row_the_last_line_counts_and_compaction_keeps_no_other() {
+        use crate::failing::{Cause, Failing, Trouble};
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        home.deliver(&mut ledger, &["a"], Until::Recorded);
+        assert!(ledger.failing().is_none() && ledger.note_mended().unwrap().is_none());
+        let mut failing = None;
+        for (nth, (cause, words)) in
+            [(Cause::Network, "x"), (Cause::Network, "x"), (Cause::Target, "y")].into_iter().enumerate()
+        {
+            let next = Failing::next(failing.as_ref(), Trouble::new(cause, words), false, NOW + nth as u64);
+            ledger.note_failing(next.clone()).unwrap();
+            failing = Some(Failing { said: NOW, ..next });
+        }
+        ledger.note_failing(failing.clone().unwrap()).unwrap();
+        drop(ledger);
+        let mut ledger = home.ledger();
+        assert_eq!(ledger.failing(), failing.as_ref());
+        let count = |home: &Home| String::from_utf8(home.text()).unwrap().matches("\"failing\"").count();
+        assert_eq!(count(&home), 4);
+        ledger.compact(|_, _| true, |_| true).unwrap();
+        assert_eq!((ledger.failing(), count(&home)), (failing.as_ref(), 1));
+        drop(ledger);
+        let mut ledger = home.ledger();
+        assert_eq!((ledger.note_mended().unwrap(), ledger.failing()), (failing, None));
+        ledger.compact(|_, _| true, |_| true).unwrap();
+        assert_eq!(count(&home), 0);
+        // What was written by hand, or by a later release.
+        let line =
+            "{\"note\":\"failing\",\"id\":\"\",\"at\":5,\"since\":4,\"times\":2,\"why\":\"new words\",\"x\":1}\n";
+        home.write(&[home.text(), line.as_bytes().to_vec(), b"{\"note\":\"failing\",\"id\":\"\"}\n".to_vec()].concat());
+        drop(ledger);
+        let (ledger, notices) = home.open().unwrap();
+        assert_eq!(notices.damaged.len(), 1);
+        assert_eq!((ledger.failing().unwrap().trouble.cause, ledger.failing().unwrap().said), (Cause::Other, 0));
     }
 
     #[test]

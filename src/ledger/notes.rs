@@ -25,7 +25,7 @@ pub struct Noted {
 }
 
 /// A ledger that holds more different words than this was not written by us.
-const WORDS: usize = 100;
+pub const WORDS: usize = 100;
 
 /// Messages noted for one word.
 pub const MESSAGES: usize = 10_000;

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Write};
 
 use super::facts::{Fact, State};
+use super::failing;
 use super::lane::{LaneSet, SOME_MDA, Table};
 use super::line::{Line, id_octets, is_foreign, unknown_keys};
 use crate::maildrop::Fingerprint;
@@ -122,7 +123,7 @@ fn is_other(line: &[u8], is_noted: impl Fn(&[u8]) -> bool) -> bool {
         // A damaged one would be told again by every run.
         return serde_json::from_slice::<Line<'_>>(line).is_ok();
     }
-    if !line.starts_with(b"{\"note\":") {
+    if !line.starts_with(b"{\"note\":") || failing::is_line(line) {
         return false;
     }
     let note = serde_json::from_slice::<Line<'_>>(line).ok();

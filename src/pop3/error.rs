@@ -7,6 +7,7 @@ use super::command::{Awaited, Verb};
 use super::method::Method;
 use super::reply::ResponseCode;
 use super::sasl::{Explanation, Mechanism, Problem};
+use crate::failing::Cause;
 use crate::failure::{Failure, Kind};
 use crate::text::printable;
 
@@ -153,6 +154,18 @@ impl Error {
         }
     }
 
+    /// What kind of trouble a failure is that will pass by itself.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Error::Io { .. } | Error::Closed { .. } => Cause::Network,
+            // A farewell to a client that was idle, or a shutdown.
+            Error::Unasked { .. } => Cause::Network,
+            Error::Unwelcome { code, text } | Error::Refused { code, text, .. } => of_refusal(*code, text),
+            Error::LoginRefused { code, text, .. } => of_refusal(*code, text),
+            _ => Cause::Other,
+        }
+    }
+
     /// The server's own words, in quotes and safe to print; empty for an error that it did not word.
     pub fn words(&self) -> String {
         match self {
@@ -265,15 +278,65 @@ impl std::error::Error for Error {
     }
 }
 
+/// Who is turned away without a reason that a code names is most often one too many.
+fn of_refusal(code: Option<ResponseCode>, text: &[u8]) -> Cause {
+    match code {
+        Some(ResponseCode::LoginDelay) => Cause::LoginDelay,
+        Some(ResponseCode::InUse) => Cause::InUse,
+        Some(_) if !says_too_much(text) => Cause::Server,
+        None if says_trouble(text) => Cause::Server,
+        _ => Cause::Throttled,
+    }
+}
+
+fn says_too_much(text: &[u8]) -> bool {
+    says(text, &["too many", "too often", "too frequent", "throttl", "rate", "limit", "exceed"])
+}
+
+fn says_trouble(text: &[u8]) -> bool {
+    says(text, &["temporar"]) && !says_too_much(text)
+}
+
+fn says(text: &[u8], words: &[&str]) -> bool {
+    let text = text.to_ascii_lowercase();
+    words.iter().any(|words| memchr::memmem::find(&text, words.as_bytes()).is_some())
+}
+
 /// Servers without response codes say in words that a refusal will pass: "Temporary authentication failure" (Dovecot
 /// without RESP-CODES), "temporarily unavailable", "too many connections".
 fn says_later(text: &[u8]) -> bool {
-    let text = text.to_ascii_lowercase();
-    ["temporar", "too many", "try again later"]
-        .iter()
-        .any(|words| memchr::memmem::find(&text, words.as_bytes()).is_some())
+    says(text, &["temporar", "too many", "try again later"])
 }
 
 fn words(text: &[u8]) -> String {
     if text.is_empty() { "(no reason given)".into() } else { format!("`{}`", printable(text)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_what_kind_of_trouble_it_is() {
+        for (text, cause) in [
+            ("[IN-USE] busy", Cause::InUse),
+            ("[LOGIN-DELAY] wait", Cause::LoginDelay),
+            ("[SYS/TEMP] disk trouble", Cause::Server),
+            ("[SYS/TEMP] Too many connections", Cause::Throttled),
+            ("[SYS/TEMP] Account exceeded command or bandwidth limits", Cause::Throttled),
+            ("Temporary authentication failure", Cause::Server),
+            ("temporarily unavailable: too many connections", Cause::Throttled),
+            ("Too many login failures, try again later", Cause::Throttled),
+            ("come back at night", Cause::Throttled),
+        ] {
+            let text = text.as_bytes();
+            let code = ResponseCode::of(text);
+            for error in [
+                Error::Unwelcome { code, text: text.to_vec() },
+                Error::Refused { verb: super::super::command::Command::Uidl.verb(), code, text: text.to_vec() },
+            ] {
+                assert_eq!(error.cause(), cause, "{}", String::from_utf8_lossy(text));
+            }
+        }
+    }
 }

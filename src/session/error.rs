@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::refusals;
+use crate::failing::Cause;
 use crate::failure::{Failure, Kind};
 use crate::plan::NoUniqueIds;
 use crate::stop::Stopped;
@@ -86,6 +87,19 @@ impl Error {
                 matches!(error, pop3::Error::Io { .. } | pop3::Error::Closed { .. })
             }
             _ => false,
+        }
+    }
+
+    /// What kind of trouble a failure is that will pass by itself.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Error::Secret(_) => Cause::Secret,
+            Error::Net(_) => Cause::Network,
+            Error::Pop3(error) | Error::Top(error) | Error::Ungreeted { error, .. } => error.cause(),
+            Error::Login { error, .. } => error.cause(),
+            Error::Token { login, .. } => login.cause(),
+            Error::NoUniqueIds(_) | Error::Renumbered(_) | Error::Resized(_) => Cause::Other,
+            Error::Ledger(_) | Error::Stopped(_) => Cause::Other,
         }
     }
 }
