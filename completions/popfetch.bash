@@ -50,7 +50,7 @@ _popfetch() {
 
     case "${cmd}" in
         popfetch)
-            opts="-q -v -h -V --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help --version fetch check list login state"
+            opts="-q -v -h -V --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help --version fetch check list login state"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -108,6 +108,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --jobs)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -132,7 +136,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__check)
-            opts="-q -v -h --login --twice --offline --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --login --twice --offline --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -187,6 +191,10 @@ _popfetch() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -214,7 +222,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__fetch)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -272,6 +280,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --jobs)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -296,7 +308,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__list)
-            opts="-q -v -h --new --sort --ids --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --new --sort --ids --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -358,6 +370,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --jobs)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -382,7 +398,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__login)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -437,6 +453,10 @@ _popfetch() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -464,7 +484,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help show known forget rebuild"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help show known forget rebuild"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -522,6 +542,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --jobs)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -546,7 +570,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__forget)
-            opts="-q -v -h --id --before --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --id --before --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -612,6 +636,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --jobs)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -636,7 +664,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__known)
-            opts="-q -v -h --id --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --id --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -698,6 +726,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --jobs)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -722,7 +754,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__rebuild)
-            opts="-q -v -h --from --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --from --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -784,6 +816,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --jobs)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -808,7 +844,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__show)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -863,6 +899,10 @@ _popfetch() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_popfetch_global_optspecs
-    string join \n deliver= keep= no-keep keep-newest= delete-over= all max-size= max-messages= max-octets= order= tls= ca-file= tls-pin= auth= timeout= create fill yes dry-run fail-if-none jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
+    string join \n deliver= keep= no-keep keep-newest= delete-over= all max-size= max-messages= max-octets= order= tls= ca-file= tls-pin= auth= timeout= retries= create fill yes dry-run fail-if-none jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
 end
 
 function __fish_popfetch_needs_command
@@ -53,6 +53,7 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_needs_command" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l jobs -d 'Fetch this many accounts at a time' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_needs_command" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
@@ -105,6 +106,7 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l jobs -d 'Fetch this many accounts at a time' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
@@ -151,6 +153,7 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l jobs -d 'Fetch this many accounts at a time' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
@@ -203,6 +206,7 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l jobs -d 'Fetch this many accounts at a time' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
@@ -251,6 +255,7 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l jobs -d 'Fetch this many accounts at a time' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
@@ -297,6 +302,7 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l jobs -d 'Fetch this many accounts at a time' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
@@ -347,6 +353,7 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l jobs -d 'Fetch this many accounts at a time' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
@@ -394,6 +401,7 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l jobs -d 'Fetch this many accounts at a time' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
@@ -442,6 +450,7 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l jobs -d 'Fetch this many accounts at a time' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
@@ -489,6 +498,7 @@ external\t''
 xoauth2\t''
 oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l jobs -d 'Fetch this many accounts at a time' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F

@@ -55,6 +55,8 @@ pub struct Account {
     pub max_octets: MaxOctets,
     /// Commands are sent ahead of replies: never, wherever it is announced, or (`None`) as it turned out before.
     pub pipelining: Option<bool>,
+    /// How often a line that breaks is dialled again in one run.
+    pub retries: u32,
     /// The longest that popfetch waits for the server to make progress, for each named deadline.
     pub timeout: Duration,
     /// The longest that one run of the MDA may take.

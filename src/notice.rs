@@ -59,6 +59,8 @@ pub enum Notice {
     LockStep,
     /// The server does not answer TOP, so that a list shows less.
     Headless(String),
+    /// The line broke, in this way, and was dialled again.
+    Redialled(String),
     /// The server does not answer TOP; how.
     NoTop(String),
     /// Messages without unique-id, which cannot be remembered.
@@ -169,8 +171,27 @@ impl Notice {
         match self {
             Notice::NotFound { may_be_deleted, .. } => *may_be_deleted,
             Notice::FirstRun { .. } | Notice::Mended { .. } => !is_quiet,
+            Notice::Redialled(_) => false,
             _ => true,
         }
+    }
+
+    /// True for what each session of a run says anew; the others say what one of them has done.
+    pub fn is_of_each_session(&self) -> bool {
+        use Notice::{Clock, Compared, Nameless, Owed, Relisted, Repeated, SecretInClear, Sizeless, Unproved, Unsure};
+        matches!(
+            self,
+            Clock
+                | Compared(_)
+                | Nameless { .. }
+                | Owed { .. }
+                | Relisted(_)
+                | Repeated(_)
+                | SecretInClear { .. }
+                | Sizeless(_)
+                | Unproved(_)
+                | Unsure(_)
+        )
     }
 
     /// The kind of failure that it is, where it is one.
@@ -239,6 +260,7 @@ impl fmt::Display for Notice {
                 f,
                 "the server does not answer TOP ({error}); messages are listed without date, sender and subject"
             ),
+            Notice::Redialled(failure) => write!(f, "{failure}; the server was dialled again"),
             Notice::NoTop(error) => write!(
                 f,
                 "the server does not answer TOP ({error}); for a day nothing is deleted that TOP would have to prove"

@@ -72,6 +72,10 @@ mod patience;
 
 /// What is fetched first, how much, and what stays on the server for how long.
 mod selection;
+
+/// A line that breaks, and is dialled again.
+mod retries;
+
 /// What may have happened to the ledger, traps in shared folders, several runs at once.
 mod state;
 

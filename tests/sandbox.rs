@@ -415,6 +415,8 @@ impl Account {
             .set("password", format!("{CANARY:?}"))
             .set("deliver", "\"maildir:~/Mail\"")
             .set("timeout", 10)
+            // Most tests want to see what one session does.
+            .set("retries", 0)
     }
 
     pub fn named(mut self, name: &str) -> Self {

@@ -656,6 +656,7 @@ mod tests {
             max_messages: None,
             max_octets: MaxOctets::default(),
             pipelining: None,
+            retries: 2,
             timeout: Duration::from_secs(60),
             mda_timeout: Duration::from_secs(300),
             after: None,

@@ -296,6 +296,10 @@ pub(super) static KEYS: &[Row<Draft>] = &[
         .or(Literal::Integer(60))
         .flag(CONNECTION, "timeout", Takes::Value("SECONDS"), "Wait this long for a server that says nothing")
         .elsewhere(&["connect_timeout", "time_out"]),
+    Row::<Draft>::new("retries", |draft, said| said.set(&mut draft.account.retries, retries))
+        .or(Literal::Integer(2))
+        .flag(CONNECTION, "retries", Takes::Value("N"), "Dial a line that breaks again, at most this often in one run")
+        .elsewhere(&["retry", "max_retries", "attempts", "reconnect", "reconnects"]),
     Row::<Draft>::new("mda_timeout", |draft, said| said.set(&mut draft.account.mda_timeout, timeout))
         .or(Literal::Integer(300)),
     Row::<Draft>::new("after", |draft, said| said.some(&mut draft.account.after, |value| program(value, said.paths)))
@@ -309,6 +313,9 @@ pub(super) static KEYS: &[Row<Draft>] = &[
         .elsewhere(&["enable", "active"])
         .instead_of(&[("disabled", "false"), ("disable", "false"), ("skip", "false")]),
 ];
+
+/// More would be another way to run for ever.
+const MOST_RETRIES: u32 = 100;
 
 /// The ways to give a password.
 const SECRET: &str = "secret";
@@ -325,6 +332,7 @@ const NOTIFY_EVERY: Expected =
 const MAX_OCTETS: Expected = Expected::new(
     "octets such as `500000`, or `500M` (k, M, G: powers of 1024), not zero; for a day `1G/day`; or an array of both",
 );
+const RETRIES: Expected = Expected::new("an integer from 0 to 100");
 const ADDRESS: Expected = Expected::new("an address of this machine such as \"192.0.2.1\" or \"2001:db8::1\"");
 const PASSWORD: Expected = Expected::new("a string that is not empty and has no line break");
 const USER: Expected = Expected::new("the name or the number of a user in `/etc/passwd`");
@@ -386,6 +394,7 @@ impl Draft {
             max_messages: None,
             max_octets: MaxOctets::default(),
             pipelining: None,
+            retries: 0,
             timeout: Duration::ZERO,
             mda_timeout: Duration::ZERO,
             after: None,
@@ -474,6 +483,15 @@ fn count(value: &Value) -> Result<u64, Expected> {
         _ => None,
     };
     count.filter(|count| *count > 0).ok_or(COUNT)
+}
+
+fn retries(value: &Value) -> Result<u32, Expected> {
+    let retries = match value {
+        Value::Integer(retries) => u32::try_from(*retries).ok(),
+        Value::Word(_) => value.text().parse().ok(),
+        _ => None,
+    };
+    retries.filter(|retries| *retries <= MOST_RETRIES).ok_or(RETRIES)
 }
 
 fn port(value: &Value) -> Result<u16, Expected> {

@@ -78,6 +78,7 @@ fn value(key: &Key, account: &Account) -> Option<String> {
         ("tunnel", _, Route::Tunnel(words)) => command(words),
         ("after", ..) => command(account.after.as_ref()?),
         ("socket", _, Route::Socket(socket)) => path(socket),
+        ("retries", ..) => account.retries.to_string(),
         ("timeout", ..) => seconds(account.timeout),
         ("mda_timeout", ..) => seconds(account.mda_timeout),
         ("password_timeout", ..) => seconds(account.password_timeout?),

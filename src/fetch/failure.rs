@@ -23,6 +23,15 @@ pub enum Failure {
         /// How many messages were to be deleted.
         messages: usize,
     },
+    /// The line broke while this message came, and not for the first time.
+    Cut {
+        /// Its number.
+        number: MessageNumber,
+        /// Its size by LIST.
+        octets: Option<u64>,
+        /// What happened.
+        failure: Box<Failure>,
+    },
     /// A message goes on and on beyond `max_size`, whatever LIST said.
     Endless {
         /// Its number.
@@ -88,6 +97,7 @@ impl Failure {
     pub fn is_unanswered_ahead(&self) -> bool {
         match self {
             Failure::Session(error) | Failure::Update { error, .. } => error.is_unanswered_ahead(),
+            Failure::Cut { failure, .. } => failure.is_unanswered_ahead(),
             Failure::OutOfOrder { is_early, .. } => *is_early,
             _ => false,
         }
@@ -107,6 +117,7 @@ impl Failure {
     pub fn cause(&self) -> Cause {
         match self {
             Failure::Session(error) | Failure::Update { error, .. } => error.cause(),
+            Failure::Cut { failure, .. } => failure.cause(),
             Failure::Deliver(_) | Failure::Lane { .. } | Failure::MdaTakesNone { .. } => Cause::Target,
             _ => Cause::Other,
         }
@@ -116,6 +127,7 @@ impl Failure {
     pub fn is_of_the_line(&self) -> bool {
         match self {
             Failure::Session(error) | Failure::Update { error, .. } => error.is_of_the_line(),
+            Failure::Cut { failure, .. } => failure.is_of_the_line(),
             Failure::Stopped(_) => true,
             _ => false,
         }
@@ -167,7 +179,7 @@ impl failure::Failure for Failure {
             Failure::Session(error) | Failure::Update { error, .. } => error.kind(),
             Failure::Endless { .. } | Failure::OutOfOrder { .. } => Kind::Protocol,
             Failure::Deliver(error) => error.kind(),
-            Failure::Lane { failure, .. } => failure.kind(),
+            Failure::Lane { failure, .. } | Failure::Cut { failure, .. } => failure.kind(),
             Failure::MdaTakesNone { kind, .. } => *kind,
             Failure::SamePlace(_) => Kind::Configuration,
             Failure::NoSuchMessage { .. } => Kind::BadState,
@@ -189,6 +201,11 @@ impl failure::Failure for Failure {
         match self {
             Failure::Session(error) => error.hint(),
             Failure::Update { .. } => Some("the next run deletes what is still there; nothing is fetched twice".into()),
+            Failure::Cut { octets: Some(octets), .. } => {
+                let size = below(*octets);
+                Some(format!("`--max-size {size}` leaves it on the server, in the file `max_size = \"{size}\"`"))
+            }
+            Failure::Cut { failure, .. } => failure.hint(),
             Failure::Endless { .. } => Some("raise `max_size`, or leave it out, to have the message".into()),
             Failure::OutOfOrder { is_early, .. } => {
                 is_early.then(|| "leave `pipelining` out, or set it to `false`".to_owned())
@@ -212,12 +229,25 @@ impl failure::Failure for Failure {
     }
 }
 
+/// The largest size that people would write below this one.
+fn below(octets: u64) -> String {
+    match octets.saturating_sub(1) {
+        octets if octets >= 1 << 20 => format!("{}M", octets >> 20),
+        octets if octets >= 1 << 10 => format!("{}k", octets >> 10),
+        octets => octets.max(1).to_string(),
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Session(error) => error.fmt(f),
             Failure::Update { error, messages } => {
                 write!(f, "{error}; whether the server deleted {} is not known", counted(*messages, "message"))
+            }
+            Failure::Cut { number, octets: size, failure } => {
+                let size = size.map_or_else(String::new, |size| format!(" ({})", octets(size)));
+                write!(f, "{failure}; message {number}{size} has cut the line twice, and is retrieved last from now on")
             }
             Failure::Endless { number, octets: came } => write!(
                 f,

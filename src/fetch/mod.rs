@@ -3,6 +3,7 @@
 //! Here the skills meet, and only here. Each step hands the next one what it needs; what goes wrong becomes a
 //! [`Failure`] in the account's [`Summary`], and what was complete by then stays committed.
 
+mod again;
 mod failure;
 mod in_step;
 mod mark;
@@ -34,7 +35,7 @@ use crate::plan::{self, Outlook, Plan, Policy, Prospects, Reason, SoFar, Verdict
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress, Watch};
 use crate::report::{Message, Outcome, Row, Summary};
-use crate::session::{self, LOCK_STEP, Ledgers, Line, Manner, NO_TOP, Opener, Surveyed, Terms, Wishes};
+use crate::session::{self, Ledgers, Line, Manner, Opener, Surveyed, Terms, Wishes};
 use crate::stop::Stop;
 
 /// What all accounts of a run share.
@@ -85,6 +86,8 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
         closed: vec![],
         received: 0,
         held: vec![],
+        is_logged_in: false,
+        is_at_new_targets: false,
     };
     let ended = caught(|| fetch.run()).unwrap_or_else(Err);
     fetch.run_after();
@@ -126,6 +129,10 @@ struct Fetch<'f> {
     received: u64,
     /// What the targets held before the first run.
     held: Vec<Notice>,
+    /// The session has come so far.
+    is_logged_in: bool,
+    /// The account delivers elsewhere than before, and that was said by this run: it deletes nothing that is known.
+    is_at_new_targets: bool,
 }
 
 impl<'f> Fetch<'f> {
@@ -144,34 +151,12 @@ impl<'f> Fetch<'f> {
         };
         self.summary.secret = Some(credentials.password.clone());
         let mut ledger = self.open_ledger()?;
-        let ended = self.sessions(&mut ledger, &credentials);
-        self.note_end(&mut ledger, ended)
-    }
-
-    /// Sessions with the server: one, unless it answers badly.
-    fn sessions(&mut self, ledger: &mut Ledger, credentials: &Credentials) -> Result<(), Failure> {
         self.note_unverified();
-        let known = Manner::known(self.account, ledger, now());
-        let mut manner = known;
-        let (notices, mut delivered) = (self.summary.notices.len(), 0);
-        loop {
-            let ended = self.session(ledger, credentials, manner);
-            // What a session before this one has delivered is known to this one, but not from an earlier run.
-            self.summary.known = self.summary.known.saturating_sub(delivered);
-            let Some((next, notice)) = ended.as_ref().err().and_then(|failure| self.next_manner(manner, failure))
-            else {
-                self.note_manner(ledger, known, manner, &ended)?;
-                if ended.is_ok() && !self.run.dry_run && self.run.mark.is_none() {
-                    ledger.succeeded();
-                }
-                return ended;
-            };
-            let said = if manner == known { notices } else { notices + 1 };
-            self.summary.notices.truncate(said);
-            self.summary.notices.push(notice);
-            self.summary.rows.retain(|row| row.refused().is_none());
-            (manner, delivered) = (next, self.summary.delivered);
+        let ended = self.sessions(&mut ledger, &credentials);
+        if ended.is_ok() && self.counts_failures() {
+            ledger.succeeded();
         }
+        self.note_end(&mut ledger, ended)
     }
 
     /// Ends a run whose password cannot be had. Where that will pass, the ledger remembers it like a server that cannot be
@@ -233,37 +218,6 @@ impl<'f> Fetch<'f> {
         self.summary.is_silent = ledger.note_failing(failing).is_ok() && is_silent;
     }
 
-    /// What one more session leaves out, when the server has answered badly to it. What has come is not fetched again.
-    fn next_manner(&self, manner: Manner, failure: &Failure) -> Option<(Manner, Notice)> {
-        let error = match failure {
-            Failure::Session(error) => Some(error),
-            _ => None,
-        };
-        manner.next(self.account, failure.is_unanswered_ahead(), error)
-    }
-
-    /// Remembers what helped.
-    fn note_manner(
-        &self,
-        ledger: &mut Ledger,
-        known: Manner,
-        manner: Manner,
-        ended: &Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        // Where the line failed again, it may have been the line the first time.
-        let is_proved = ended.as_ref().err().is_none_or(|failure| !failure.is_of_the_line());
-        if manner == known || self.run.dry_run || !is_proved {
-            return Ok(());
-        }
-        if manner.in_lock_step && !known.in_lock_step {
-            ledger.note_for_now(LOCK_STEP, now())?;
-        }
-        if manner.without_top && !known.without_top {
-            ledger.note_for_now(NO_TOP, now())?;
-        }
-        Ok(ledger.sync()?)
-    }
-
     /// One session, from connect to QUIT; once more when its listing had to wait for memory.
     fn session(&mut self, ledger: &mut Ledger, credentials: &Credentials, manner: Manner) -> Result<(), Failure> {
         let Run { listings, stop, .. } = self.run;
@@ -292,6 +246,7 @@ impl<'f> Fetch<'f> {
         manner: Manner,
     ) -> Result<(), Failure> {
         let mut transaction = self.opener().log_in(credentials, share, &mut self.summary.notices)?;
+        self.is_logged_in = true;
         if manner.in_lock_step {
             transaction.keep_in_step();
         }
@@ -320,6 +275,7 @@ impl<'f> Fetch<'f> {
         self.note_clock(ledger);
         self.note_plan(&plan, &survey.listing, ledger)?;
         let is_new_target = self.summary.known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
+        self.is_at_new_targets |= is_new_target;
         if self.run.dry_run {
             let compared = plan.retrieve.iter().filter(|key| key.is_compared()).count();
             if compared > 0 {
@@ -329,11 +285,11 @@ impl<'f> Fetch<'f> {
                 self.summary.notices.push(Notice::NewTarget(self.summary.known));
             }
             let policy = self.policy(ledger);
-            self.summary.foresee(&plan, &policy, is_new_target);
+            self.summary.foresee(&plan, &policy, self.is_at_new_targets);
             if self.run.verbose > 0 {
                 let listing = &survey.listing;
                 let view = View { listing, standings: &standings, ledger, policy: &policy, now: now() };
-                let prospects = Prospects::new(view, &plan, is_new_target);
+                let prospects = Prospects::new(view, &plan, self.is_at_new_targets);
                 let row = |(position, outlook): (u32, Outlook)| Message::of(listing.get(position as usize), outlook);
                 self.summary.foreseen = prospects.remarkable().map(row).collect();
             }
@@ -342,9 +298,11 @@ impl<'f> Fetch<'f> {
             return Ok(());
         }
         let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, unsettle, .. } = plan;
-        if is_new_target {
+        if self.is_at_new_targets {
             // The notice offers what a deletion would make impossible.
             due.clear();
+        }
+        if is_new_target {
             self.summary.notices.push(Notice::NewTarget(self.summary.known));
         }
         ledger.acted()?;
@@ -760,9 +718,17 @@ impl<'f> Fetch<'f> {
         if self.summary.later > 0 || moved.ended.iter().any(takes_none) {
             self.note_refused(ledger)?;
         }
-        // It may be why the session ended: the next run begins with others.
+        let is_stopped = matches!(moved.failure, Some(Failure::Stopped(_)));
+        let mut failure = moved.failure;
+        // It may be why the session ended: the next one begins with others.
         if let Some(key) = moved.broken.filter(|key| !key.unique_id.is_empty()) {
             ledger.note(plan::REFUSED, &key.unique_id, now())?;
+            if !is_stopped {
+                let is_first = !ledger.has_note(plan::CUT, &key.unique_id);
+                ledger.note(if is_first { plan::CUT } else { plan::CUT_AGAIN }, &key.unique_id, now())?;
+                let cut = |failure| Failure::Cut { number: key.number, octets: key.octets, failure: Box::new(failure) };
+                failure = if is_first { failure } else { failure.map(cut) };
+            }
             ledger.sync()?;
         }
         if let Some(key) = moved.out_of_step.filter(|key| !key.unique_id.is_empty()) {
@@ -777,7 +743,7 @@ impl<'f> Fetch<'f> {
             // Why no lane goes on is why the session does not, and not the other way round.
             return Err(self.closed_lane().expect("a lane has ended"));
         }
-        if let Some(failure) = moved.failure {
+        if let Some(failure) = failure {
             return Err(failure);
         }
         due.extend(moved.recorded);

@@ -27,6 +27,11 @@ pub const OUT_OF_STEP: &str = "out-of-step";
 /// The ledger's note about a message that the MDA refused when it took none at all: others are tried before it.
 pub const REFUSED: &str = "refused";
 
+/// The ledger's notes about a message during which the line broke, once and again: all others are tried before it.
+pub const CUT: &str = "cut";
+/// See [`CUT`].
+pub const CUT_AGAIN: &str = "cut-again";
+
 /// The wishes of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -369,8 +374,10 @@ impl View<'_> {
         let (mut last, others): (Vec<usize>, Vec<usize>) = positions.into_iter().partition(is_last);
         // Of those the ones that are known to have been cut are most likely to end the session.
         last.sort_by_key(|position| is_in(misfits, *position));
-        let (later, first): (Vec<usize>, Vec<usize>) =
+        let (mut later, first): (Vec<usize>, Vec<usize>) =
             others.into_iter().partition(|position| is_in(refused, *position) || is_compared(position));
+        let cut = self.ledger.noted(CUT_AGAIN);
+        later.sort_by_key(|position| is_in(cut, *position));
         first.into_iter().chain(later).for_each(|position| planner.decide(position));
         let (trusted, rows) = (planner.plan.retrieve.len(), planner.plan.rows.len());
         last.into_iter().for_each(|position| planner.decide(position));
@@ -658,6 +665,9 @@ mod tests {
     fn the_account_says_what_is_retrieved_first() {
         let listed = [("a", 30), ("b", 10), ("c", 20), ("d", 10), ("e", 99)];
         let note = |word: &str, id: &str| format!("{{\"note\":\"{word}\",\"id\":\"{id}\",\"at\":1}}");
+        let cut = [note(REFUSED, "a"), note(REFUSED, "c"), note(CUT_AGAIN, "a")];
+        let cut = plan(&mut ledger(&cut), &listed, Policy { max_size: Some(30), ..KEEP });
+        assert_eq!(numbers(&cut).0, [2, 4, 3, 1], "what cut the line twice holds nothing up");
         let notes = [note(REFUSED, "b"), note(OUT_OF_STEP, "d")];
         for (order, expected, with_notes) in [
             (Order::Oldest, [1, 2, 3, 4], [1, 3, 2, 4]),
