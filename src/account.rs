@@ -45,6 +45,8 @@ pub struct Account {
     pub delete_over: Option<u64>,
     /// Fetch messages that are already known, too.
     pub all: bool,
+    /// What counts as known from the first run on.
+    pub start: Start,
     /// The order of retrieval.
     pub order: Order,
     /// Messages announced as larger than this many octets stay on the server.
@@ -360,6 +362,19 @@ pub enum Keep {
     Never,
     /// It is deleted by the first run that long after it was first seen.
     For(Duration),
+}
+
+/// Which messages the first run of an account wants; the others count as known, and never come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// All.
+    All,
+    /// None of those that are there.
+    Now,
+    /// Those that are no older than this.
+    Within(Duration),
+    /// Those from this time on, in seconds since 1970.
+    From(u64),
 }
 
 /// The order of retrieval.

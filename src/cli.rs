@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use chrono::{NaiveDate, NaiveTime};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -184,7 +183,7 @@ pub enum State {
         #[arg(long = "id", value_name = "ID", conflicts_with = "all")]
         ids: Vec<OsString>,
         /// What was first seen before this day
-        #[arg(long, value_name = "DATE", value_parser = day, conflicts_with_all = ["ids", "all"])]
+        #[arg(long, value_name = "DATE", value_parser = config::day, conflicts_with_all = ["ids", "all"])]
         before: Option<u64>,
     },
     /// Let messages that are in a Maildir already count as delivered there, for a ledger that is lost
@@ -196,13 +195,6 @@ pub enum State {
         #[arg(long, value_name = "maildir:PATH", value_parser = config::maildir)]
         from: PathBuf,
     },
-}
-
-/// Midnight UTC of a day such as `2026-01-31`, in seconds since 1970.
-fn day(text: &str) -> Result<u64, String> {
-    let day = text.parse::<NaiveDate>().map_err(|_| "expected a day such as `2026-01-31`")?;
-    let seconds = day.and_time(NaiveTime::MIN).and_utc().timestamp();
-    Ok(u64::try_from(seconds).unwrap_or(0))
 }
 
 /// What to do with all of them.

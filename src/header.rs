@@ -8,7 +8,7 @@ mod identity;
 
 use mailparse::{MailAddr, MailHeader};
 
-pub use heading::Heading;
+pub use heading::{Arrival, Heading};
 pub use identity::Identity;
 
 /// No more of a message is looked at. Real header sections seldom pass 16 KiB.

@@ -9,14 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::account::Account;
+use crate::account::{Account, Start};
 use crate::header::{Heading, LONGEST};
 use crate::ledger::{self, Committed, Lanes, Ledger, Wanted};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Listed, Listing, MessageNumber};
 use crate::notice::Notice;
 use crate::os::clock::now;
-use crate::plan::{Fate, Outlook, Policy, Prospects, Reason, SoFar, View};
+use crate::plan::{Fate, NoStart, Outlook, Policy, Prospects, Reason, SoFar, View};
 use crate::pop3::{Credentials, Head, Transaction};
 use crate::progress::{Bar, Progress, Watch};
 use crate::report::{Message, Results, Summary, Widths};
@@ -152,7 +152,10 @@ impl Lister<'_> {
         let survey = session::list(&mut transaction, ledger, wishes)?;
         let so_far = SoFar { octets_today: ledger.received(now()), ..SoFar::default() };
         let policy = Policy::of(self.account, Lanes::first(self.account.targets.len()), so_far);
-        let terms = Terms { policy, now: now(), without_top: manner.without_top };
+        // Behind an alarm stands a person's decision, and no first run.
+        let is_alarm = self.summary.failure.is_some();
+        let start = if is_alarm { Start::All } else { session::start(self.account, self.run.fill) };
+        let terms = Terms { policy, start, now: now(), without_top: manner.without_top };
         let kin = |own: &Path| self.run.ledgers.kin(self.account, own);
         let mut notices = vec![];
         // A fetch ends where the server has no unique-ids. What it has is shown all the same.
@@ -174,7 +177,7 @@ impl Lister<'_> {
                 let rows = Rows { listing: &survey.listing, prospects };
                 self.show(&mut transaction, &rows, survey.octets, share, manner)
             }
-            (Err(error @ Error::NoUniqueIds(_)), Some(listing)) => {
+            (Err(error @ (Error::NoUniqueIds(_) | Error::NoStart(NoStart::WithoutIds))), Some(listing)) => {
                 self.summary.fail(Box::new(error));
                 let rows = Rows { listing: &listing, prospects: None };
                 self.show(&mut transaction, &rows, None, share, manner)

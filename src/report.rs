@@ -21,7 +21,7 @@ use crate::failing::Failing;
 use crate::failure::{self, Failure, Kind};
 use crate::maildrop::{Listing, MessageNumber};
 use crate::notice::{Held, Notice};
-use crate::plan::{Plan, Policy};
+use crate::plan::{Plan, Policy, Reason};
 use crate::text::{self, counted, octets, printable};
 
 /// What came of a word about what is known (`state known`, `forget`, `rebuild`).
@@ -162,6 +162,8 @@ pub struct Summary {
     pub deleted: usize,
     /// Left for a later run by `max_messages` or `max_octets`.
     pub later: usize,
+    /// Messages that count as known from now on, or would, because of `start`.
+    pub before_start: usize,
     /// Messages that stay on the server, and why.
     pub rows: Vec<Row>,
     /// Failures in a row, the one of this run among them.
@@ -215,6 +217,7 @@ impl Summary {
             octets: 0,
             deleted: 0,
             later: 0,
+            before_start: 0,
             rows: vec![],
             failing: None,
             is_silent: false,
@@ -253,6 +256,7 @@ impl Summary {
         let deleted = plan.retrieve.iter().filter(|key| policy.deletes(key)).count();
         self.would_retrieve = delivered().count();
         self.would_octets = delivered().filter_map(|key| key.octets).sum();
+        self.before_start = plan.left(Reason::BeforeStart);
         self.would_delete = deleted + if is_withheld { 0 } else { plan.delete.len() };
     }
 
@@ -399,7 +403,15 @@ impl Summary {
         let Summary { account, listed, would_retrieve, .. } = self;
         let size = self.listed_octets.map_or_else(String::new, |size| format!(", {}", octets(size)));
         let messages = counted(*listed, "message");
-        format!("{account}: {messages}{size}; {would_retrieve} new, {}", octets(self.would_octets))
+        let new = octets(self.would_octets);
+        format!("{account}: {messages}{size}; {would_retrieve} new, {new}{}", self.start_words())
+    }
+
+    fn start_words(&self) -> String {
+        match self.before_start {
+            0 => String::new(),
+            messages => format!("; {messages} from before `start` would count as known"),
+        }
     }
 
     /// With `--dry-run`: the result, for standard output.
@@ -410,7 +422,8 @@ impl Summary {
         let Summary { account, listed, would_retrieve, would_delete, .. } = self;
         let target = self.target();
         let total = format!(
-            "{account}: {listed} on the server; would deliver {would_retrieve} to {target} and delete {would_delete}"
+            "{account}: {listed} on the server; would deliver {would_retrieve} to {target} and delete {would_delete}{}",
+            self.start_words()
         );
         let of_each = self.foreseen.iter().map(|message| message.dry_line(self.owner()));
         std::iter::once(total).chain(of_each).collect()
@@ -455,6 +468,7 @@ impl Summary {
         };
         also(self.deleted, "deleted on the server");
         also(self.later, "left for a later run");
+        also(self.before_start, "from before `start`");
         also(self.known, "known");
         line.push_str(&format!(" in {:.1} s", self.elapsed.as_secs_f64()));
         line
@@ -504,6 +518,7 @@ impl Summary {
             "octets": self.octets,
             "deleted": self.deleted,
             "later": self.later,
+            "before_start": self.before_start,
             "too_large": self.too_large().count(),
             "refused": self.refused().map(|(row, refused)| json!({
                 "number": row.number.0,

@@ -69,6 +69,8 @@ mod marks;
 mod pairs;
 /// Failures in a row: what is reported of them, and how long an account waits.
 mod patience;
+/// What is there before the first run of an account, and counts as known.
+mod start;
 
 /// What is fetched first, how much, and what stays on the server for how long.
 mod selection;

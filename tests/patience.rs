@@ -229,7 +229,7 @@ fn each_account_has_a_row_of_its_own() {
     let run = sandbox.popfetch(["state", "show"]).exits(0);
     let lines: Vec<Vec<&str>> = run.stdout.lines().map(|line| line.split("  ").collect()).collect();
     assert!(lines[0].concat().contains("FAILING SINCE"), "{run:#?}");
-    assert!(run.stdout.contains("Z      3  account") && run.stdout.contains("Z      2  account"), "{run:#?}");
+    assert!(run.stdout.contains("Z      3  account") && run.stdout.contains("Z      2\n"), "{run:#?}");
     let show = |account| {
         let run = sandbox.popfetch(["state", "show", account, "--json"]).exits(0);
         let failing = run.account()["state"]["failing"].clone();

@@ -10,8 +10,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
+use chrono::{NaiveDate, NaiveTime};
+
 use super::shell;
-use crate::account::{Address, Auth, Order, Pin, Target, TlsMode};
+use crate::account::{Address, Auth, Order, Pin, Start, Target, TlsMode};
 use crate::deliver::parse;
 
 /// What should have been written instead.
@@ -72,6 +74,8 @@ const TIMEOUT: Expected = Expected::new("seconds such as `60`, or a duration suc
 const SIZE: Expected = Expected::new("octets such as `500000`, or `20M` (k, M, G: powers of 1024), not zero");
 const TLS: Expected = Expected::new("`implicit`, `starttls` or `none`");
 const ORDER: Expected = Expected::new("`oldest`, `newest` or `smallest`");
+const START: Expected =
+    Expected::new("`all`, `now`, a duration such as `30d` (units s, m, h, d, w), or a day such as `2026-11-01`");
 const PIN: Expected = Expected::new("`sha256:` and the 32 octets of a SHA-256 in hexadecimal digits or in Base64");
 const AUTH: Expected = Expected::new(
     "`auto`, `user`, `plain`, `apop`, `login`, `cram-md5`, `scram-sha-1`, `scram-sha-256` (both also with `-plus`), \
@@ -190,6 +194,22 @@ pub fn order(text: &str) -> Result<Order, Expected> {
     }
 }
 
+/// `all`, `now`, a [`duration`], or a day, which begins at midnight UTC.
+pub fn start(text: &str) -> Result<Start, Expected> {
+    match text {
+        "all" => Ok(Start::All),
+        "now" => Ok(Start::Now),
+        _ => duration(text).map(Start::Within).ok().or_else(|| day(text).map(Start::From)).ok_or(START),
+    }
+}
+
+/// Midnight UTC of a day such as `2026-01-31`, in seconds since 1970.
+pub fn day(text: &str) -> Option<u64> {
+    let is_plain = text.len() == "2026-01-31".len();
+    let day = text.parse::<NaiveDate>().ok().filter(|_| is_plain)?;
+    u64::try_from(day.and_time(NaiveTime::MIN).and_utc().timestamp()).ok()
+}
+
 /// `sha256:` and a fingerprint, as openssl(1), browsers and RFC 7469 write it: digits with or without colons, or Base64.
 pub fn pin(text: &str) -> Result<Pin, Expected> {
     let (algorithm, written) = text.split_once(':').ok_or(PIN)?;
@@ -296,6 +316,16 @@ mod tests {
         assert!(ORDERS.iter().all(|name| order(name).is_ok()));
         assert_eq!(tls_mode("ssl"), Err(TLS));
         assert_eq!(auth("digest-md5"), Err(AUTH));
+    }
+
+    #[test]
+    fn a_start_is_a_word_a_duration_or_a_day() {
+        assert_eq!([start("all"), start("now")], [Ok(Start::All), Ok(Start::Now)]);
+        assert_eq!(start("4w2d"), duration("30d").map(Start::Within));
+        assert_eq!(start("2026-11-01"), Ok(Start::From(1_793_491_200)));
+        for wrong in ["", "never", "30", "0d", "2026-11-31", "2026-11-1", "26-11-01", "01.11.2026", "1969-12-31"] {
+            assert_eq!(start(wrong), Err(START), "{wrong}");
+        }
     }
 
     #[test]

@@ -132,6 +132,14 @@ pub fn maildir(text: &str) -> Result<PathBuf, String> {
     path.map(PathBuf::from).ok_or_else(|| "expected `maildir:PATH`".to_owned())
 }
 
+/// Midnight UTC of a day such as `2026-01-31`, in seconds since 1970.
+///
+/// # Errors
+/// Says what is expected instead.
+pub fn day(text: &str) -> Result<u64, &'static str> {
+    forms::day(text).ok_or("expected a day such as `2026-01-31`")
+}
+
 /// The keys of an account, in the order of the manual.
 pub fn account_keys() -> impl Iterator<Item = &'static Key> {
     settings::KEYS.iter().map(|row| &row.key)
@@ -536,7 +544,7 @@ mod tests {
     use crate::os::exposure::Contents;
 
     use crate::account::{
-        Auth, Keep, MaxOctets, Order, Password, Proxy, ProxyKind, Route, Secret, Target, Tls, TlsMode,
+        Auth, Keep, MaxOctets, Order, Password, Proxy, ProxyKind, Route, Secret, Start, Target, Tls, TlsMode,
     };
 
     /// A home folder with a configuration in it.
@@ -651,6 +659,7 @@ mod tests {
             keep_newest: None,
             delete_over: None,
             all: false,
+            start: Start::All,
             order: Order::Oldest,
             max_size: None,
             max_messages: None,

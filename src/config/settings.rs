@@ -20,7 +20,7 @@ use super::target::{self, Targets, Written};
 use super::url::{self, Url};
 use super::value::{Item, Value};
 use crate::account::{
-    Account, Auth, ClientIdentity, Keep, MaxOctets, Order, Password, Pin, Route, Secret, Tls, TlsMode,
+    Account, Auth, ClientIdentity, Keep, MaxOctets, Order, Password, Pin, Route, Secret, Start, Tls, TlsMode,
 };
 use crate::os::user::User;
 
@@ -161,6 +161,9 @@ pub(super) static KEYS: &[Row<Draft>] = &[
         .flag(FETCH, "all", Takes::Nothing, "Fetch messages that have been fetched before, too")
         .elsewhere(&["fetchall", "fetch_all", "read_all"])
         .instead_of(&[("only_new", "false"), ("new_only", "false")]),
+    Row::<Draft>::new("start", |draft, said| said.set(&mut draft.account.start, |value| forms::start(value.text())))
+        .or(Literal::Text("all"))
+        .elsewhere(&["since", "first_run"]),
     Row::<Draft>::new("pipelining", |draft, said| said.some(&mut draft.account.pipelining, boolean)),
     Row::<Draft>::new("max_size", |draft, said| said.some(&mut draft.account.max_size, size))
         .flag(
@@ -389,6 +392,7 @@ impl Draft {
             keep_newest: None,
             delete_over: None,
             all: false,
+            start: Start::All,
             order: Order::Oldest,
             max_size: None,
             max_messages: None,

@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use chrono::DateTime;
+
 use super::keys::{Key, Secrecy};
 use super::{account_keys, oauth2_keys};
-use crate::account::{Account, Auth, Flow, Keep, MaxOctets, OAuth2, Order, Proxy, Route, Secret, TlsMode};
+use crate::account::{Account, Auth, Flow, Keep, MaxOctets, OAuth2, Order, Proxy, Route, Secret, Start, TlsMode};
 use crate::text;
 
 /// In the place of a secret.
@@ -60,6 +62,7 @@ fn value(key: &Key, account: &Account) -> Option<String> {
         ("max_octets", ..) => octets(account.max_octets),
         ("order", ..) => string(order(account.order)),
         ("all", ..) => account.all.to_string(),
+        ("start", ..) => start(account.start),
         ("pipelining", ..) => account.pipelining?.to_string(),
         ("max_size", ..) => account.max_size?.to_string(),
         ("max_messages", ..) => account.max_messages?.to_string(),
@@ -175,6 +178,18 @@ fn duration(time: Duration) -> String {
     match time.as_secs() {
         0 => string("0"),
         seconds => string(&format!("{}{unit}", seconds / length)),
+    }
+}
+
+fn start(start: Start) -> String {
+    match start {
+        Start::All => string("all"),
+        Start::Now => string("now"),
+        Start::Within(time) => duration(time),
+        Start::From(day) => {
+            let day = i64::try_from(day).ok().and_then(|day| DateTime::from_timestamp(day, 0));
+            string(&day.expect("it was written as a day").format("%F").to_string())
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) enum Value {
     Bare(String),
     /// A value that the language does not allow; this has been reported.
     Broken,
-    /// What no key takes, by its name: a float, a date, null.
+    /// What no key takes, by its name: a float, null.
     Other(&'static str),
 }
 
@@ -394,7 +394,7 @@ fn toml_value(value: &DeValue<'_>) -> Value {
         },
         DeValue::Float(_) => Value::Other("a float"),
         DeValue::Boolean(value) => Value::Boolean(*value),
-        DeValue::Datetime(_) => Value::Other("a date"),
+        DeValue::Datetime(date) => Value::Bare(date.to_string()),
         DeValue::Array(values) => Value::Array(
             values.iter().map(|value| Item { value: toml_value(value.get_ref()), at: value.span() }).collect(),
         ),

@@ -8,6 +8,7 @@ use crate::ledger::Ledger;
 use crate::notice::Notice;
 use crate::os::clock::now;
 use crate::pop3::Credentials;
+use crate::report::Summary;
 use crate::session::{LOCK_STEP, Manner, NO_TOP};
 use crate::stop::Woken;
 
@@ -22,6 +23,8 @@ enum Next {
     Without(Manner, Notice),
     /// One that goes on where the line broke, after a pause.
     Redial(Failure),
+    /// One that finds out whether there is more from before `start`.
+    Start,
 }
 
 /// The sessions of this run so far.
@@ -31,8 +34,8 @@ struct Past {
     /// How often a broken line was dialled again, and how it broke.
     redials: u32,
     broken: Option<Failure>,
-    /// How many messages they have delivered.
-    delivered: usize,
+    /// How many messages are known because of them.
+    known: usize,
     /// How many notices stand, whatever the next one says.
     said: usize,
 }
@@ -42,12 +45,13 @@ impl Fetch<'_> {
     pub(super) fn sessions(&mut self, ledger: &mut Ledger, credentials: &Credentials) -> Result<(), Failure> {
         let known = Manner::known(self.account, ledger, now());
         let said = self.summary.notices.len();
-        let mut past = Past { manner: known, redials: 0, broken: None, delivered: 0, said };
+        let mut past = Past { manner: known, redials: 0, broken: None, known: 0, said };
         loop {
             self.is_logged_in = false;
             let ended = self.session(ledger, credentials, past.manner);
-            // What a session before this one has delivered is known to this one, but not from an earlier run.
-            self.summary.known = self.summary.known.saturating_sub(past.delivered);
+            // What a session before this one has delivered, or from before `start`, is known, but not from an earlier run.
+            self.summary.known = self.summary.known.saturating_sub(past.known);
+            let ended = self.end_start(ledger, ended);
             let notice = match self.next(&past, ended) {
                 Next::Nothing(ended) => {
                     // Where the line failed again, it may have been the line the first time.
@@ -58,14 +62,15 @@ impl Fetch<'_> {
                 }
                 Next::Without(manner, notice) => {
                     past.manner = manner;
-                    notice
+                    Some(notice)
                 }
+                Next::Start => None,
                 Next::Redial(failure) => {
                     past.redials += 1;
                     self.pause_before_redial(past.redials)?;
                     let notice = Notice::Redialled(failure.to_string());
                     past.broken = Some(failure);
-                    notice
+                    Some(notice)
                 }
             };
             self.go_on(&mut past, notice);
@@ -73,7 +78,9 @@ impl Fetch<'_> {
     }
 
     fn next(&self, past: &Past, ended: Result<(), Failure>) -> Next {
-        let Err(failure) = ended else { return Next::Nothing(ended) };
+        let Err(failure) = ended else {
+            return if self.has_more_to_start() { Next::Start } else { Next::Nothing(ended) };
+        };
         if let Some((manner, notice)) = self.next_manner(past.manner, &failure) {
             return Next::Without(manner, notice);
         }
@@ -111,13 +118,14 @@ impl Fetch<'_> {
     }
 
     /// Prepares for one more session: its notices take the place of those that each session gives.
-    fn go_on(&mut self, past: &mut Past, notice: Notice) {
+    fn go_on(&mut self, past: &mut Past, notice: Option<Notice>) {
         let mut notices = self.summary.notices.split_off(past.said);
         notices.retain(|notice| !notice.is_of_each_session());
         self.summary.notices.append(&mut notices);
-        self.summary.notices.push(notice);
+        self.summary.notices.extend(notice);
         self.summary.rows.retain(|row| row.refused().is_none());
-        (past.said, past.delivered) = (self.summary.notices.len(), self.summary.delivered);
+        let Summary { delivered, before_start, .. } = *self.summary;
+        (past.said, past.known) = (self.summary.notices.len(), delivered + before_start);
     }
 
     /// Why the run failed. A maildrop that the broken session still holds says nothing of why that broke.

@@ -12,7 +12,7 @@ use super::{Failure, Fetch};
 use crate::account::Target;
 use crate::deliver::{self, Owner};
 use crate::header::Identity;
-use crate::ledger::{AtHome, Fact, Ledger, Standing, State, Top};
+use crate::ledger::{AtHome, Begun, Fact, Ledger, Standing, State, Top};
 use crate::maildrop::{Fingerprint, Listing};
 use crate::os::clock::now;
 use crate::pop3::Transaction;
@@ -97,6 +97,10 @@ impl Fetch<'_> {
             return Ok(());
         }
         let is_meant = |id: &[u8]| ids.is_empty() || ids.iter().any(|meant| meant == id);
+        // Whoever names messages says nothing of the others, and a first run is still a first run.
+        if ids.is_empty() {
+            ledger.begin_wholly(now())?;
+        }
         self.summary.marked = Some(Marked::Known(ledger.know(&survey.listing, standings, is_meant, now())?));
         Ok(())
     }
@@ -130,6 +134,8 @@ impl Fetch<'_> {
         if !ledger.pending().is_empty() && !self.run.dry_run {
             return Err(self.closed_lane().expect("a lane that cannot be asked is closed"));
         }
+        // What is forgotten comes again, and does not count as known once more.
+        let is_begun = ledger.begun() != Begun::Never;
         let facts = ledger.facts();
         let known: Vec<bool> =
             (0..).zip(facts.iter()).map(|(number, fact)| forgotten.has(&fact, facts.id(number))).collect();
@@ -143,6 +149,9 @@ impl Fetch<'_> {
         let come = "forgotten: what is still on the server comes again";
         if !self.may(&format!("{count} of {of} are {come}"))? {
             return Ok(());
+        }
+        if is_begun {
+            ledger.begin_wholly(now())?;
         }
         let messages = ledger.forget_known(|fact, id| forgotten.has(fact, id))?;
         self.summary.marked = Some(Marked::Forgotten { messages, left: known.len() - messages });
@@ -207,6 +216,7 @@ impl Fetch<'_> {
                 again: *again,
             })
             .collect();
+        ledger.begin_wholly(now)?;
         ledger.found_at_home(maildir, &found, is_owed)?;
         self.summary.marked = Some(Marked::Found(found.len()));
         Ok(())

@@ -8,6 +8,7 @@ mod failure;
 mod in_step;
 mod mark;
 mod side_by_side;
+mod start;
 mod transfer;
 
 use std::any::Any;
@@ -22,7 +23,7 @@ pub use mark::{Forgotten, Mark};
 pub use side_by_side::side_by_side;
 use transfer::{Lane, Transfer};
 
-use crate::account::{Account, Keep, Secret, Target};
+use crate::account::{Account, Keep, Secret, Start, Target};
 use crate::deliver::{self, Guarantee, Place, Recovered};
 use crate::failing::{Cause, Failing, Trouble};
 use crate::failure::{Failure as _, Kind, worst};
@@ -88,6 +89,8 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
         held: vec![],
         is_logged_in: false,
         is_at_new_targets: false,
+        is_starting: false,
+        parts: 0,
     };
     let ended = caught(|| fetch.run()).unwrap_or_else(Err);
     fetch.run_after();
@@ -133,6 +136,10 @@ struct Fetch<'f> {
     is_logged_in: bool,
     /// The account delivers elsewhere than before, and that was said by this run: it deletes nothing that is known.
     is_at_new_targets: bool,
+    /// The session has found messages from before `start`, and another one may find more.
+    is_starting: bool,
+    /// How many sessions have found such messages.
+    parts: u32,
 }
 
 impl<'f> Fetch<'f> {
@@ -265,7 +272,7 @@ impl<'f> Fetch<'f> {
                 let _ = transaction.update(&[] as &[Committed]);
                 return Ok(());
             }
-            Some(Mark::Show | Mark::Forget(_)) | None => {}
+            Some(Mark::Show | Mark::Forget(_)) | None => self.begin(ledger, &surveyed)?,
         }
         if !surveyed.plan.retrieve.is_empty() && !self.account.all && ledger.is_blank(&self.account.targets) {
             self.note_held();
@@ -422,9 +429,6 @@ impl<'f> Fetch<'f> {
             if !self.run.mark.as_ref().is_some_and(Mark::is_offline) {
                 self.check_targets(&ledger)?;
             }
-        }
-        if !self.account.one_off && self.run.mark.as_ref().is_none_or(|mark| !mark.is_offline()) {
-            ledger.note_account(now())?;
         }
         if self.run.dry_run && ledger.in_doubt() > 0 {
             self.summary.notices.push(Notice::InDoubt(ledger.in_doubt()));
@@ -589,7 +593,8 @@ impl<'f> Fetch<'f> {
         let survey = session::list(transaction, ledger, Wishes { needs_ids, needs_sizes: false })?;
         self.summary.listed = survey.listing.len();
         let mut notices = vec![];
-        let terms = Terms { policy: self.policy(ledger), now: now(), without_top };
+        let start = if self.run.mark.is_some() { Start::All } else { self.start() };
+        let terms = Terms { policy: self.policy(ledger), start, now: now(), without_top };
         let surveyed = session::compare(
             survey,
             transaction,

@@ -44,6 +44,32 @@ impl Heading {
     }
 }
 
+/// When a message came, as far as its header section tells: seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arrival {
+    /// The date of the topmost `Received`, which the last server has put there.
+    pub received: Option<i64>,
+    /// `Date`, which its author has written.
+    pub written: Option<i64>,
+}
+
+impl Arrival {
+    /// Reads a header section, with LF or CRLF line ends; what is beyond [`LONGEST`] octets is not looked at.
+    pub fn read(head: &[u8]) -> Self {
+        let (mut received, mut written) = (None, None);
+        for field in fields(&head[..head.len().min(LONGEST)]) {
+            let (key, value) = (field.get_key_raw(), field.get_value_raw());
+            if key.eq_ignore_ascii_case(b"Received") && received.is_none() {
+                // RFC 5322 §3.6.7: the date stands behind the last semicolon.
+                received = Some(memchr::memrchr(b';', value).and_then(|end| date(&value[end + 1..])));
+            } else if key.eq_ignore_ascii_case(b"Date") && written.is_none() {
+                written = Some(date(value));
+            }
+        }
+        Arrival { received: received.flatten(), written: written.flatten() }
+    }
+}
+
 fn date(value: &[u8]) -> Option<i64> {
     let value = Some(value).filter(|value| value.len() <= LONGEST_DATE)?;
     let words: Vec<&str> = std::str::from_utf8(value).ok()?.split_ascii_whitespace().collect();
@@ -143,6 +169,20 @@ mod tests {
         }
         let second = b"Date: soon\nDate: Tue, 24 Nov 2026 18:33:41 +0100\n\n";
         assert_eq!(Heading::read(second).date, Some(1_795_541_621));
+    }
+
+    #[test]
+    fn a_message_came_when_the_topmost_hop_says() {
+        let (day, written) = (1_795_541_621, "Date: Tue, 24 Nov 2026 18:33:41 +0100\n");
+        let hop = |day: u32| format!("Received: from a; b\n by c;\n Tue, {day} Nov 2026 18:33:41 +0100 (CET)\n");
+        let read = |text: &str| {
+            let Arrival { received, written } = Arrival::read(text.as_bytes());
+            (received, written)
+        };
+        assert_eq!(read(written), (None, Some(day)));
+        assert_eq!(read(&[written, &hop(25), &hop(23)].concat()), (Some(day + 86400), Some(day)));
+        assert_eq!(read(&["Received: by c\n", &hop(23), written].concat()), (None, Some(day)));
+        assert_eq!(read("Received: by c; soon\nDate: then\n\nDate: Tue, 24 Nov 2026 18:33:41 +0100\n"), (None, None));
     }
 
     #[test]

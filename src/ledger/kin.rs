@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::facts::State;
 use super::identity::{Renamed, copies, lines_of};
-use super::line::Line;
+use super::line::{Line, VERSION};
 use super::load::{self, Loaded};
-use super::{Error, Ledger};
+use super::{ACCOUNT, Error, Ledger};
 use crate::account::Target;
 use crate::maildrop::Fingerprint;
 use crate::os;
@@ -64,6 +64,11 @@ impl Kin {
     /// The maildrop as the ledger calls it.
     pub fn maildrop(&self) -> &str {
         &self.maildrop
+    }
+
+    /// True when an account of the configuration has fetched it.
+    pub fn is_of_an_account(&self) -> bool {
+        self.loaded.notes.of(ACCOUNT).is_some() || self.loaded.version < VERSION
     }
 
     /// What it has delivered to the target.

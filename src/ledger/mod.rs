@@ -32,6 +32,7 @@ mod load;
 mod lock;
 mod notes;
 mod rewrite;
+mod start;
 mod takeover;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -50,6 +51,7 @@ pub use kin::{Kin, Known};
 pub use lane::{LaneSet, Lanes};
 pub use line::KEYS;
 pub use notes::Noted;
+pub use start::Begun;
 pub use takeover::Former;
 pub use text::fingerprint;
 
@@ -58,7 +60,7 @@ use rustix::fs::Access;
 use crate::account::Target;
 use crate::deliver::{Found, Intents, Outcome, Place, Recovered, Synced};
 use crate::maildrop::sealed::OfTheLedger;
-use crate::maildrop::{Durable, Fingerprint, Listed, Listing, MessageNumber};
+use crate::maildrop::{Durable, Fingerprint, Listing, MessageNumber};
 use crate::os;
 use crate::os::file::Replacement;
 use crate::text;
@@ -454,11 +456,6 @@ impl Ledger {
         self.loaded.lanes.same_before(lane)
     }
 
-    /// Notes that an account of the configuration fetches this maildrop.
-    pub fn note_account(&mut self, at: u64) -> Result<(), Error> {
-        self.note(ACCOUNT, b"", at).map(drop)
-    }
-
     /// The lanes of this run.
     pub fn lanes(&self) -> Lanes {
         self.loaded.lanes.own()
@@ -654,40 +651,6 @@ impl Ledger {
         self.append(&text, facts.len() as u32)?;
         facts.iter().for_each(|fact| self.loaded.facts.set(*fact, |fact| fact.is_settled = false));
         self.sync()
-    }
-
-    /// Writes down, durably, that what is listed and meant counts as fetched: no run of the account wants it. Returns of
-    /// how many messages that is news.
-    pub fn know(
-        &mut self,
-        listing: &Listing,
-        standings: &Standings,
-        is_meant: impl Fn(&[u8]) -> bool,
-        now: u64,
-    ) -> Result<usize, Error> {
-        let at = if self.trusts_clock(now) { now } else { 0 };
-        let (mut text, mut news) = (vec![], 0);
-        let meant = |message: &Listed<'_>| !message.unique_id.is_empty() && is_meant(message.unique_id);
-        for (position, message) in listing.iter().enumerate().filter(|(_, message)| meant(message)) {
-            let settled = Some(id_text(message.unique_id));
-            let line = match standings.get(position) {
-                Standing::New { nth } => {
-                    Line { settled, nth: Some(nth), octets: message.octets, at: Some(at), ..Line::default() }
-                }
-                Standing::Known(fact) => match self.loaded.facts.get(fact) {
-                    fact if fact.is_settled => continue,
-                    fact => Line { settled, nth: Some(fact.nth), ..Line::default() },
-                },
-            };
-            Line { nth: line.nth.filter(|nth| *nth > 1), ..line }.write(&mut text);
-            news += 1;
-        }
-        if news > 0 {
-            self.append_whole(&text)?;
-        }
-        self.acted()?;
-        self.sync()?;
-        Ok(news)
     }
 
     /// Writes down, durably, that these messages are in a Maildir. Unless they are `owed` to other targets, the account

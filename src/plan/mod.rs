@@ -7,6 +7,7 @@
 mod order;
 mod outlook;
 mod retention;
+mod start;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::ledger::{
 use crate::maildrop::Listing;
 pub use outlook::{Fate, Outlook, Prospects, SoFar};
 pub use retention::{Retention, is_due};
+pub use start::{Border, NoStart};
 
 /// The ledger's note about a message behind which a session got out of step.
 pub const OUT_OF_STEP: &str = "out-of-step";
@@ -90,6 +92,8 @@ pub enum Verdict {
 pub enum Reason {
     /// It is known and not due, or waits for a lane that is closed.
     Known,
+    /// It is from before the account's `start`, and counts as known.
+    BeforeStart,
     /// It is larger than the account wants.
     TooLarge,
     /// It is beyond the account's `max_messages`; the next run takes it.
@@ -115,6 +119,7 @@ impl Reason {
     pub fn word(self) -> &'static str {
         match self {
             Reason::Known => "known",
+            Reason::BeforeStart => "before-start",
             Reason::TooLarge => "too-large",
             Reason::Later => "later",
             Reason::OverOctets => "over-octets",
@@ -332,8 +337,8 @@ impl View<'_> {
             .collect()
     }
 
-    /// Decides.
-    pub fn plan(&self, identities: &Identities) -> Result<Plan, NoUniqueIds> {
+    /// Decides. `before_start` are positions of messages that count as known from the start, in ascending order.
+    pub fn plan(&self, identities: &Identities, before_start: &[usize]) -> Result<Plan, NoUniqueIds> {
         let knows_ids = self.knows_ids();
         if !self.listing.is_empty() && !self.listing.has_unique_ids && !self.policy.all {
             if knows_ids {
@@ -348,7 +353,7 @@ impl View<'_> {
         let is_kept = self.policy.keep != Keep::Never || lanes.and(self.policy.open) != lanes;
         let takes_nameless = self.policy.all || !(is_kept || knows_ids);
         let (retention, plan, octets) = (self.retention(), Plan::default(), 0);
-        let mut planner = Planner { view: *self, identities, takes_nameless, retention, plan, octets };
+        let mut planner = Planner { view: *self, identities, before_start, takes_nameless, retention, plan, octets };
         planner.plan.had_ids = knows_ids;
         let are_known_left = self.are_known_left();
         let is_looked_at =
@@ -432,6 +437,7 @@ impl View<'_> {
 struct Planner<'a> {
     view: View<'a>,
     identities: &'a Identities,
+    before_start: &'a [usize],
     takes_nameless: bool,
     retention: Retention,
     plan: Plan,
@@ -444,7 +450,13 @@ impl Planner<'_> {
         if self.view.ledger.is_in_doubt(self.view.listing.get(position).unique_id) {
             return;
         }
-        let Standing::Known(fact) = self.view.standings.get(position) else { return self.wanted(position, None) };
+        let is_before_start = self.before_start.binary_search(&position).is_ok();
+        let Standing::Known(fact) = self.view.standings.get(position) else {
+            return match is_before_start {
+                true => self.row(position, Verdict::Leave(Reason::BeforeStart)),
+                false => self.wanted(position, None),
+            };
+        };
         let identity = self.identities.get(&position).copied();
         if self.view.wants_more(fact) {
             self.plan.unsettle.push(fact);
@@ -455,6 +467,7 @@ impl Planner<'_> {
             // It may well be at home: what is too large to be looked at is no news.
             Some(Identity::Compare(_)) if self.is_too_large(position) => self.known(position, fact, identity),
             Some(Identity::Another | Identity::Compare(_)) => self.wanted(position, identity),
+            _ if is_before_start => self.row(position, Verdict::Leave(Reason::BeforeStart)),
             _ if !self.view.lacks(fact).and(self.view.policy.open).is_empty() => self.wanted(position, None),
             // It waits for a lane that is closed.
             _ if !self.view.lacks(fact).is_empty() => {}
@@ -625,7 +638,7 @@ mod tests {
             (position, ledger.identify(fact, None, &listing.get(position), Top::Missing))
         };
         let identities = view.heads_needed().into_iter().map(identify).collect();
-        view.plan(&identities).unwrap()
+        view.plan(&identities, &[]).unwrap()
     }
 
     /// Message-numbers to retrieve and to delete.
@@ -850,7 +863,7 @@ mod tests {
         let listing = listing(&[("", 1)]);
         let standings = ledger.locate(&listing);
         let view = View { listing: &listing, standings: &standings, ledger, policy: &policy, now: NOW };
-        view.plan(&Identities::new()).unwrap_err()
+        view.plan(&Identities::new(), &[]).unwrap_err()
     }
 
     #[test]
@@ -911,7 +924,7 @@ mod tests {
         let view = View { listing: &listing, standings: &standings, ledger: &ledger, policy: &DELETE, now: NOW };
         assert_eq!((view.sizes_needed(), view.heads_needed()), (vec![0], vec![(0, 0)]));
         let unproved = ledger.identify(0, None, &listing.get(0), Top::Missing);
-        let plan = view.plan(&Identities::from([(0, unproved)])).unwrap();
+        let plan = view.plan(&Identities::from([(0, unproved)]), &[]).unwrap();
         assert_eq!((numbers(&plan), plan.left(Reason::Unproved)), ((vec![], vec![]), 1));
     }
 

@@ -133,6 +133,7 @@ fn phrase(outlook: &Outlook) -> String {
         Fate::InDoubt => "in doubt".into(),
         Fate::Left(reason) => match reason {
             Reason::Known => due.map_or_else(known, |due| format!("due on {due}")),
+            Reason::BeforeStart => "before `start`: counts as known".into(),
             Reason::TooLarge => "too large".into(),
             Reason::Later => "later".into(),
             Reason::OverOctets => "later: `max_octets`".into(),
@@ -155,7 +156,9 @@ fn word(outlook: &Outlook) -> String {
         (Fate::Lacking, _) => "lacking".into(),
         (Fate::Compared, _) => "compare".into(),
         (Fate::Due | Fate::Relisted, _) => "due".into(),
-        (Fate::Counted | Fate::NewTarget | Fate::Left(Reason::Known | Reason::Repeated), _) => "known".into(),
+        (Fate::Counted | Fate::NewTarget | Fate::Left(Reason::Known | Reason::Repeated | Reason::BeforeStart), _) => {
+            "known".into()
+        }
         (Fate::Waiting, _) => "waits".into(),
         (Fate::InDoubt, _) => "in doubt".into(),
         (Fate::Left(Reason::TooLarge), _) => "too large".into(),

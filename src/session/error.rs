@@ -5,7 +5,7 @@ use std::fmt;
 use super::refusals;
 use crate::failing::Cause;
 use crate::failure::{Failure, Kind};
-use crate::plan::NoUniqueIds;
+use crate::plan::{NoStart, NoUniqueIds};
 use crate::stop::Stopped;
 use crate::text::{counted, host_port, printable};
 use crate::{ledger, net, pop3, secret};
@@ -48,6 +48,8 @@ pub enum Error {
     },
     /// The server has no unique-ids.
     NoUniqueIds(NoUniqueIds),
+    /// It cannot be told what is from before `start`.
+    NoStart(NoStart),
     /// So many known messages seem to be listed under other unique-ids, and nothing tells for certain.
     Renumbered(usize),
     /// So many known messages have other sizes, and nothing tells whether they are the same.
@@ -98,7 +100,7 @@ impl Error {
             Error::Pop3(error) | Error::Top(error) | Error::Ungreeted { error, .. } => error.cause(),
             Error::Login { error, .. } => error.cause(),
             Error::Token { login, .. } => login.cause(),
-            Error::NoUniqueIds(_) | Error::Renumbered(_) | Error::Resized(_) => Cause::Other,
+            Error::NoUniqueIds(_) | Error::NoStart(_) | Error::Renumbered(_) | Error::Resized(_) => Cause::Other,
             Error::Ledger(_) | Error::Stopped(_) => Cause::Other,
         }
     }
@@ -145,6 +147,12 @@ impl From<ledger::Error> for Error {
     }
 }
 
+impl From<NoStart> for Error {
+    fn from(error: NoStart) -> Self {
+        Error::NoStart(error)
+    }
+}
+
 impl From<NoUniqueIds> for Error {
     fn from(error: NoUniqueIds) -> Self {
         Error::NoUniqueIds(error)
@@ -162,6 +170,7 @@ impl Failure for Error {
             Error::Login { error, .. } => error.kind(),
             Error::Token { login, .. } => login.kind(),
             Error::NoUniqueIds(error) => error.kind(),
+            Error::NoStart(error) => error.kind(),
             Error::Renumbered(_) | Error::Resized(_) => Kind::BadState,
             Error::Ledger(error) => error.kind(),
             Error::Stopped(stopped) => stopped.kind(),
@@ -189,6 +198,7 @@ impl Failure for Error {
                 shell_words::quote(account)
             )),
             Error::NoUniqueIds(error) => error.hint(),
+            Error::NoStart(error) => error.hint(),
             Error::Renumbered(_) => Some(
                 "when it is the old maildrop on another server or software, move what came before away and run once \
                  with `--all`; when it is another maildrop, use another account"
@@ -216,6 +226,7 @@ impl fmt::Display for Error {
             }
             Error::Token { login, .. } => login.fmt(f),
             Error::NoUniqueIds(error) => error.fmt(f),
+            Error::NoStart(error) => error.fmt(f),
             Error::Renumbered(messages) => write!(
                 f,
                 "none of {} is listed, but new ones of the same sizes are: they may be the same under new unique-ids, \

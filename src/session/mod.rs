@@ -18,7 +18,7 @@ pub use error::Error;
 pub use ledgers::{Ledgers, context, damage, suppose};
 pub use line::Line;
 pub use manner::{LOCK_STEP, Manner, NO_TOP};
-pub use survey::{Surveyed, Terms, Wishes, compare, list, tops};
+pub use survey::{Surveyed, Terms, Wishes, compare, list, start, tops};
 
 use crate::account::{Account, Auth, Identity, Password, Route, Secret, TlsMode};
 use crate::listings::Share;

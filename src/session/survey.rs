@@ -8,12 +8,14 @@ use std::path::Path;
 
 use super::Error;
 use super::line::Line;
-use crate::account::Keep;
-use crate::header::Identity as Reader;
-use crate::ledger::{DOUBTFUL, Identity, Kin, Known, Ledger, Renamed, Standing, Standings, State, Top, comparable};
+use crate::account::{Account, Keep, Start};
+use crate::header::{self, Arrival, Identity as Reader};
+use crate::ledger::{
+    Begun, DOUBTFUL, Identity, Kin, Known, Ledger, Renamed, Standing, Standings, State, Top, comparable,
+};
 use crate::maildrop::{Fingerprint, Listing, MessageNumber};
 use crate::notice::Notice;
-use crate::plan::{Identities, Plan, Policy, View};
+use crate::plan::{Border, Identities, NoStart, Plan, Policy, View};
 use crate::pop3::{Head, Survey, Transaction};
 
 /// From this many known messages on, sizes are asked for one by one: LIST of everything costs the server as much as
@@ -31,6 +33,8 @@ const FEW: usize = 3;
 pub struct Terms {
     /// What the account wants.
     pub policy: Policy,
+    /// What counts as known from the first run on.
+    pub start: Start,
     /// Seconds since 1970.
     pub now: u64,
     /// The server has TOP, and does not answer it.
@@ -54,6 +58,8 @@ pub struct Surveyed {
     pub standings: Standings,
     /// How known messages stand to it.
     identities: Identities,
+    /// Positions of messages that count as known because of `start`, in ascending order.
+    pub before_start: Vec<usize>,
     /// What follows from it.
     pub plan: Plan,
 }
@@ -61,9 +67,9 @@ pub struct Surveyed {
 impl Surveyed {
     /// Decides anew, with another policy.
     pub fn decide(&mut self, ledger: &Ledger, policy: &Policy, now: u64) -> Result<(), Error> {
-        let Surveyed { survey, standings, identities, .. } = self;
+        let Surveyed { survey, standings, identities, before_start, .. } = self;
         let view = View { listing: &survey.listing, standings, ledger, policy, now };
-        self.plan = view.plan(identities)?;
+        self.plan = view.plan(identities, before_start)?;
         Ok(())
     }
 }
@@ -75,6 +81,11 @@ pub struct Wishes {
     pub needs_ids: bool,
     /// Every size is of interest, also in a large maildrop.
     pub needs_sizes: bool,
+}
+
+/// Which messages a first run of the account wants. Who asks for everything gets it, and a URL is no account.
+pub fn start(account: &Account, fills: bool) -> Start {
+    if account.one_off || account.all || fills { Start::All } else { account.start }
 }
 
 /// Lists the maildrop.
@@ -120,10 +131,13 @@ pub fn compare(
     let standings = ledger.locate(&survey.listing);
     let mut surveyor = Surveyor { transaction, ledger, terms, survey, standings };
     surveyor.measure()?;
+    let mut begun = surveyor.ledger.begun();
     if surveyor.ledger.facts().is_empty() && !terms.policy.all {
         for mut kin in kin(surveyor.ledger.path()) {
             let adopted = surveyor.adopt(&mut kin)?;
             if adopted > 0 {
+                // The account has begun under the other name, and what is not known has come since.
+                begun = if kin.is_of_an_account() { Begun::Wholly } else { begun };
                 notices.push(Notice::Adopted { messages: adopted, maildrop: kin.maildrop().to_owned() });
             }
         }
@@ -133,9 +147,10 @@ pub fn compare(
         notices.push(Notice::Renamed(renamed));
     }
     let identities = surveyor.identify()?;
-    let plan = surveyor.view().plan(&identities)?;
+    let before_start = surveyor.before_start(begun)?;
+    let plan = surveyor.view().plan(&identities, &before_start)?;
     let Surveyor { survey, standings, .. } = surveyor;
-    Ok(Surveyed { survey, standings, identities, plan })
+    Ok(Surveyed { survey, standings, identities, before_start, plan })
 }
 
 impl Surveyor<'_, '_> {
@@ -191,6 +206,48 @@ impl Surveyor<'_, '_> {
             Top::Refused | Top::Missing => None,
         });
         heads.collect()
+    }
+
+    /// Finds the messages that are from before `start`.
+    fn before_start(&mut self, begun: Begun) -> Result<Vec<usize>, Error> {
+        let clock = Some(self.terms.now).filter(|now| self.ledger.trusts_clock(*now));
+        let Some(border) = Border::of(self.terms.start, begun, clock)? else { return Ok(vec![]) };
+        if !self.survey.listing.is_empty() && !self.survey.listing.has_unique_ids {
+            return Err(NoStart::WithoutIds.into());
+        }
+        let mut positions = self.view().startable(border);
+        if border == Border::Listing || positions.is_empty() {
+            return Ok(positions);
+        }
+        let has_top = !self.terms.without_top && self.keep_behind(border, &mut positions)?;
+        match begun {
+            Begun::Never if !has_top => Err(NoStart::WithoutTop.into()),
+            _ if !has_top => Ok(vec![]),
+            _ => Ok(positions),
+        }
+    }
+
+    /// Keeps of these positions those of messages that are behind the border, as far as their header sections tell. False
+    /// when the server has no TOP.
+    fn keep_behind(&mut self, border: Border, positions: &mut Vec<usize>) -> Result<bool, Error> {
+        let listing = &self.survey.listing;
+        let numbers: Vec<MessageNumber> = positions.iter().map(|position| listing.get(*position).number).collect();
+        let (mut octets, mut behind) = (vec![], vec![]);
+        let has_top = self.transaction.heads(&numbers, |nth, head| match head {
+            Head::Octets(more) => {
+                let room = header::LONGEST - octets.len();
+                octets.extend_from_slice(&more[..more.len().min(room)]);
+            }
+            Head::End => {
+                let Arrival { received, written } = Arrival::read(&octets);
+                behind.extend(border.is_behind(received, written).then_some(positions[nth]));
+                octets.clear();
+            }
+            Head::Refused => {}
+        });
+        let has_top = has_top.map_err(Error::top)?;
+        *positions = behind;
+        Ok(has_top)
     }
 
     fn view(&self) -> View<'_> {

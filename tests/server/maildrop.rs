@@ -123,6 +123,8 @@ struct Settings {
     implicit_tls: bool,
     any_password: bool,
     changes_unique_ids: bool,
+    /// How many more messages each session lists than the one before; 0: all.
+    more_each_time: usize,
     pace: Duration,
 }
 
@@ -164,6 +166,12 @@ impl Builder {
     /// Gives each message another unique-id in each session.
     pub fn changes_unique_ids(mut self) -> Self {
         self.settings.changes_unique_ids = true;
+        self
+    }
+
+    /// Lists so many messages in the first session, and as many more in each later one, though all of them are there.
+    pub fn more_each_time(mut self, messages: usize) -> Self {
+        self.settings.more_each_time = messages;
         self
     }
 
@@ -634,6 +642,9 @@ impl Session {
         }
         self.user = Some(name.into());
         self.maildrop = self.shared.state().users[name].maildrop.clone();
+        if self.shared.settings.more_each_time > 0 {
+            self.maildrop.truncate(self.connection * self.shared.settings.more_each_time);
+        }
         if self.shared.settings.changes_unique_ids {
             for mail in &mut self.maildrop {
                 let unique_id = format!("{}-{}", mail.unique_id, self.connection);
