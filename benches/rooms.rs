@@ -11,7 +11,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use popfetch::account::{Auth, Keep, Order, Password, SecretKind};
 use popfetch::ledger::{Lanes, Ledger, Standings};
 use popfetch::maildrop::{Listing, MessageNumber};
-use popfetch::plan::{Identities, Plan, Policy, View};
+use popfetch::plan::{Identities, Plan, Policy, Rulings, View};
 use popfetch::pop3::unstuff::Unstuffer;
 use popfetch::pop3::{Authorization, Credentials, Limits, Transaction, Transport};
 use tempfile::TempDir;
@@ -194,6 +194,9 @@ mod decision {
         max_size: None,
         max_messages: None,
         max_octets: [None, None],
+        own: Lanes::ALL,
+        has_rules: false,
+        may_discard: false,
         open: Lanes::ALL,
     };
 
@@ -230,7 +233,8 @@ mod decision {
     }
 
     fn planned(listing: &Listing, standings: &Standings, ledger: &Ledger) -> Plan {
-        let view = View { listing, standings, ledger, policy: &POLICY, now: 1_795_423_680 };
+        let view =
+            View { listing, standings, ledger, policy: &POLICY, rulings: &Rulings::default(), now: 1_795_423_680 };
         assert_eq!(view.heads_needed(), []);
         view.plan(&Identities::new()).expect("there are unique-ids")
     }

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::mask;
 use crate::os::user::User;
+use crate::rules::Rule;
 use crate::text;
 
 /// One maildrop to fetch from, and what to do with its messages.
@@ -33,8 +34,17 @@ pub struct Account {
     pub secret: Secret,
     /// How to log in.
     pub auth: Auth,
-    /// Where messages go: each message to each target.
+    /// Where messages go: each message to each of the account's own targets, unless a rule says otherwise. Those that
+    /// only rules name come behind them.
     pub targets: Vec<Target>,
+    /// How many of the targets are the account's own.
+    pub own_targets: usize,
+    /// What becomes of messages, in the order in which they are asked.
+    pub rules: Vec<Rule>,
+    /// The program, and its arguments, that is asked about a message that no rule fits.
+    pub filter: Option<Vec<String>>,
+    /// A rule or the filter may delete a message that no target has.
+    pub allow_delete_unread: bool,
     /// Whose the messages are, where popfetch runs as another user: root.
     pub owner: Option<Arc<User>>,
     /// What happens on the server to a message that is safe at home.
@@ -77,6 +87,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// True when more than its size and its place decides what becomes of a new message.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty() || self.filter.is_some()
+    }
+
     /// The maildrop's identity in the state: `USER@HOST`, and `:PORT` where the port is not a standard one.
     ///
     /// An IPv6 address has no brackets in it: ledgers bear that name, and under another one all mail would come again.

@@ -1,15 +1,18 @@
-//! Header fields of a message, as far as popfetch needs them: its envelope sender, its identity, and what a list shows.
+//! Header fields of a message, as far as popfetch needs them: its envelope sender, its identity, what a list shows, and
+//! what rules ask for.
 //!
 //! Reads octets that a stranger wrote: junk gives `None`, never an error. Looks at the header section only, and no
 //! further than [`LONGEST`] octets into it. Knows nothing of delivery or sessions.
 
 mod heading;
 mod identity;
+mod ruled;
 
 use mailparse::{MailAddr, MailHeader};
 
 pub use heading::{Arrival, Heading};
 pub use identity::Identity;
+pub use ruled::head;
 
 /// No more of a message is looked at. Real header sections seldom pass 16 KiB.
 pub const LONGEST: usize = 64 * 1024;

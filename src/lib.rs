@@ -8,8 +8,8 @@
 //!   on the server; whether a fetch would work; signing in; what is said about it.
 //! * [`session`]: an account opened and surveyed, for whatever command.
 //! * [`config`], [`secret`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
-//! * [`account`], [`failing`], [`failure`], [`maildrop`], [`notice`], [`stop`], [`text`]: plain values that everyone
-//!   may know; `mask`: secrets in words of others; [`listings`]: the memory of this program.
+//! * [`account`], [`failing`], [`failure`], [`maildrop`], [`notice`], [`rules`], [`stop`], [`text`]: plain values that
+//!   everyone may know; `mask`: secrets in words of others; [`listings`]: the memory of this program.
 //! * [`os`]: the operating system.
 
 pub mod account;
@@ -20,6 +20,7 @@ pub mod maildrop;
 mod mask;
 pub mod notice;
 pub mod os;
+pub mod rules;
 pub mod stop;
 pub mod text;
 

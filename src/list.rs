@@ -20,7 +20,7 @@ use crate::plan::{Fate, NoStart, Outlook, Policy, Prospects, Reason, SoFar, View
 use crate::pop3::{Credentials, Head, Transaction};
 use crate::progress::{Bar, Progress, Watch};
 use crate::report::{Message, Results, Summary, Widths};
-use crate::session::{self, Error, Ledgers, Line, Manner, Opener, Surveyed, Terms, Wishes};
+use crate::session::{self, Error, Judge, Ledgers, Line, Manner, Opener, Surveyed, Terms, Wishes};
 use crate::stop::Stop;
 use crate::text::fitted;
 
@@ -155,7 +155,9 @@ impl Lister<'_> {
         // Behind an alarm stands a person's decision, and no first run.
         let is_alarm = self.summary.failure.is_some();
         let start = if is_alarm { Start::All } else { session::start(self.account, self.run.fill) };
-        let terms = Terms { policy, start, now: now(), without_top: manner.without_top };
+        let context = session::context(self.account, self.run.ledgers.folder(), "", &self.run.stop);
+        let judge = Some(Judge { account: self.account, context: &context });
+        let terms = Terms { policy, start, now: now(), without_top: manner.without_top, judge };
         let kin = |own: &Path| self.run.ledgers.kin(self.account, own);
         let mut notices = vec![];
         // A fetch ends where the server has no unique-ids. What it has is shown all the same.
@@ -168,11 +170,12 @@ impl Lister<'_> {
             (Ok(surveyed), _) => {
                 let known = surveyed.plan.known(surveyed.survey.listing.len());
                 let is_withheld = known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
-                let Surveyed { survey, standings, plan, .. } = &surveyed;
+                let Surveyed { survey, standings, rulings, plan, .. } = &surveyed;
                 self.summary.known = known;
+                self.summary.skipped = plan.left(Reason::Ruled);
                 self.summary.notices.extend(is_withheld.then_some(Notice::NewTarget(known)));
                 self.summary.foresee(plan, &policy, is_withheld);
-                let view = View { listing: &survey.listing, standings, ledger, policy: &policy, now: now() };
+                let view = View { listing: &survey.listing, standings, ledger, policy: &policy, rulings, now: now() };
                 let prospects = Some(Prospects::new(view, plan, is_withheld));
                 let rows = Rows { listing: &survey.listing, prospects };
                 self.show(&mut transaction, &rows, survey.octets, share, manner)

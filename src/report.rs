@@ -172,8 +172,12 @@ pub struct Summary {
     pub is_silent: bool,
     /// With `state`: what came of it.
     pub marked: Option<Marked>,
+    /// Left on the server by rules, now and from now on.
+    pub skipped: usize,
     /// With `--dry-run`: what would be retrieved.
     pub would_retrieve: usize,
+    /// With `--dry-run`: how many of them each target would get.
+    would_get: Vec<usize>,
     /// Octets of them, as far as the server tells.
     pub would_octets: u64,
     /// With `--dry-run`: what would be deleted, also of what is retrieved.
@@ -222,7 +226,9 @@ impl Summary {
             failing: None,
             is_silent: false,
             marked: None,
+            skipped: 0,
             would_retrieve: 0,
+            would_get: vec![],
             would_octets: 0,
             would_delete: 0,
             foreseen: vec![],
@@ -257,7 +263,9 @@ impl Summary {
         self.would_retrieve = delivered().count();
         self.would_octets = delivered().filter_map(|key| key.octets).sum();
         self.before_start = plan.left(Reason::BeforeStart);
-        self.would_delete = deleted + if is_withheld { 0 } else { plan.delete.len() };
+        let get = |lane: usize| delivered().filter(|key| key.lanes.and(policy.open).has(lane)).count();
+        self.would_get = (0..self.targets.len()).map(get).collect();
+        self.would_delete = deleted + plan.discard.len() + if is_withheld { 0 } else { plan.delete.len() };
     }
 
     /// Adds what became of messages of this listing.
@@ -420,7 +428,12 @@ impl Summary {
             return vec![];
         }
         let Summary { account, listed, would_retrieve, would_delete, .. } = self;
-        let target = self.target();
+        let targets = self.would_get.iter().zip(&self.targets);
+        // Where each target gets all of them, nobody wants to read that of each.
+        let target = match self.would_get.iter().all(|count| count == would_retrieve) {
+            true => self.target(),
+            false => targets.map(|(count, target)| format!("{target} ({count})")).collect::<Vec<_>>().join(", "),
+        };
         let total = format!(
             "{account}: {listed} on the server; would deliver {would_retrieve} to {target} and delete {would_delete}{}",
             self.start_words()
@@ -469,6 +482,7 @@ impl Summary {
         also(self.deleted, "deleted on the server");
         also(self.later, "left for a later run");
         also(self.before_start, "from before `start`");
+        also(self.skipped, "skipped");
         also(self.known, "known");
         line.push_str(&format!(" in {:.1} s", self.elapsed.as_secs_f64()));
         line
@@ -519,6 +533,7 @@ impl Summary {
             "deleted": self.deleted,
             "later": self.later,
             "before_start": self.before_start,
+            "skipped": self.skipped,
             "too_large": self.too_large().count(),
             "refused": self.refused().map(|(row, refused)| json!({
                 "number": row.number.0,
@@ -546,6 +561,10 @@ impl Summary {
             "state": self.marked.as_ref().and_then(Marked::shown).map(Shown::json),
             "would_deliver": self.would_retrieve,
             "would_deliver_octets": self.would_octets,
+            "would_deliver_to": self.would_get.iter().zip(&self.targets).map(|(messages, target)| json!({
+                "target": self.without_secret(target.clone()),
+                "messages": messages,
+            })).collect::<Vec<_>>(),
             "would_delete": self.would_delete,
             "in_doubt": self.notices.iter().find_map(|notice| match notice {
                 Notice::InDoubt(messages) => Some(*messages),

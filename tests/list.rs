@@ -89,7 +89,7 @@ fn programs_get_an_event_for_each_message() {
     let expected = json!({
         "v": 1, "event": "message", "account": "work", "number": 2, "unique_id": "b", "octets": 300,
         "date": "2026-11-24T18:33:41Z", "from": "Jörg <j@example.org>", "subject": "Žuto",
-        "verdict": "retrieve", "reason": "new", "known_since": null, "due": null,
+        "verdict": "retrieve", "reason": "new", "rule": null, "known_since": null, "due": null,
         "targets": [format!("maildir:{}", sandbox.path("Mail").display())], "deleted": false,
     });
     assert_eq!(all[1], expected);

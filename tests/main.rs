@@ -72,6 +72,9 @@ mod patience;
 /// What is there before the first run of an account, and counts as known.
 mod start;
 
+/// Rules and the filter.
+mod rules;
+
 /// What is fetched first, how much, and what stays on the server for how long.
 mod selection;
 

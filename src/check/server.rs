@@ -134,7 +134,8 @@ impl<'c> Checking<'c> {
         let wishes = Wishes { needs_ids: !self.account.all, needs_sizes: false };
         let survey = self.tried(Point::Uidl, session::list(transaction, ledger, wishes))?;
         let start = session::start(self.account, self.check.fill);
-        let terms = Terms { policy: self.policy(ledger), start, now: now(), without_top: manner.without_top };
+        let (policy, without_top) = (self.policy(ledger), manner.without_top);
+        let terms = Terms { policy, start, now: now(), without_top, judge: None };
         let kin = |own: &std::path::Path| self.check.ledgers.kin(self.account, own);
         let compared = session::compare(survey, transaction, ledger, terms, kin, &mut vec![]);
         match compared {

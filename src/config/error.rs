@@ -199,6 +199,8 @@ pub enum Problem {
         /// The file and the line of the first one.
         at: String,
     },
+    /// A rule deletes what nobody has read, and the account does not allow it: the number of the rule.
+    Unread(usize),
     /// A target is there twice.
     SameTarget(String),
     /// A name of the account cannot stand in the path of a target.
@@ -472,6 +474,10 @@ impl fmt::Display for Problem {
             Problem::OtherDefault { key, at } => {
                 write!(f, "`{}` has another value in the defaults of `{at}`; one of them has to go", shown(key))
             }
+            Problem::Unread(rule) => write!(
+                f,
+                "rule {rule} deletes messages that no target has, which needs `allow_delete_unread = true` in the account"
+            ),
             Problem::SameTarget(target) => {
                 write!(f, "`{}` is among the targets already; each of them gets a message once", shown(target))
             }

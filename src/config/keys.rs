@@ -376,7 +376,7 @@ pub(super) fn is_public<D>(rows: &'static [Row<D>], entry: &Entry) -> bool {
     row(rows, &entry.key).is_some_and(|row| row.key.secrecy == Secrecy::Public)
 }
 
-fn unknown<D>(rows: &'static [Row<D>], entry: &Entry, place: &Place) -> Fault {
+pub(super) fn unknown<D>(rows: &'static [Row<D>], entry: &Entry, place: &Place) -> Fault {
     let is_allowed = |key: &Key| !(key.is_of_account && *place == Place::Defaults);
     let known: Vec<_> = rows.iter().map(|row| row.key).filter(is_allowed).collect();
     let advice = meant(&entry.key, &known);
@@ -385,7 +385,7 @@ fn unknown<D>(rows: &'static [Row<D>], entry: &Entry, place: &Place) -> Fault {
 }
 
 /// What was meant by a name: a slip, or the name of another program's key.
-fn meant(typed: &str, known: &[Key]) -> Option<String> {
+pub(super) fn meant(typed: &str, known: &[Key]) -> Option<String> {
     let question = |word: &str| format!("did you mean `{word}`?");
     let name = typed.to_ascii_lowercase().replace('-', "_");
     let is_name = |key: &&Key| key.name == name || key.elsewhere.contains(&name.as_str());

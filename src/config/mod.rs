@@ -14,6 +14,7 @@ mod oauth2;
 mod paths;
 mod placeholder;
 mod proxy;
+mod rules;
 mod settings;
 mod shell;
 mod shown;
@@ -147,7 +148,12 @@ pub fn account_keys() -> impl Iterator<Item = &'static Key> {
 
 /// Every key of every table.
 fn all_keys() -> impl Iterator<Item = &'static Key> {
-    account_keys().chain(oauth2_keys()).chain(target_keys()).chain(named_target_keys())
+    account_keys().chain(oauth2_keys()).chain(target_keys()).chain(named_target_keys()).chain(rule_keys())
+}
+
+/// The keys of a rule, besides the names of header fields.
+pub fn rule_keys() -> impl Iterator<Item = &'static Key> {
+    rules::KEYS.iter().map(|row| &row.key)
 }
 
 /// The keys of the table `oauth2`.
@@ -452,7 +458,12 @@ impl Reader<'_> {
         // An option that makes no sense has been refused before, but for the name of a target that is not there.
         self.option = self.flags.say(&mut draft, self.environment).or(self.option.take());
         match draft.account(Some(name)) {
-            Ok(account) => Some(account).filter(|_| is_sound),
+            Ok(account) => {
+                let unread = rules::unread(entry, table, &account);
+                let is_allowed = unread.is_none();
+                self.report(number, unread);
+                Some(account).filter(|_| is_sound && is_allowed)
+            }
             Err(Incomplete::Targets(problem)) => {
                 self.report(number, [entry.at_key(problem, false)]);
                 None
@@ -669,6 +680,10 @@ mod tests {
             timeout: Duration::from_secs(60),
             mda_timeout: Duration::from_secs(300),
             after: None,
+            own_targets: 1,
+            rules: vec![],
+            filter: None,
+            allow_delete_unread: false,
             owner: None,
             password_timeout: None,
             notify_every: Duration::from_secs(6 * 3600),

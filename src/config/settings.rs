@@ -16,6 +16,7 @@ use super::keys::{self, CONNECTION, FETCH, Literal, Row, Said, Secrecy, Takes};
 use super::oauth2;
 use super::paths::{self, Paths};
 use super::proxy;
+use super::rules;
 use super::target::{self, Targets, Written};
 use super::url::{self, Url};
 use super::value::{Item, Value};
@@ -190,6 +191,18 @@ pub(super) static KEYS: &[Row<Draft>] = &[
         .flag(FETCH, "order", Takes::Value("ORDER"), "Fetch these messages first")
         .elsewhere(&["sort", "fetch_order", "retrieval_order"])
         .instead_of(&[("newest_first", "\"newest\""), ("reverse", "\"newest\"")]),
+    Row::<Draft>::new("rules", |draft, said| {
+        // The account's are asked before those of the defaults.
+        let mut rules = rules::read(said, &draft.named)?;
+        rules.append(&mut draft.rules);
+        draft.rules = rules;
+        Ok(())
+    })
+    .elsewhere(&["rule", "match", "sort", "filters"]),
+    Row::<Draft>::new("filter", |draft, said| said.some(&mut draft.account.filter, |value| program(value, said.paths)))
+        .elsewhere(&["filter_command", "preprocess"]),
+    Row::<Draft>::new("allow_delete_unread", |draft, said| said.set(&mut draft.account.allow_delete_unread, boolean))
+        .or(Literal::Boolean(false)),
     Row::<Draft>::new("tls", |draft, said| said.some(&mut draft.tls, |value| forms::tls_mode(value.text())))
         .mostly(Literal::Text("implicit"))
         .words(&forms::TLS_MODES)
@@ -370,6 +383,8 @@ pub(super) struct Draft {
     deliver: Vec<Written>,
     /// The targets that have a name.
     named: Arc<Targets>,
+    /// In the order in which they are asked.
+    rules: Vec<rules::Written>,
     identity: Option<PathBuf>,
     identity_password: Option<Password>,
 }
@@ -387,6 +402,10 @@ impl Draft {
             secret: Secret::Ambient,
             auth: Auth::Auto,
             targets: vec![],
+            own_targets: 0,
+            rules: vec![],
+            filter: None,
+            allow_delete_unread: false,
             owner: None,
             keep: Keep::Forever,
             keep_newest: None,
@@ -413,6 +432,7 @@ impl Draft {
             tls: None,
             deliver: Vec::new(),
             named: Arc::default(),
+            rules: Vec::new(),
             identity: None,
             identity_password: None,
         };
@@ -432,7 +452,7 @@ impl Draft {
 
     /// The account of this name, or that of a URL.
     pub fn account(self, name: Option<String>) -> Result<Account, Incomplete> {
-        let Draft { mut account, port, tls, deliver, identity, identity_password, .. } = self;
+        let Draft { mut account, port, tls, deliver, rules, identity, identity_password, .. } = self;
         let needed =
             [("server", account.host.is_empty()), ("user", account.user.is_empty()), ("deliver", deliver.is_empty())];
         let missing: Vec<_> = needed.into_iter().filter(|(_, is_missing)| *is_missing).map(|(key, _)| key).collect();
@@ -451,6 +471,16 @@ impl Draft {
                 return Err(Incomplete::Targets(Problem::SameTarget(target.to_string())));
             }
             account.targets.push(target);
+        }
+        account.own_targets = account.targets.len();
+        if account.one_off {
+            // What a URL says is all that it wants, and what it does settles nothing.
+            (account.filter, account.allow_delete_unread) = (None, false);
+            return Ok(account);
+        }
+        for written in rules {
+            let rule = written.for_account(&mut account).map_err(Incomplete::Targets)?;
+            account.rules.push(rule);
         }
         Ok(account)
     }
@@ -547,7 +577,7 @@ fn notify_every(value: &Value) -> Result<Duration, Expected> {
     }
 }
 
-fn keep(value: &Value) -> Result<Keep, Expected> {
+pub(super) fn keep(value: &Value) -> Result<Keep, Expected> {
     match value {
         Value::Boolean(true) => Ok(Keep::Forever),
         Value::Boolean(false) => Ok(Keep::Never),

@@ -12,6 +12,7 @@ use chrono::DateTime;
 use super::keys::{Key, Secrecy};
 use super::{account_keys, oauth2_keys};
 use crate::account::{Account, Auth, Flow, Keep, MaxOctets, OAuth2, Order, Proxy, Route, Secret, Start, TlsMode};
+use crate::rules::{Action, Bound, Condition, Rule};
 use crate::text;
 
 /// In the place of a secret.
@@ -19,8 +20,7 @@ const MASK: &str = "\"****\"";
 
 /// The lines of a table, the first one its name.
 pub fn shown(account: &Account) -> Vec<String> {
-    let is_bare = |name: &str| name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_-".contains(&octet));
-    let name = if is_bare(&account.name) { account.name.clone() } else { string(&account.name) };
+    let name = key(&account.name);
     let keys = account_keys().filter(|key| key.name != "url").filter_map(|key| line(key, account));
     [format!("[accounts.{name}]")].into_iter().chain(keys).collect()
 }
@@ -54,13 +54,19 @@ fn value(key: &Key, account: &Account) -> Option<String> {
         }
         ("password_file", Secret::File(path), _) => file(path),
         ("oauth2", Secret::OAuth2(oauth2), _) => of_oauth2(oauth2),
-        ("deliver", ..) => one_or_all(account.targets.iter().map(|target| string(&target.to_string())).collect()),
+        ("deliver", ..) => targets(account, 0..account.own_targets),
         ("owner", ..) => string(&account.owner.as_ref()?.name),
         ("keep", ..) => keep(account.keep),
         ("keep_newest", ..) => account.keep_newest?.to_string(),
         ("delete_over", ..) => account.delete_over?.to_string(),
         ("max_octets", ..) => octets(account.max_octets),
         ("order", ..) => string(order(account.order)),
+        ("rules", ..) => {
+            let rules = account.rules.iter().map(|rule| self::rule(rule, account)).collect::<Vec<_>>();
+            Some(array(rules)).filter(|_| !account.rules.is_empty())?
+        }
+        ("filter", ..) => command(account.filter.as_ref()?),
+        ("allow_delete_unread", ..) => account.allow_delete_unread.to_string(),
         ("all", ..) => account.all.to_string(),
         ("start", ..) => start(account.start),
         ("pipelining", ..) => account.pipelining?.to_string(),
@@ -85,11 +91,57 @@ fn value(key: &Key, account: &Account) -> Option<String> {
         ("timeout", ..) => seconds(account.timeout),
         ("mda_timeout", ..) => seconds(account.mda_timeout),
         ("password_timeout", ..) => seconds(account.password_timeout?),
-        ("notify_every", ..) => duration(account.notify_every),
+        ("notify_every", ..) => string(&duration(account.notify_every.as_secs())),
         ("enabled", ..) => account.enabled.to_string(),
         _ => return None,
     };
     (!value.is_empty()).then(|| if key.secrecy == Secrecy::Secret { MASK.to_owned() } else { value })
+}
+
+fn targets(account: &Account, positions: impl IntoIterator<Item = usize>) -> String {
+    one_or_all(positions.into_iter().map(|position| string(&account.targets[position].to_string())).collect())
+}
+
+/// A rule as an inline table.
+fn rule(rule: &Rule, account: &Account) -> String {
+    let mut pairs = conditions(&rule.conditions);
+    match &rule.action {
+        Action::Skip => pairs.push("skip = true".to_owned()),
+        Action::Delete => pairs.push("delete = true".to_owned()),
+        Action::Take { targets: chosen, keep: kept } => {
+            let chosen = chosen.as_ref().map(|chosen| targets(account, chosen.iter().copied()));
+            pairs.extend(chosen.map(|chosen| format!("deliver = {chosen}")));
+            pairs.extend(kept.map(|kept| format!("keep = {}", keep(kept))));
+        }
+    }
+    format!("{{ {} }}", pairs.join(", "))
+}
+
+fn conditions(conditions: &[Condition]) -> Vec<String> {
+    let group = |group: &[Condition]| format!("{{ {} }}", self::conditions(group).join(", "));
+    let shown = conditions.iter().map(|condition| match condition {
+        Condition::Field(name, pattern) => format!("{} = {}", key(name), string(pattern.text())),
+        Condition::Size(bound) => format!("size = {}", string(&self::bound(*bound, |octets| octets.to_string()))),
+        Condition::Age(bound) => format!("age = {}", string(&self::bound(*bound, duration))),
+        Condition::Any(groups) => {
+            format!("any = {}", array(groups.iter().map(|conditions| group(conditions)).collect()))
+        }
+        Condition::Not(conditions) => format!("not = {}", group(conditions)),
+    });
+    shown.collect()
+}
+
+fn bound(bound: Bound, shown: impl Fn(u64) -> String) -> String {
+    match bound {
+        Bound::Above(value) => format!(">{}", shown(value)),
+        Bound::Below(value) => format!("<{}", shown(value)),
+    }
+}
+
+/// A key, in quotes where it needs some.
+fn key(name: &str) -> String {
+    let is_bare = name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_-".contains(&octet));
+    if is_bare { name.to_owned() } else { string(name) }
 }
 
 /// A string of TOML that drives no terminal.
@@ -167,25 +219,22 @@ fn keep(keep: Keep) -> String {
     match keep {
         Keep::Forever => "true".to_owned(),
         Keep::Never => "false".to_owned(),
-        Keep::For(time) => duration(time),
+        Keep::For(time) => string(&duration(time.as_secs())),
     }
 }
 
-fn duration(time: Duration) -> String {
+fn duration(seconds: u64) -> String {
     const UNITS: [(u64, char); 4] = [(86400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
-    let unit = UNITS.iter().find(|(length, _)| time.as_secs().is_multiple_of(*length));
+    let unit = UNITS.iter().find(|(length, _)| seconds.is_multiple_of(*length));
     let (length, unit) = unit.expect("a second divides all");
-    match time.as_secs() {
-        0 => string("0"),
-        seconds => string(&format!("{}{unit}", seconds / length)),
-    }
+    if seconds == 0 { "0".to_owned() } else { format!("{}{unit}", seconds / length) }
 }
 
 fn start(start: Start) -> String {
     match start {
         Start::All => string("all"),
         Start::Now => string("now"),
-        Start::Within(time) => duration(time),
+        Start::Within(time) => string(&duration(time.as_secs())),
         Start::From(day) => {
             let day = i64::try_from(day).ok().and_then(|day| DateTime::from_timestamp(day, 0));
             string(&day.expect("it was written as a day").format("%F").to_string())

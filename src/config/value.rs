@@ -111,6 +111,12 @@ impl Table {
     }
 }
 
+impl FromIterator<Entry> for Table {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        Table(entries.into_iter().collect())
+    }
+}
+
 impl From<Entry> for Table {
     fn from(entry: Entry) -> Self {
         Table(vec![entry])

@@ -4,6 +4,7 @@
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
+use std::slice;
 
 use super::Context;
 use super::mda::{Complaints, Ended, Refusal, become_user, give_to, kill, reason, wait};
@@ -32,7 +33,8 @@ pub fn run_after(words: &[String], delivered: usize, context: &Context) -> Resul
         .stderr(complaints.writer.try_clone().map_err(failed)?)
         .process_group(0);
     let mut child = child::spawn(&mut command).map_err(failed)?;
-    let ended = wait(&mut child, &mut complaints, context.mda_timeout, &context.stop).map_err(|error| {
+    let ended = wait(&mut child, slice::from_mut(&mut complaints), context.mda_timeout, &context.stop);
+    let ended = ended.map_err(|error| {
         kill(&mut child);
         failed(error)
     })?;

@@ -14,6 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::slice;
 use std::time::{Duration, Instant};
 
 use rustix::fs::Access;
@@ -217,7 +218,8 @@ impl Publisher {
         let failed = |source| Error::Mda { program: self.words[0].clone(), source };
         let mut complaints = self.complaints.take().map_or_else(Complaints::new, Ok).map_err(failed)?;
         let mut child = self.start(*waiting, &complaints).map_err(failed)?;
-        let ended = wait(&mut child, &mut complaints, self.context.mda_timeout, &self.context.stop);
+        let said = slice::from_mut(&mut complaints);
+        let ended = wait(&mut child, said, self.context.mda_timeout, &self.context.stop);
         let ended = ended.map_err(|error| {
             kill(&mut child);
             failed(error)
@@ -316,7 +318,12 @@ impl Complaints {
 }
 
 fn sender(file: &File, envelope_sender: fn(&[u8]) -> Option<String>) -> String {
-    shown(&envelope_sender(&beginning_of(file, HEAD)).unwrap_or_default())
+    sender_of(&beginning_of(file, HEAD), envelope_sender)
+}
+
+/// The sender of a message that begins so.
+pub(super) fn sender_of(head: &[u8], envelope_sender: fn(&[u8]) -> Option<String>) -> String {
+    shown(&envelope_sender(head).unwrap_or_default())
 }
 
 /// The sender as programs may show it and hand it on: nothing that is invisible, and no option.
@@ -366,7 +373,7 @@ pub(super) enum Ended {
 
 pub(super) fn wait(
     child: &mut Child,
-    complaints: &mut Complaints,
+    complaints: &mut [Complaints],
     timeout: Duration,
     stop: &Stop,
 ) -> io::Result<Ended> {
@@ -395,7 +402,7 @@ pub(super) fn wait(
 fn has_ended_within(
     child: &mut Child,
     event: Option<&OwnedFd>,
-    complaints: &mut Complaints,
+    complaints: &mut [Complaints],
     stop: Option<&Stop>,
     timeout: Duration,
 ) -> io::Result<bool> {
@@ -409,15 +416,15 @@ fn has_ended_within(
         let left = timeout.saturating_sub(begin.elapsed());
         let pause_now = if event.is_none() { left.min(pause) } else { left };
         pause = LONGEST_PAUSE.min(pause * 2);
-        let mut watched = vec![PollFd::new(&complaints.reader, PollFlags::IN)];
+        let mut watched: Vec<PollFd<'_>> =
+            complaints.iter().map(|complaints| PollFd::new(&complaints.reader, PollFlags::IN)).collect();
         watched.extend(event.iter().map(|event| PollFd::new(*event, PollFlags::IN)));
         watched.extend(wakes.iter().map(|wakes| PollFd::new(wakes, PollFlags::IN)));
         poll::wait(&mut watched, Some(pause_now))?;
         let happened: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
-        if happened[0] {
-            complaints.drain();
-        }
-        match (event, &happened[1..]) {
+        let (said, happened) = happened.split_at(complaints.len());
+        complaints.iter_mut().zip(said).filter(|(_, said)| **said).for_each(|(complaints, _)| complaints.drain());
+        match (event, happened) {
             (Some(_), [true, ..]) => return Ok(true),
             (Some(_), [false, true]) | (None, [true]) => return Ok(false),
             _ if left.is_zero() => return Ok(false),
@@ -709,8 +716,11 @@ mod tests {
     fn the_end_is_noticed_without_a_process_descriptor_too() {
         let mut child = Command::new("sleep").arg("0.05").spawn().unwrap();
         let mut complaints = Complaints::new().unwrap();
-        assert!(!has_ended_within(&mut child, None, &mut complaints, None, Duration::ZERO).unwrap());
-        assert!(has_ended_within(&mut child, None, &mut complaints, None, Duration::from_secs(60)).unwrap());
+        assert!(!has_ended_within(&mut child, None, slice::from_mut(&mut complaints), None, Duration::ZERO).unwrap());
+        assert!(
+            has_ended_within(&mut child, None, slice::from_mut(&mut complaints), None, Duration::from_secs(60))
+                .unwrap()
+        );
         assert!(child.wait().unwrap().success());
     }
 

@@ -18,6 +18,7 @@ mod after;
 mod barrier;
 mod destination;
 mod error;
+mod filter;
 mod kept;
 mod lock;
 mod maildir;
@@ -42,6 +43,7 @@ pub use destination::{
     guarantee, held, look, open, parse, recover, sweep, sweep_spool, tidy, try_out,
 };
 pub use error::Error;
+pub use filter::{Answer, ask_filter};
 pub use kept::{make_durable, messages, open_message};
 pub use mda::{Reason, Refusal};
 pub use owner::Owner;

@@ -49,7 +49,7 @@ impl Fetch<'_> {
         loop {
             self.is_logged_in = false;
             let ended = self.session(ledger, credentials, past.manner);
-            // What a session before this one has delivered, or from before `start`, is known, but not from an earlier run.
+            // What a session before this one has done, as what is from before `start`, is known, but not from an earlier run.
             self.summary.known = self.summary.known.saturating_sub(past.known);
             let ended = self.end_start(ledger, ended);
             let notice = match self.next(&past, ended) {
@@ -124,8 +124,8 @@ impl Fetch<'_> {
         self.summary.notices.append(&mut notices);
         self.summary.notices.extend(notice);
         self.summary.rows.retain(|row| row.refused().is_none());
-        let Summary { delivered, before_start, .. } = *self.summary;
-        (past.said, past.known) = (self.summary.notices.len(), delivered + before_start);
+        let Summary { delivered, before_start, skipped, .. } = *self.summary;
+        (past.said, past.known) = (self.summary.notices.len(), delivered + before_start + skipped);
     }
 
     /// Why the run failed. A maildrop that the broken session still holds says nothing of why that broke.

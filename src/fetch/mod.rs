@@ -27,16 +27,16 @@ use crate::account::{Account, Keep, Secret, Start, Target};
 use crate::deliver::{self, Guarantee, Place, Recovered};
 use crate::failing::{Cause, Failing, Trouble};
 use crate::failure::{Failure as _, Kind, worst};
-use crate::ledger::{self, Committed, Door, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
+use crate::ledger::{self, Committed, Decided, Door, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
 use crate::listings::{Budget, Share};
 use crate::maildrop::{Durable as _, Listing, MessageNumber};
 use crate::notice::Notice;
 use crate::os::clock::now;
-use crate::plan::{self, Outlook, Plan, Policy, Prospects, Reason, SoFar, Verdict, View};
+use crate::plan::{self, Outlook, Plan, Policy, Prospects, Reason, Rulings, SoFar, Verdict, View};
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress, Watch};
 use crate::report::{Message, Outcome, Row, Summary};
-use crate::session::{self, Ledgers, Line, Manner, Opener, Surveyed, Terms, Wishes};
+use crate::session::{self, Judge, Ledgers, Line, Manner, Opener, Surveyed, Terms, Wishes};
 use crate::stop::Stop;
 
 /// What all accounts of a run share.
@@ -278,9 +278,10 @@ impl<'f> Fetch<'f> {
             self.note_held();
         }
         let lanes = self.open_lanes(ledger, &mut surveyed)?;
-        let Surveyed { survey, standings, plan, .. } = surveyed;
+        let Surveyed { survey, standings, rulings, plan, .. } = surveyed;
         self.note_clock(ledger);
         self.note_plan(&plan, &survey.listing, ledger)?;
+        self.note_undecided(&rulings, &survey.listing);
         let is_new_target = self.summary.known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
         self.is_at_new_targets |= is_new_target;
         if self.run.dry_run {
@@ -295,7 +296,8 @@ impl<'f> Fetch<'f> {
             self.summary.foresee(&plan, &policy, self.is_at_new_targets);
             if self.run.verbose > 0 {
                 let listing = &survey.listing;
-                let view = View { listing, standings: &standings, ledger, policy: &policy, now: now() };
+                let (rulings, now) = (&rulings, now());
+                let view = View { listing, standings: &standings, ledger, policy: &policy, rulings, now };
                 let prospects = Prospects::new(view, &plan, self.is_at_new_targets);
                 let row = |(position, outlook): (u32, Outlook)| Message::of(listing.get(position as usize), outlook);
                 self.summary.foreseen = prospects.remarkable().map(row).collect();
@@ -304,7 +306,7 @@ impl<'f> Fetch<'f> {
             let _ = transaction.update(&[] as &[Committed]);
             return Ok(());
         }
-        let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, unsettle, .. } = plan;
+        let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, unsettle, skip, discard, .. } = plan;
         if self.is_at_new_targets {
             // The notice offers what a deletion would make impossible.
             due.clear();
@@ -315,15 +317,14 @@ impl<'f> Fetch<'f> {
         ledger.acted()?;
         ledger.settled(&settle)?;
         ledger.unsettle(&unsettle)?;
+        ledger.skip(&skip, now())?;
+        due.extend(ledger.discard(&discard, now())?);
         let closed = self.closed.len();
         if !lanes.is_empty() {
             let old: HashSet<_> = wanted.iter().filter(|key| key.is_due).map(|key| key.number).collect();
             let recorded = self.transfer(&mut transaction, ledger, &survey.listing, lanes, wanted, deletes_nothing)?;
-            let is_due = |recorded: &Recorded| {
-                self.account.keep == Keep::Never
-                    || (old.contains(&recorded.number()) && self.is_due(ledger, recorded, began))
-            };
-            due.extend(recorded.into_iter().filter(is_due));
+            let is_old = |recorded: &Recorded| old.contains(&recorded.number());
+            due.extend(recorded.into_iter().filter(|recorded| self.is_due(ledger, recorded, is_old(recorded), began)));
         }
         let updated = self.update(transaction, ledger, due, &survey.listing);
         // What a lane that failed on its way has left between intent and record must stay in the ledger.
@@ -594,7 +595,9 @@ impl<'f> Fetch<'f> {
         self.summary.listed = survey.listing.len();
         let mut notices = vec![];
         let start = if self.run.mark.is_some() { Start::All } else { self.start() };
-        let terms = Terms { policy: self.policy(ledger), start, now: now(), without_top };
+        let context = self.context();
+        let judge = self.run.mark.is_none().then_some(Judge { account: self.account, context: &context });
+        let terms = Terms { policy: self.policy(ledger), start, now: now(), without_top, judge };
         let surveyed = session::compare(
             survey,
             transaction,
@@ -612,6 +615,13 @@ impl<'f> Fetch<'f> {
         let messages = self.summary.delivered as u64;
         let so_far = SoFar { messages, octets: self.received, octets_today: ledger.received(now()) };
         Policy::of(self.account, self.open(), so_far)
+    }
+
+    /// Messages about which nothing was decided stay, and the account's status says so.
+    fn note_undecided(&mut self, rulings: &Rulings, listing: &Listing) {
+        let number = |position: u32| listing.get(position as usize).number;
+        let undecided = rulings.undecided.iter().map(|(at, why)| (number(*at), Outcome::undecided(why.clone())));
+        self.summary.add(undecided.collect(), listing);
     }
 
     /// While the clock is wrong, nothing becomes old: that could go on for long without anybody noticing.
@@ -641,6 +651,7 @@ impl<'f> Fetch<'f> {
         self.summary.notices.extend(notices.map(|(_, notice)| notice));
         self.summary.known = plan.known(listing.len());
         self.summary.later = plan.later();
+        self.summary.skipped += plan.left(Reason::Ruled);
         let found = std::mem::take(&mut self.summary.rows);
         let outcomes = plan.rows.iter().filter_map(|row| {
             let message = listing.get(row.position as usize);
@@ -755,10 +766,16 @@ impl<'f> Fetch<'f> {
         Ok(due)
     }
 
-    /// True for a message that was due when the session began: another one under its unique-id is not.
-    fn is_due(&self, ledger: &Ledger, recorded: &Recorded, began: u64) -> bool {
+    /// True for a delivered message that is to be deleted at once, or that was due when the session began (`is_old`):
+    /// another one under its unique-id is not.
+    fn is_due(&self, ledger: &Ledger, recorded: &Recorded, is_old: bool, began: u64) -> bool {
+        let fact = ledger.fact(recorded);
+        let keep = match fact.and_then(|fact| fact.decided) {
+            Some(Decided::Keep(keep)) if !self.account.one_off => keep,
+            _ => self.account.keep,
+        };
         let clock = ledger.trusts_clock(began).then_some(began);
-        ledger.fact(recorded).is_some_and(|fact| plan::is_due(self.account.keep, &fact, clock))
+        keep == Keep::Never || (is_old && fact.is_some_and(|fact| plan::is_due(keep, &fact, clock)))
     }
 
     /// Lets the next run begin with other messages, in case that the MDA is right about these.

@@ -77,9 +77,14 @@ fn date(value: &[u8]) -> Option<i64> {
     mailparse::dateparse(&words.join(" ")).ok().filter(|date| *date > 0)
 }
 
+/// The text of a field, safe to print.
+fn decoded(value: &[u8]) -> String {
+    text::defused(&plain(value))
+}
+
 /// The text of a field: folds and runs of blanks are one blank, encoded words are decoded, what is not UTF-8 counts as
 /// ISO 8859-1.
-fn decoded(value: &[u8]) -> String {
+pub(super) fn plain(value: &[u8]) -> String {
     let value = match std::str::from_utf8(value) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => value.iter().copied().map(char::from).collect::<String>().into(),
@@ -95,7 +100,7 @@ fn decoded(value: &[u8]) -> String {
         line.push_str(&text);
         was_encoded = is_encoded;
     }
-    text::defused(&line)
+    line
 }
 
 /// A word, and true when all of it was an encoded word.

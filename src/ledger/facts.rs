@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 
 use super::is_date;
 use super::lane::LaneSet;
+use crate::account::Keep;
 use crate::maildrop::Listing;
 
 /// What became of a message.
@@ -39,8 +40,19 @@ pub struct Fact {
     pub is_settled: bool,
     /// Which lanes have it.
     pub lanes: LaneSet,
+    /// What a rule has decided about it.
+    pub decided: Option<Decided>,
     /// The line of the file that says so.
     pub line: u32,
+}
+
+/// What a rule has decided about a message that is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decided {
+    /// What happens to it on the server, whatever the account's `keep` says.
+    Keep(Keep),
+    /// It is to be deleted, though no lane has it.
+    Discard,
 }
 
 /// A [`Fact`] as it is stored: twenty octets, and four for what becomes of it beside them.
@@ -75,6 +87,8 @@ pub struct Facts {
     seconds: usize,
     /// Since when a message is gone, by its number.
     gone_since: HashMap<u32, u32>,
+    /// What rules have decided, by the numbers of the messages.
+    decided: HashMap<u32, Decided>,
     /// Where the next one is expected when lines refer back in order.
     cursor: usize,
     index: Option<HashTable<u32>>,
@@ -169,7 +183,13 @@ impl Facts {
     pub fn get(&self, fact: u32) -> Fact {
         let Record { at, octets, nth, line, .. } = self.records[fact as usize];
         let Mark { lanes, is_settled, state } = self.marks[fact as usize];
-        Fact { at, octets, nth, state, is_settled, lanes, line }
+        let decided = if self.decided.is_empty() { None } else { self.decided.get(&fact).copied() };
+        Fact { at, octets, nth, state, is_settled, lanes, decided, line }
+    }
+
+    /// True when no rule has decided anything that is to be remembered.
+    pub fn are_undecided(&self) -> bool {
+        self.decided.is_empty()
     }
 
     /// Its id.
@@ -201,7 +221,7 @@ impl Facts {
 
     /// Adds a message that no other fact speaks of.
     pub fn push(&mut self, id: &[u8], fact: Fact) -> u32 {
-        let Fact { at, octets, nth, state, is_settled, lanes, line } = fact;
+        let Fact { at, octets, nth, state, is_settled, lanes, decided, line } = fact;
         self.ids.extend_from_slice(id);
         let end = u32::try_from(self.ids.len()).expect("a ledger of 4 GiB of ids is refused when it is loaded");
         self.records.push(Record { at, octets, nth, line, end });
@@ -210,6 +230,7 @@ impl Facts {
         self.odd += usize::from(is_odd(state, at));
         self.seconds += usize::from(nth > 1);
         let fact = (self.len() - 1) as u32;
+        self.decide(fact, decided);
         if let Some(mut index) = self.index.take() {
             index.insert_unique(self.hash(id), fact, |fact| self.hash(self.id(*fact)));
             self.index = Some(index);
@@ -226,7 +247,7 @@ impl Facts {
     pub fn set(&mut self, fact: u32, change: impl FnOnce(&mut Fact)) {
         let mut changed = self.get(fact);
         change(&mut changed);
-        let Fact { at, octets, nth, state, is_settled, lanes, line } = changed;
+        let Fact { at, octets, nth, state, is_settled, lanes, decided, line } = changed;
         let record = &mut self.records[fact as usize];
         let mark = &mut self.marks[fact as usize];
         self.odd -= usize::from(is_odd(mark.state, record.at));
@@ -234,6 +255,15 @@ impl Facts {
         (record.at, record.octets, record.nth, record.line) = (at, octets, nth, line);
         self.unsettled = self.unsettled + usize::from(!is_settled) - usize::from(!mark.is_settled);
         *mark = Mark { lanes, is_settled, state };
+        self.decide(fact, decided);
+    }
+
+    fn decide(&mut self, fact: u32, decided: Option<Decided>) {
+        match decided {
+            Some(decided) => drop(self.decided.insert(fact, decided)),
+            None if self.decided.is_empty() => {}
+            None => drop(self.decided.remove(&fact)),
+        }
     }
 
     /// Since when a message is gone: seconds since 1970.
@@ -436,7 +466,7 @@ mod tests {
 
     fn fact(octets: u32, nth: u32) -> Fact {
         let (state, lanes) = (State::Delivered, LaneSet::EMPTY);
-        Fact { at: 0, octets, nth, state, is_settled: true, lanes, line: 0 }
+        Fact { at: 0, octets, nth, state, is_settled: true, lanes, decided: None, line: 0 }
     }
 
     fn standings(facts: &mut Facts, messages: &[(&str, u64)]) -> Vec<Standing> {

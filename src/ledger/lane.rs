@@ -147,6 +147,11 @@ impl Lanes {
         Lanes((1u64 << count).wrapping_sub(1) as u32)
     }
 
+    /// The lanes at these positions.
+    pub fn of(positions: &[usize]) -> Self {
+        positions.iter().fold(Self::NONE, |lanes, position| lanes.with(*position))
+    }
+
     /// True when there are none.
     pub fn is_empty(self) -> bool {
         self.0 == 0

@@ -12,6 +12,8 @@
 //! {"settled":"ID"}                         the account of the configuration wants nothing more of it
 //! {"settled":"ID","over":true}             it wants more of it, for targets that were added since
 //! {"settled":"ID","octets":4100,"at":…}    it counts as fetched, and was never delivered
+//! {"settled":"ID","keep":1209600}          a rule keeps it for so many seconds, or for ever (`true`), or not at all
+//! {"settled":"ID",…,"discarded":true}      a rule deletes it unread
 //! {"another":"ID","octets":4125,"at":…}    another message has this id now; no lane has it
 //! {"deleted":"ID","at":…}                  the server confirmed it
 //! {"gone":"ID","at":…}                     no longer listed, and not because of us
@@ -33,10 +35,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::facts::Decided;
+use crate::account::Keep;
 use crate::deliver::Place;
 
 /// The format that this program writes, and the newest that it reads.
@@ -115,6 +120,12 @@ pub struct Line<'a> {
     /// What kind of failure the last one was.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub why: Option<Cow<'a, str>>,
+    /// What a rule says in the place of the account's `keep`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Kept>,
+    /// True when a rule has it deleted unread.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discarded: bool,
     /// After compaction: the other lanes that have the message.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub also: Option<Vec<Cow<'a, str>>>,
@@ -142,8 +153,36 @@ pub struct Line<'a> {
     pub head: Option<Cow<'a, str>>,
 }
 
+/// [`Keep`] as a line has it: `true`, `false`, or seconds.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Kept {
+    Ever(bool),
+    For(u64),
+}
+
+impl From<Keep> for Kept {
+    fn from(keep: Keep) -> Self {
+        match keep {
+            Keep::Forever => Kept::Ever(true),
+            Keep::Never => Kept::Ever(false),
+            Keep::For(time) => Kept::For(time.as_secs()),
+        }
+    }
+}
+
+impl From<Kept> for Keep {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Ever(true) => Keep::Forever,
+            Kept::Ever(false) => Keep::Never,
+            Kept::For(seconds) => Keep::For(Duration::from_secs(seconds)),
+        }
+    }
+}
+
 /// The keys of a line, which the manual describes.
-pub const KEYS: [&str; 37] = [
+pub const KEYS: [&str; 39] = [
     "popfetch",
     "maildrop",
     "intend",
@@ -170,6 +209,8 @@ pub const KEYS: [&str; 37] = [
     "times",
     "said",
     "why",
+    "keep",
+    "discarded",
     "also",
     "maildir",
     "name",
@@ -191,6 +232,22 @@ pub fn unknown_keys(line: &[u8]) -> String {
 }
 
 impl<'a> Line<'a> {
+    /// Notes what a rule has decided.
+    pub fn decided(mut self, decided: Option<Decided>) -> Self {
+        self.keep = match decided {
+            Some(Decided::Keep(keep)) => Some(keep.into()),
+            _ => None,
+        };
+        self.discarded = decided == Some(Decided::Discard);
+        self
+    }
+
+    /// What a rule has decided, as far as the line says it.
+    pub fn decision(&self) -> Option<Decided> {
+        let keep = self.keep.map(|kept| Decided::Keep(kept.into()));
+        if self.discarded { Some(Decided::Discard) } else { keep }
+    }
+
     /// The first line of a ledger.
     pub fn header(maildrop: &'a str) -> Self {
         Line { popfetch: Some(VERSION), maildrop: Some(maildrop.into()), ..Line::default() }

@@ -231,8 +231,14 @@ impl Loaded {
             let batch = line.batch.filter(|_| line.intend.is_some());
             let Line { nth, again, reused, owed, octets, at, .. } = *line;
             let lane = self.lanes.of_line(line)?;
+            let decided = line.decision();
             let brief = Brief { batch, id: &id_octets(id)?, nth, again, reused, owed, octets, at, place: &[] };
-            return self.take(&brief, lane, line.also.as_deref().unwrap_or_default(), text);
+            self.take(&brief, lane, line.also.as_deref().unwrap_or_default(), text)?;
+            // Only a compacted line says what was decided.
+            if let Some(fact) = decided.and_then(|_| self.facts.find(&id_octets(id)?, nth.unwrap_or(1))) {
+                self.facts.set(fact, |fact| fact.decided = decided);
+            }
+            return Some(());
         }
         if line.note.as_deref() == Some(FAILING) {
             return self.take_failing(line);
@@ -298,11 +304,17 @@ impl Loaded {
         let (nth, is_settled) = (line.nth.unwrap_or(1), line.settled.is_some());
         let known = self.facts.find(id, nth);
         if let Some(fact) = known.filter(|_| is_settled) {
-            self.facts.set(fact, |fact| fact.is_settled = !line.over);
+            self.facts.set(fact, |fact| {
+                fact.is_settled = !line.over;
+                fact.decided = line.decision();
+            });
             return Some(());
         }
         let (octets, at) = (comparable(line.octets), seconds(line.at?));
-        self.renew(id, nth, Seen { is_settled, ..Seen::new(octets, at, self.lines) });
+        let fact = self.renew(id, nth, Seen { is_settled, ..Seen::new(octets, at, self.lines) });
+        if let Some(decided) = line.decision() {
+            self.facts.set(fact, |fact| fact.decided = Some(decided));
+        }
         Some(())
     }
 
@@ -310,7 +322,7 @@ impl Loaded {
     pub fn renew(&mut self, id: &[u8], nth: u32, seen: Seen) -> u32 {
         let Seen { is_settled, octets, at, line, .. } = seen;
         let (state, lanes) = (State::Delivered, LaneSet::EMPTY);
-        let fact = Fact { at, octets, nth, state, is_settled, lanes, line };
+        let fact = Fact { at, octets, nth, state, is_settled, lanes, decided: None, line };
         match self.facts.find(id, nth) {
             None => self.facts.push(id, fact),
             Some(known) => {
@@ -435,7 +447,8 @@ impl Loaded {
                 return None;
             }
             let (state, lanes) = (State::Delivered, self.lanes.alone(lane));
-            return Some(self.facts.push(id, Fact { at, octets, nth, state, is_settled, lanes, line }));
+            let decided = None;
+            return Some(self.facts.push(id, Fact { at, octets, nth, state, is_settled, lanes, decided, line }));
         };
         let old = self.facts.get(known);
         let is_first = is_reused || old.lanes == LaneSet::EMPTY;
@@ -447,6 +460,7 @@ impl Loaded {
                 fact.at = at;
             }
             fact.is_settled = is_settled || (fact.is_settled && !is_reused);
+            fact.decided = fact.decided.filter(|_| !is_reused);
             (fact.octets, fact.line, fact.state, fact.lanes) = (octets, line, State::Delivered, lanes);
         });
         Some(known)

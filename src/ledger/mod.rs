@@ -10,7 +10,8 @@
 //! | step | what it does | when the machine stops just after it |
 //! | --- | --- | --- |
 //! | [`Ledger::intend`] | a line per message and lane: its id and the exact place; durable where the place can be asked | the next run asks the place |
-//! | [`Ledger::record`] | which messages a lane has; [`Recorded`] for those that all of their lanes have | not fetched again, where the line is on the disk or the place tells the same |
+//! | [`Ledger::record`] | which messages a lane has; [`Recorded`] for those that all lanes of their verdict have | not fetched again, where the line is on the disk or the place tells the same |
+//! | [`Ledger::discard`] | which messages a rule deletes unread; [`Recorded`] for them | deleted by the next run |
 //! | [`Ledger::commit`] | one sync makes [`Recorded`] into [`Committed`] | deleted by the next run, if that is wanted |
 //! | [`Ledger::deleted`] | after `+OK` to QUIT: the messages are deleted | the next listing tells |
 //! | [`Ledger::settle`] | forgets what is over | the old file is valid until the new one is durable |
@@ -45,7 +46,7 @@ use chrono::DateTime;
 
 pub use door::{Alarm, Door, Opened};
 pub use error::Error;
-pub use facts::{Fact, Facts, Standing, Standings, State, comparable};
+pub use facts::{Decided, Fact, Facts, Standing, Standings, State, comparable};
 pub use identity::{Identity, Renamed, SameMessage, Top};
 pub use kin::{Kin, Known};
 pub use lane::{LaneSet, Lanes};
@@ -57,7 +58,7 @@ pub use text::fingerprint;
 
 use rustix::fs::Access;
 
-use crate::account::Target;
+use crate::account::{Keep, Target};
 use crate::deliver::{Found, Intents, Outcome, Place, Recovered, Synced};
 use crate::maildrop::sealed::OfTheLedger;
 use crate::maildrop::{Durable, Fingerprint, Listing, MessageNumber};
@@ -184,8 +185,10 @@ pub struct Key {
     pub again: bool,
     /// True when it is another message than the one that the ledger speaks of.
     pub reused: bool,
-    /// The lanes that it goes to.
+    /// The lanes that it goes to: those of its verdict that lack it. When they have it, it is settled.
     pub lanes: Lanes,
+    /// What a rule says in the place of the account's `keep`.
+    pub keep: Option<Keep>,
     /// What its header says of it, as soon as that has been read.
     pub head: Option<Fingerprint>,
     /// With this fingerprint it is the message that the ledger speaks of, after all.
@@ -201,7 +204,7 @@ pub struct Key {
 impl Key {
     /// A new message without a unique-id.
     pub fn new(number: MessageNumber) -> Self {
-        let (unique_id, octets, again, reused, lanes, head) = Default::default();
+        let (unique_id, octets, again, reused, lanes, keep, head) = Default::default();
         let (known_head, known_lanes, is_due, is_held_back) = Default::default();
         Key {
             number,
@@ -211,6 +214,7 @@ impl Key {
             again,
             reused,
             lanes,
+            keep,
             head,
             known_head,
             known_lanes,
@@ -262,6 +266,23 @@ pub struct Batch {
     first_line: u32,
     keys: Vec<Key>,
     at: u32,
+}
+
+/// A message that a rule has decided about, without retrieving it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruled {
+    /// In this session.
+    pub number: MessageNumber,
+    /// For ever. Without one nothing can be remembered.
+    pub unique_id: Vec<u8>,
+    /// Which of several with this id.
+    pub nth: u32,
+    /// The size that LIST announced.
+    pub octets: Option<u64>,
+    /// True when the ledger already speaks of it.
+    pub is_known: bool,
+    /// What its header says of it, where that was read.
+    pub head: Option<Fingerprint>,
 }
 
 /// What a listing says of a known message that the ledger did not know.
@@ -479,14 +500,29 @@ impl Ledger {
         }
     }
 
-    /// True for a message that this run, once no lane lacks it, settles.
-    pub fn is_to_be_settled(&self, fact: &Fact) -> bool {
-        self.wanted != Wanted::ByUrl && !fact.is_settled && self.loaded.lanes.lacking(fact.lanes).is_empty()
+    /// True for a message that this run, once none of these lanes lacks it, settles.
+    pub fn is_to_be_settled(&self, fact: &Fact, wanted: Lanes) -> bool {
+        self.settles(fact) && self.loaded.lanes.lacking(fact.lanes).and(wanted).is_empty()
     }
 
-    /// True for a message that is settled, though a lane of this run lacks it.
-    pub fn is_lacked_though_settled(&self, fact: &Fact) -> bool {
-        fact.is_settled && self.wanted != Wanted::ByUrl && !self.loaded.lanes.lacking(fact.lanes).is_empty()
+    fn settles(&self, fact: &Fact) -> bool {
+        self.wanted != Wanted::ByUrl && !fact.is_settled
+    }
+
+    /// True for a message that is settled, though one of these lanes lacks it.
+    pub fn is_lacked_though_settled(&self, fact: &Fact, wanted: Lanes) -> bool {
+        let lacking = self.loaded.lanes.lacking(fact.lanes).and(wanted);
+        fact.is_settled && self.wanted != Wanted::ByUrl && !lacking.is_empty()
+    }
+
+    /// True for a run that gives every lane what it lacks, settled or not.
+    pub fn fills(&self) -> bool {
+        self.wanted == Wanted::Lacking
+    }
+
+    /// True for a run by URL.
+    pub fn is_by_url(&self) -> bool {
+        self.wanted == Wanted::ByUrl
     }
 
     /// Compares a listing with what is known.
@@ -528,9 +564,10 @@ impl Ledger {
         Ok((Intended(synced), batch))
     }
 
-    /// True when one delivery of the message settles nothing.
+    /// True when one delivery of the message settles nothing: other lanes lack it, or what a rule has decided has to be
+    /// written on the line that settles it.
     fn is_owed(&self, key: &Key) -> bool {
-        self.wanted == Wanted::ByUrl || key.lanes.len() > 1
+        self.wanted == Wanted::ByUrl || key.lanes.len() > 1 || key.keep.is_some()
     }
 
     /// Begins a new generation for each message that is another one under a used unique-id, and returns how many lines
@@ -572,7 +609,9 @@ impl Ledger {
             let is_delivered = matches!(outcome, Outcome::Delivered(_));
             recorded.push(if is_delivered { self.note_delivered(key, &batch, line) } else { None });
         }
-        let facts: Vec<u32> = recorded.iter().flatten().filter_map(|recorded| recorded.fact).collect();
+        let facts = recorded.iter().zip(&batch.keys);
+        let facts = facts.filter_map(|(recorded, key)| Some((recorded.as_ref()?.fact?, key.keep)));
+        let facts: Vec<(u32, Option<Keep>)> = facts.collect();
         self.settled(&facts)?;
         if outcomes.iter().any(is_taken_by_an_mda) {
             self.sync()?;
@@ -607,9 +646,11 @@ impl Ledger {
         recorded.fact.map(|fact| self.loaded.facts.get(fact))
     }
 
-    /// False for what no lane has, and, in a run by URL, for what the account has not done with.
+    /// False for what no lane has, unless a rule has discarded it, and, in a run by URL, for what the account has not done
+    /// with.
     pub fn may_be_deleted(&self, fact: &Fact) -> bool {
-        fact.lanes != LaneSet::EMPTY && (fact.is_settled || !self.holds_back())
+        let is_discarded = fact.decided == Some(Decided::Discard) && self.wanted != Wanted::ByUrl;
+        is_discarded || (fact.lanes != LaneSet::EMPTY && (fact.is_settled || !self.holds_back()))
     }
 
     /// True for a run by URL of a maildrop that an account fetches, too: what is not settled is not deleted.
@@ -618,21 +659,69 @@ impl Ledger {
         self.wanted == Wanted::ByUrl && is_of_an_account
     }
 
-    /// Writes down that the account has done with these messages what it wanted. A run by URL settles nothing.
-    pub fn settled(&mut self, facts: &[u32]) -> Result<(), Error> {
-        let is_news = |fact: &&u32| self.is_to_be_settled(&self.loaded.facts.get(**fact));
-        let news: Vec<u32> = facts.iter().filter(is_news).copied().collect();
+    /// Writes down that the account has done with these messages what it wanted: every lane of their verdicts has them.
+    /// With what a rule says in the place of its `keep`. A run by URL settles nothing.
+    pub fn settled(&mut self, facts: &[(u32, Option<Keep>)]) -> Result<(), Error> {
+        let is_news = |(fact, _): &&(u32, Option<Keep>)| self.settles(&self.loaded.facts.get(*fact));
+        let news: Vec<(u32, Option<Decided>)> =
+            facts.iter().filter(is_news).map(|(fact, keep)| (*fact, keep.map(Decided::Keep))).collect();
         if news.is_empty() {
             return Ok(());
         }
         let mut text = vec![];
-        for fact in &news {
+        for (fact, decided) in &news {
             let settled = Some(id_text(self.loaded.facts.id(*fact)));
             let nth = Some(self.loaded.facts.get(*fact).nth).filter(|nth| *nth > 1);
-            Line { settled, nth, ..Line::default() }.write(&mut text);
+            Line { settled, nth, ..Line::default() }.decided(*decided).write(&mut text);
         }
         self.append(&text, news.len() as u32)?;
-        news.iter().for_each(|fact| self.loaded.facts.set(*fact, |fact| fact.is_settled = true));
+        for (fact, decided) in news {
+            self.loaded.facts.set(fact, |fact| (fact.is_settled, fact.decided) = (true, decided));
+        }
+        Ok(())
+    }
+
+    /// Writes down, durably, that a rule skips these messages: the account wants nothing of them.
+    pub fn skip(&mut self, ruled: &[Ruled], at: u64) -> Result<(), Error> {
+        self.rule(ruled, None, at)?;
+        if ruled.is_empty() { Ok(()) } else { self.sync() }
+    }
+
+    /// Writes down that a rule deletes these messages unread, and gives the records by which they may be deleted. From
+    /// [`Ledger::commit`] on a later run does it, should this one not come to it.
+    pub fn discard(&mut self, ruled: &[Ruled], at: u64) -> Result<Vec<Recorded>, Error> {
+        self.rule(ruled, Some(Decided::Discard), at)?;
+        let facts = &mut self.loaded.facts;
+        let recorded = |Ruled { number, unique_id, nth, .. }: &Ruled| {
+            Some(Recorded { number: *number, fact: Some(facts.find(unique_id, *nth)?) })
+        };
+        Ok(ruled.iter().filter_map(recorded).collect())
+    }
+
+    fn rule(&mut self, ruled: &[Ruled], decided: Option<Decided>, at: u64) -> Result<(), Error> {
+        if ruled.is_empty() {
+            return Ok(());
+        }
+        let at = if self.trusts_clock(at) { at } else { 0 };
+        let mut text = vec![];
+        for Ruled { unique_id, nth, octets, is_known, head, .. } in ruled {
+            let (id, nth) = (Some(id_text(unique_id)), Some(*nth).filter(|nth| *nth > 1));
+            if *is_known {
+                Line { settled: id, nth, ..Line::default() }.decided(decided).write(&mut text);
+                continue;
+            }
+            let head = head.map(|head| head.to_string().into());
+            let line = Line { nth, octets: *octets, at: Some(at), head, ..Line::default() };
+            // Another message may have had the id before. It begins a new generation, which is not settled.
+            if self.loaded.facts.find(unique_id, nth.unwrap_or(1)).is_some() {
+                Line { another: id.clone(), head: line.head.clone(), ..line }.write(&mut text);
+                Line { settled: id, nth, ..Line::default() }.decided(decided).write(&mut text);
+            } else {
+                Line { settled: id, ..line }.decided(decided).write(&mut text);
+            }
+        }
+        self.append(&text, 0)?;
+        self.loaded.take_lines(&text);
         Ok(())
     }
 

@@ -88,6 +88,7 @@ pub fn write<'l>(
     }
     // Places that were only of interest until the record.
     (line.spool, line.spool_offset) = (None, None);
+    line = line.decided(fact.decided);
     if fact.lanes == LaneSet::EMPTY {
         // No line of it names a place.
         (line.owed, line.again) = (false, false);

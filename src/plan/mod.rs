@@ -7,6 +7,7 @@
 mod order;
 mod outlook;
 mod retention;
+mod ruling;
 mod start;
 
 use std::collections::HashMap;
@@ -15,12 +16,13 @@ use std::fmt;
 use crate::account::{Keep, Order};
 use crate::failure::{Failure, Kind};
 use crate::ledger::{
-    DOUBTFUL, Fact, Identity, Key, LaneSet, Lanes, Ledger, MISFIT, Noted, Recorded, Standing, Standings, State,
-    comparable,
+    DOUBTFUL, Decided, Fact, Identity, Key, LaneSet, Lanes, Ledger, MISFIT, Noted, Recorded, Ruled, Standing,
+    Standings, State, comparable,
 };
 use crate::maildrop::Listing;
 pub use outlook::{Fate, Outlook, Prospects, SoFar};
 pub use retention::{Retention, is_due};
+pub use ruling::{By, Decision, NeedsHead, Ruling, Rulings, rule};
 pub use start::{Border, NoStart};
 
 /// The ledger's note about a message behind which a session got out of step.
@@ -53,6 +55,12 @@ pub struct Policy {
     pub max_messages: Option<u64>,
     /// No more octets than this, in one run and in one day.
     pub max_octets: [Option<Allowance>; 2],
+    /// The lanes of a message about which no rule has decided.
+    pub own: Lanes,
+    /// Rules, or a filter, are asked about messages that no run has settled.
+    pub has_rules: bool,
+    /// They may delete what was never fetched.
+    pub may_discard: bool,
     /// The lanes that take messages now. What only others lack waits, and is not deleted.
     pub open: Lanes,
 }
@@ -83,6 +91,8 @@ pub enum Verdict {
         /// The server had confirmed its deletion before.
         again: bool,
     },
+    /// A rule deletes it unread.
+    Discard,
     /// It stays on the server.
     Leave(Reason),
 }
@@ -112,6 +122,12 @@ pub enum Reason {
     Unsure,
     /// Behind it a session got out of step before, and this one has something to delete.
     Distrusted,
+    /// A rule, or the filter, leaves it there.
+    Ruled,
+    /// Nothing was decided about it, because its header section could not be read, or the filter gave no answer.
+    Undecided,
+    /// It is for lanes that are closed.
+    Closed,
 }
 
 impl Reason {
@@ -129,6 +145,9 @@ impl Reason {
             Reason::Owed => "owed",
             Reason::Unsure => "unsure",
             Reason::Distrusted => "distrusted",
+            Reason::Ruled => "rule",
+            Reason::Undecided => "undecided",
+            Reason::Closed => "target-closed",
         }
     }
 }
@@ -161,8 +180,13 @@ pub struct Plan {
     pub retrieve: Vec<Key>,
     /// Delivered by an earlier run, and due to be deleted now.
     pub delete: Vec<Recorded>,
-    /// Facts of messages that all lanes of the account have, and that no run of it has settled so far.
-    pub settle: Vec<u32>,
+    /// Facts of messages that all lanes of their verdicts have, and that no run of the account has settled so far; with
+    /// what a rule says in the place of its `keep`.
+    pub settle: Vec<(u32, Option<Keep>)>,
+    /// To settle without retrieving them: a rule skips them.
+    pub skip: Vec<Ruled>,
+    /// To delete unread: so does a rule.
+    pub discard: Vec<Ruled>,
     /// Facts that are settled, and that the account wants for lanes that lack them (`--fill`, `--all`).
     pub unsettle: Vec<u32>,
     /// Nothing can become due for deletion in this session.
@@ -198,7 +222,9 @@ impl Plan {
     }
 
     fn may_delete(&self, keep: Keep) -> bool {
-        !self.delete.is_empty() || keep == Keep::Never || self.retrieve.iter().any(|key| key.is_due)
+        let is_deleted = |key: &Key| key.is_due || key.keep.unwrap_or(keep) == Keep::Never;
+        let has_due = !self.delete.is_empty() || !self.discard.is_empty();
+        has_due || keep == Keep::Never || self.retrieve.iter().any(is_deleted)
     }
 }
 
@@ -256,6 +282,8 @@ pub struct View<'a> {
     pub ledger: &'a Ledger,
     /// What is wanted.
     pub policy: &'a Policy,
+    /// What rules have decided so far.
+    pub rulings: &'a Rulings,
     /// Seconds since 1970.
     pub now: u64,
 }
@@ -291,7 +319,7 @@ impl View<'_> {
     fn are_known_left(&self) -> bool {
         let is_kept = self.policy.keep == Keep::Forever && !self.policy.all && !self.asks_for_order_of_age();
         let is_kept = is_kept && self.ledger.facts().are_plain() && self.standings.are_distinct();
-        is_kept && self.ledger.wants_nothing_known()
+        is_kept && self.ledger.facts().are_undecided() && self.ledger.wants_nothing_known()
     }
 
     /// False when the sizes of known messages, as recorded, and those of new ones do not add up to what STAT says: then
@@ -325,7 +353,10 @@ impl View<'_> {
                 announced != u32::MAX && fact.octets != u32::MAX && announced != fact.octets
             };
             let is_lacked = || !self.ledger.lacks(&fact).and(self.policy.open).is_empty();
-            fact.state != State::Delivered || has_other_size() || is_lacked() || retention.is_due(position, &fact)
+            // A rule may say that it is due, or lacked.
+            let is_open = self.policy.has_rules && !fact.is_settled;
+            let is_odd = fact.state != State::Delivered || has_other_size();
+            is_odd || is_open || is_lacked() || retention.is_due(position, &fact)
         };
         let first = if !has_doubts && self.are_known_left() { self.listing.first_measured() } else { 0 };
         (first..self.listing.len())
@@ -335,6 +366,42 @@ impl View<'_> {
             })
             .filter(|(position, fact)| is_needed(*position, *fact) && !self.standings.is_repeated(*position))
             .collect()
+    }
+
+    /// Positions of messages about which rules are asked: those that no run has settled, and that are not from
+    /// before `start`.
+    pub fn unruled(&self, identities: &Identities, before_start: &[usize]) -> Vec<usize> {
+        // Without unique-ids nothing comes that is not deleted at once.
+        let is_nameless = !self.listing.has_unique_ids && !self.policy.all && self.policy.keep != Keep::Never;
+        if !self.policy.has_rules || is_nameless {
+            return vec![];
+        }
+        let takes_all = self.policy.all || self.ledger.fills();
+        let is_another =
+            |position: &usize| matches!(identities.get(position), Some(Identity::Another | Identity::Compare(_)));
+        let is_open = |position: &usize| match self.standings.get(*position) {
+            Standing::New { .. } => true,
+            Standing::Known(fact) => !self.ledger.facts().get(fact).is_settled,
+        };
+        (0..self.listing.len())
+            .filter(|position| takes_all || is_open(position) || is_another(position))
+            .filter(|position| before_start.binary_search(position).is_err())
+            .filter(|position| !self.ledger.is_in_doubt(self.listing.get(*position).unique_id))
+            .collect()
+    }
+
+    /// What was decided about the message at a position; that it goes to the account's own lanes, where nothing was.
+    fn decision(&self, position: usize) -> Decision {
+        let own = Decision::Take { lanes: self.policy.own, keep: None };
+        self.rulings.of(position).map_or(own, |ruling| ruling.decision)
+    }
+
+    /// The lanes of the verdict on the message at a position.
+    fn lanes(&self, position: usize) -> Lanes {
+        match self.decision(position) {
+            Decision::Take { lanes, .. } => lanes,
+            Decision::Skip | Decision::Discard | Decision::Nothing => Lanes::NONE,
+        }
     }
 
     /// Decides. `before_start` are positions of messages that count as known from the start, in ascending order.
@@ -348,12 +415,8 @@ impl View<'_> {
                 return Err(NoUniqueIds::Kept);
             }
         }
-        let lanes = self.ledger.lanes();
-        // Nobody could remember that it waits for a lane that is closed.
-        let is_kept = self.policy.keep != Keep::Never || lanes.and(self.policy.open) != lanes;
-        let takes_nameless = self.policy.all || !(is_kept || knows_ids);
         let (retention, plan, octets) = (self.retention(), Plan::default(), 0);
-        let mut planner = Planner { view: *self, identities, before_start, takes_nameless, retention, plan, octets };
+        let mut planner = Planner { view: *self, identities, before_start, knows_ids, retention, plan, octets };
         planner.plan.had_ids = knows_ids;
         let are_known_left = self.are_known_left();
         let is_looked_at =
@@ -405,14 +468,14 @@ impl View<'_> {
     }
 
     /// The lanes to which a known message is to go.
-    fn lacks(&self, fact: u32) -> Lanes {
-        self.ledger.lacks(&self.ledger.facts().get(fact))
+    fn lacks(&self, position: usize, fact: &Fact) -> Lanes {
+        self.ledger.lacks(fact).and(self.lanes(position))
     }
 
     /// True for a settled message that this run is to bring to lanes that lack it.
-    fn wants_more(&self, fact: u32) -> bool {
-        let fact = self.ledger.facts().get(fact);
-        self.ledger.is_lacked_though_settled(&fact) && (self.policy.all || !self.ledger.lacks(&fact).is_empty())
+    fn wants_more(&self, position: usize, fact: &Fact) -> bool {
+        self.ledger.is_lacked_though_settled(fact, self.lanes(position))
+            && (self.policy.all || !self.lacks(position, fact).is_empty())
     }
 
     /// What is to be deleted, and when.
@@ -429,7 +492,9 @@ impl View<'_> {
     /// True for a message that all its lanes have, and whose unique-id is its own.
     fn is_deletable(&self, position: usize) -> bool {
         let Standing::Known(fact) = self.standings.get(position) else { return false };
-        let is_at_home = self.ledger.may_be_deleted(&self.ledger.facts().get(fact)) && self.lacks(fact).is_empty();
+        let fact = self.ledger.facts().get(fact);
+        // What rules have not decided about may be for any lane.
+        let is_at_home = self.ledger.may_be_deleted(&fact) && self.ledger.lacks(&fact).is_empty();
         is_at_home && !self.standings.is_repeated(position)
     }
 }
@@ -438,7 +503,8 @@ struct Planner<'a> {
     view: View<'a>,
     identities: &'a Identities,
     before_start: &'a [usize],
-    takes_nameless: bool,
+    /// Messages may have been delivered under a unique-id that they do not have now.
+    knows_ids: bool,
     retention: Retention,
     plan: Plan,
     /// Octets that are to be retrieved so far.
@@ -451,34 +517,106 @@ impl Planner<'_> {
             return;
         }
         let is_before_start = self.before_start.binary_search(&position).is_ok();
-        let Standing::Known(fact) = self.view.standings.get(position) else {
+        let Standing::Known(number) = self.view.standings.get(position) else {
             return match is_before_start {
                 true => self.row(position, Verdict::Leave(Reason::BeforeStart)),
-                false => self.wanted(position, None),
+                false => self.ruled(position, None),
             };
         };
         let identity = self.identities.get(&position).copied();
-        if self.view.wants_more(fact) {
-            self.plan.unsettle.push(fact);
+        let fact = self.view.ledger.facts().get(number);
+        if self.view.wants_more(position, &fact) {
+            self.plan.unsettle.push(number);
         }
         match identity {
-            Some(Identity::Another | Identity::Compare(_)) if self.view.policy.all => self.wanted(position, identity),
-            _ if self.view.policy.all => self.wanted(position, None),
+            Some(Identity::Another | Identity::Compare(_)) if self.view.policy.all => self.ruled(position, identity),
+            _ if self.view.policy.all => self.ruled(position, None),
             // It may well be at home: what is too large to be looked at is no news.
-            Some(Identity::Compare(_)) if self.is_too_large(position) => self.known(position, fact, identity),
-            Some(Identity::Another | Identity::Compare(_)) => self.wanted(position, identity),
+            Some(Identity::Compare(_)) if self.is_too_large(position) => self.known(position, number, identity),
+            Some(Identity::Another | Identity::Compare(_)) => self.ruled(position, identity),
             _ if is_before_start => self.row(position, Verdict::Leave(Reason::BeforeStart)),
-            _ if !self.view.lacks(fact).and(self.view.policy.open).is_empty() => self.wanted(position, None),
+            _ if !fact.is_settled && self.is_ruled_out(position, identity) => {}
+            _ if !self.view.lacks(position, &fact).and(self.view.policy.open).is_empty() => self.wanted(position, None),
             // It waits for a lane that is closed.
-            _ if !self.view.lacks(fact).is_empty() => {}
-            Some(Identity::Same(_) | Identity::Unproved) | None => self.known(position, fact, identity),
+            _ if !self.view.lacks(position, &fact).is_empty() => {}
+            Some(Identity::Same(_) | Identity::Unproved) | None => self.known(position, number, identity),
         }
     }
 
+    /// Decides about a message that was never seen, or may be another one than was: as a rule says, or it is wanted.
+    fn ruled(&mut self, position: usize, identity: Option<Identity>) {
+        let is_new = self.view.standings.is_new(position) || identity == Some(Identity::Another);
+        let is_named = !self.view.listing.get(position).unique_id.is_empty();
+        let verdict = match self.view.decision(position) {
+            Decision::Take { .. } if self.view.lanes(position).and(self.view.policy.open).is_empty() => {
+                Verdict::Leave(Reason::Closed)
+            }
+            Decision::Take { .. } => return self.wanted(position, identity),
+            Decision::Skip if is_new && is_named => {
+                self.plan.skip.push(self.ruled_message(position, false));
+                Verdict::Leave(Reason::Ruled)
+            }
+            // Nobody could remember it, should the session end before the deletion is confirmed.
+            Decision::Discard if !is_named => Verdict::Leave(Reason::Nameless),
+            Decision::Discard if is_new && self.view.policy.may_discard => {
+                self.plan.discard.push(self.ruled_message(position, false));
+                Verdict::Discard
+            }
+            // It may be a known one, about which a rule is not asked.
+            Decision::Skip | Decision::Discard => Verdict::Leave(Reason::Ruled),
+            Decision::Nothing => Verdict::Leave(Reason::Undecided),
+        };
+        self.row(position, verdict);
+    }
+
+    /// True for a known message that no run has settled, and that rules keep from being retrieved now.
+    fn is_ruled_out(&mut self, position: usize, identity: Option<Identity>) -> bool {
+        let verdict = match self.view.decision(position) {
+            // What lanes have is as it would be without the others.
+            Decision::Take { .. } | Decision::Skip => return false,
+            Decision::Nothing => Verdict::Leave(Reason::Undecided),
+            Decision::Discard => match identity {
+                Some(Identity::Same(_)) if self.view.policy.may_discard => {
+                    let ruled = self.ruled_message(position, true);
+                    self.plan.discard.push(ruled);
+                    Verdict::Discard
+                }
+                _ => Verdict::Leave(Reason::Unproved),
+            },
+        };
+        self.row(position, verdict);
+        true
+    }
+
+    fn ruled_message(&self, position: usize, is_known: bool) -> Ruled {
+        let message = self.view.listing.get(position);
+        let nth = match self.view.standings.get(position) {
+            Standing::New { nth } => nth,
+            Standing::Known(fact) => self.view.ledger.facts().get(fact).nth,
+        };
+        let (number, unique_id, octets) = (message.number, message.unique_id.to_vec(), message.octets);
+        let head = self.view.rulings.of(position).and_then(|ruling| ruling.head);
+        Ruled { number, unique_id, nth, octets, is_known, head }
+    }
+
+    /// What a rule says in the place of the account's `keep`.
+    fn keep(&self, position: usize) -> Option<Keep> {
+        match self.view.decision(position) {
+            Decision::Take { keep, .. } => keep,
+            Decision::Skip | Decision::Discard | Decision::Nothing => None,
+        }
+    }
+
+    /// What is known of a message, as it will be when it is settled.
+    fn once_settled(&self, position: usize, fact: Fact) -> Fact {
+        let decided = if fact.is_settled { fact.decided } else { self.keep(position).map(Decided::Keep) };
+        Fact { decided, ..fact }
+    }
+
     fn known(&mut self, position: usize, number_of_fact: u32, identity: Option<Identity>) {
-        let fact = self.view.ledger.facts().get(number_of_fact);
-        if self.view.ledger.is_to_be_settled(&fact) {
-            self.plan.settle.push(number_of_fact);
+        let fact = self.once_settled(position, self.view.ledger.facts().get(number_of_fact));
+        if self.view.ledger.is_to_be_settled(&fact, self.view.lanes(position)) {
+            self.plan.settle.push((number_of_fact, self.keep(position)));
         }
         let number = self.view.listing.get(position).number;
         if !self.retention.is_due(position, &fact) {
@@ -508,7 +646,7 @@ impl Planner<'_> {
         let message = self.view.listing.get(position);
         let is_full = || self.view.policy.max_messages.is_some_and(|limit| self.plan.retrieve.len() as u64 >= limit);
         let verdict = match message.unique_id {
-            [] if !self.takes_nameless => Verdict::Leave(Reason::Nameless),
+            [] if !self.takes_nameless(position) => Verdict::Leave(Reason::Nameless),
             _ if self.is_too_large(position) => Verdict::Leave(Reason::TooLarge),
             _ if is_full() => Verdict::Leave(Reason::Later),
             _ if !self.has_room_for(message.octets.unwrap_or(0)) => Verdict::Leave(Reason::OverOctets),
@@ -519,6 +657,15 @@ impl Planner<'_> {
             self.octets = self.octets.saturating_add(message.octets.unwrap_or(0));
             self.plan.retrieve.push(self.key(position, identity));
         }
+    }
+
+    /// True when a message without a unique-id may come: nobody could remember it, nor that it waits for a lane that is
+    /// closed.
+    fn takes_nameless(&self, position: usize) -> bool {
+        let lanes = self.view.lanes(position);
+        let is_deleted = self.keep(position).unwrap_or(self.view.policy.keep) == Keep::Never;
+        let is_for_all = lanes.and(self.view.policy.open) == lanes;
+        self.view.policy.all || (is_deleted && is_for_all && !self.knows_ids)
     }
 
     /// True when so many octets more may come. A message of unknown size does not count before it has come.
@@ -552,17 +699,18 @@ impl Planner<'_> {
         let may_be_known = identity != Some(Identity::Another);
         // With another size it waits for the next run, which knows by the text of this one what it is.
         let is_as_large = |fact: &Fact| !self.view.policy.all || fact.octets == comparable(octets);
-        let is_due =
-            may_be_known && known.is_some_and(|fact| is_as_large(&fact) && self.retention.is_due_by_time(&fact));
-        let lacking = known.map(|fact| self.view.ledger.lacks(&fact));
+        let keep = self.keep(position);
+        let is_due_by_time = |fact: &Fact| self.retention.is_due_by_time(&self.once_settled(position, *fact));
+        let is_due = may_be_known && known.is_some_and(|fact| is_as_large(&fact) && is_due_by_time(&fact));
+        let lacking = known.map(|fact| self.view.lacks(position, &fact));
         let is_whole = self.view.policy.all || identity.is_some();
-        let lanes = lacking.filter(|_| !is_whole).unwrap_or(self.view.ledger.lanes());
+        let lanes = lacking.filter(|_| !is_whole).unwrap_or(self.view.lanes(position));
         let known_lanes = lacking.filter(|_| !self.view.policy.all).unwrap_or(lanes);
         let reused = identity.is_some();
         let is_settled = may_be_known && known.is_some_and(|fact| fact.is_settled);
         let is_held_back = !is_settled
             && !message.unique_id.is_empty()
-            && (self.view.policy.keep == Keep::Never || is_due)
+            && (keep.unwrap_or(self.view.policy.keep) == Keep::Never || is_due)
             && self.view.ledger.holds_back();
         Key {
             number,
@@ -572,6 +720,7 @@ impl Planner<'_> {
             again,
             reused,
             lanes,
+            keep,
             head: None,
             known_head,
             known_lanes,
@@ -601,6 +750,9 @@ mod tests {
         max_size: None,
         max_messages: None,
         max_octets: [None, None],
+        own: Lanes::ALL,
+        has_rules: false,
+        may_discard: false,
         open: Lanes::ALL,
     };
     const DELETE: Policy = Policy { keep: Keep::Never, ..KEEP };
@@ -633,7 +785,14 @@ mod tests {
     fn plan(ledger: &mut Ledger, messages: &[(&str, u64)], policy: Policy) -> Plan {
         let listing = listing(messages);
         let standings = ledger.locate(&listing);
-        let view = View { listing: &listing, standings: &standings, ledger, policy: &policy, now: NOW };
+        let view = View {
+            listing: &listing,
+            standings: &standings,
+            ledger,
+            policy: &policy,
+            rulings: &Rulings::default(),
+            now: NOW,
+        };
         let identify = |(position, fact): (usize, u32)| {
             (position, ledger.identify(fact, None, &listing.get(position), Top::Missing))
         };
@@ -802,7 +961,14 @@ mod tests {
         }
         let standings = ledger.locate(&listed);
         let needed = |policy: Policy| {
-            let view = View { listing: &listed, standings: &standings, ledger: &ledger, policy: &policy, now: NOW };
+            let view = View {
+                listing: &listed,
+                standings: &standings,
+                ledger: &ledger,
+                policy: &policy,
+                rulings: &Rulings::default(),
+                now: NOW,
+            };
             (view.sizes_needed(), view.heads_needed())
         };
         for (policy, sizes, heads) in [
@@ -815,7 +981,14 @@ mod tests {
         }
         (0..3).for_each(|position| listed.set_octets(position, 5));
         let policy = Policy { delete_over: Some(9), ..KEEP };
-        let measured = View { listing: &listed, standings: &standings, ledger: &ledger, policy: &policy, now: NOW };
+        let measured = View {
+            listing: &listed,
+            standings: &standings,
+            ledger: &ledger,
+            policy: &policy,
+            rulings: &Rulings::default(),
+            now: NOW,
+        };
         assert_eq!(measured.heads_needed(), [(0, 0), (1, 1)]);
     }
 
@@ -825,7 +998,14 @@ mod tests {
         let listed = listing(&[("a", 1), ("b", 1)]);
         let standings = ledger.locate(&listed);
         let due = |policy: Policy| {
-            let view = View { listing: &listed, standings: &standings, ledger: &ledger, policy: &policy, now: NOW };
+            let view = View {
+                listing: &listed,
+                standings: &standings,
+                ledger: &ledger,
+                policy: &policy,
+                rulings: &Rulings::default(),
+                now: NOW,
+            };
             let retention = view.retention();
             [0, 1].map(|fact| retention.due_at(fact as usize, &ledger.facts().get(fact)))
         };
@@ -862,7 +1042,14 @@ mod tests {
     fn refusal(ledger: &mut Ledger, policy: Policy) -> NoUniqueIds {
         let listing = listing(&[("", 1)]);
         let standings = ledger.locate(&listing);
-        let view = View { listing: &listing, standings: &standings, ledger, policy: &policy, now: NOW };
+        let view = View {
+            listing: &listing,
+            standings: &standings,
+            ledger,
+            policy: &policy,
+            rulings: &Rulings::default(),
+            now: NOW,
+        };
         view.plan(&Identities::new(), &[]).unwrap_err()
     }
 
@@ -921,7 +1108,14 @@ mod tests {
         listing.has_unique_ids = true;
         assert!(listing.push(MessageNumber(1), b"x"));
         let standings = ledger.locate(&listing);
-        let view = View { listing: &listing, standings: &standings, ledger: &ledger, policy: &DELETE, now: NOW };
+        let view = View {
+            listing: &listing,
+            standings: &standings,
+            ledger: &ledger,
+            policy: &DELETE,
+            rulings: &Rulings::default(),
+            now: NOW,
+        };
         assert_eq!((view.sizes_needed(), view.heads_needed()), (vec![0], vec![(0, 0)]));
         let unproved = ledger.identify(0, None, &listing.get(0), Top::Missing);
         let plan = view.plan(&Identities::from([(0, unproved)]), &[]).unwrap();
@@ -952,7 +1146,15 @@ mod tests {
         }
         let standings = ledger.locate(&listed);
         let needed = |policy: &Policy| {
-            View { listing: &listed, standings: &standings, ledger: &ledger, policy, now: NOW }.sizes_needed()
+            View {
+                listing: &listed,
+                standings: &standings,
+                ledger: &ledger,
+                policy,
+                rulings: &Rulings::default(),
+                now: NOW,
+            }
+            .sizes_needed()
         };
         assert_eq!(needed(&KEEP), [1, 2]);
         assert_eq!(needed(&DELETE), [0, 1, 2]);
@@ -968,7 +1170,15 @@ mod tests {
         }
         let standings = ledger.locate(&listed);
         let adds_up = |listing: &Listing, octets: Option<u64>| {
-            View { listing, standings: &standings, ledger: &ledger, policy: &KEEP, now: NOW }.adds_up(octets)
+            View {
+                listing,
+                standings: &standings,
+                ledger: &ledger,
+                policy: &KEEP,
+                rulings: &Rulings::default(),
+                now: NOW,
+            }
+            .adds_up(octets)
         };
         assert!(adds_up(&listed, Some(99)), "the size of a new message is not known");
         let mut sized = listed.clone();

@@ -1,6 +1,6 @@
 //! What a run would do with one message, and why, for people who look: the verdict with its dates.
 
-use super::{Allowance, Plan, Policy, Reason, Retention, Verdict, View};
+use super::{Allowance, By, Plan, Policy, Reason, Retention, Verdict, View};
 use crate::account::{Account, Keep};
 use crate::ledger::{Key, LaneSet, Lanes, Standing, is_date};
 
@@ -9,6 +9,8 @@ use crate::ledger::{Key, LaneSet, Lanes, Standing, is_date};
 pub struct Outlook {
     /// What, and why.
     pub fate: Fate,
+    /// Whose decision it is, where that is not simply the account's.
+    pub by: Option<By>,
     /// Since when it is known: seconds since 1970.
     pub since: Option<u64>,
     /// When it is due to be deleted: seconds since 1970.
@@ -36,7 +38,9 @@ pub enum Fate {
     Due,
     /// The server had confirmed its deletion, and is asked once more.
     Relisted,
-    /// It is known because a person said so: no lane has it.
+    /// A rule, or the filter, deletes it unread.
+    Discarded,
+    /// It is known because a person, or a rule, said so: no lane has it.
     Counted,
     /// It waits for a lane that is closed.
     Waiting,
@@ -53,7 +57,7 @@ impl Fate {
     pub fn verdict(self) -> &'static str {
         match self {
             Fate::New | Fate::Reused | Fate::Again | Fate::Lacking | Fate::Compared => "retrieve",
-            Fate::Due | Fate::Relisted => "delete",
+            Fate::Due | Fate::Relisted | Fate::Discarded => "delete",
             Fate::Counted | Fate::Waiting | Fate::NewTarget | Fate::InDoubt | Fate::Left(_) => "leave",
         }
     }
@@ -68,6 +72,7 @@ impl Fate {
             Fate::Compared => "compare",
             Fate::Due => "due",
             Fate::Relisted => "relisted",
+            Fate::Discarded => "rule",
             Fate::Counted => "counted-as-known",
             Fate::Waiting => "target-closed",
             Fate::NewTarget => "new-target",
@@ -80,7 +85,7 @@ impl Fate {
 impl Outlook {
     /// Of a message of which nothing is known but its fate.
     pub fn of(fate: Fate) -> Self {
-        Outlook { fate, since: None, due: None, lanes: Lanes::NONE, is_deleted: false }
+        Outlook { fate, by: None, since: None, due: None, lanes: Lanes::NONE, is_deleted: false }
     }
 
     /// The same where nothing that is known is deleted in this run.
@@ -154,12 +159,28 @@ impl Policy {
         let per_run = max_octets.per_run.map(|limit| Allowance { limit, used: so_far.octets });
         let per_day = max_octets.per_day.map(|limit| Allowance { limit, used: so_far.octets_today });
         let max_octets = [per_run, per_day];
-        Policy { keep, keep_newest, delete_over, all, order, max_size, max_messages, max_octets, open }
+        let own = Lanes::first(account.own_targets);
+        let (has_rules, may_discard) = (account.has_rules(), account.allow_delete_unread && !account.one_off);
+        Policy {
+            keep,
+            keep_newest,
+            delete_over,
+            all,
+            order,
+            max_size,
+            max_messages,
+            max_octets,
+            own,
+            has_rules,
+            may_discard,
+            open,
+        }
     }
 
     /// True when a message that is delivered as its key says is then deleted on the server.
     pub fn deletes(&self, key: &Key) -> bool {
-        (self.keep == Keep::Never || key.is_due) && !key.is_held_back && key.lanes.and(self.open) == key.lanes
+        let is_due = key.is_due || key.keep.unwrap_or(self.keep) == Keep::Never;
+        is_due && !key.is_held_back && key.lanes.and(self.open) == key.lanes
     }
 }
 
@@ -180,10 +201,11 @@ impl View<'_> {
             (Some(Verdict::Retrieve), _) => Fate::New,
             (Some(Verdict::Delete { again: false }), _) => Fate::Due,
             (Some(Verdict::Delete { again: true }), _) => Fate::Relisted,
+            (Some(Verdict::Discard), _) => Fate::Discarded,
             (Some(Verdict::Leave(reason)), _) => Fate::Left(reason),
             (None, _) if self.ledger.is_in_doubt(self.listing.get(position).unique_id) => Fate::InDoubt,
             (None, _) => match fact {
-                Some(fact) if !self.ledger.lacks(&fact).is_empty() => Fate::Waiting,
+                Some(fact) if !self.lacks(position, &fact).is_empty() => Fate::Waiting,
                 Some(fact) if fact.lanes == LaneSet::EMPTY => Fate::Counted,
                 _ => Fate::Left(Reason::Known),
             },
@@ -196,8 +218,11 @@ impl View<'_> {
             Fate::Due => *due < self.now,
             _ => false,
         };
+        let is_ruled =
+            matches!(fate.verdict(), "retrieve") || matches!(fate, Fate::Discarded | Fate::Left(Reason::Ruled));
         Outlook {
             fate,
+            by: self.rulings.of(position).and_then(|ruling| ruling.by).filter(|_| is_ruled),
             since,
             due: due.filter(is_told),
             lanes: key.map_or(Lanes::NONE, |key| key.lanes.and(self.policy.open)),

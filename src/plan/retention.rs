@@ -5,13 +5,17 @@
 
 use super::View;
 use crate::account::Keep;
-use crate::ledger::{Fact, Standing, is_date};
+use crate::ledger::{Decided, Fact, Standing, is_date};
 
 /// What the account asks of the messages of one listing.
 pub struct Retention {
     keep: Keep,
     now: u64,
     trusts_clock: bool,
+    /// What rules have decided about a message stands in the place of `keep`.
+    heeds_rules: bool,
+    /// A rule may delete what was never fetched.
+    may_discard: bool,
     /// By position: older than the newest, or too much for the server. Empty where nobody asks for it.
     beyond: Vec<bool>,
 }
@@ -20,9 +24,12 @@ impl Retention {
     pub(super) fn of(view: &View<'_>) -> Self {
         let keep = view.policy.keep;
         // It takes a moment to find out, and matters to no other.
-        let trusts_clock = matches!(keep, Keep::For(_)) && view.ledger.trusts_clock(view.now);
+        let counts_days = matches!(keep, Keep::For(_)) || view.policy.has_rules || !view.ledger.facts().are_undecided();
+        let trusts_clock = counts_days && view.ledger.trusts_clock(view.now);
         let beyond = if view.asks_for_order_of_age() { beyond(view) } else { vec![] };
-        Retention { keep, now: view.now, trusts_clock, beyond }
+        // A run by URL is about what it says itself.
+        let (heeds_rules, may_discard) = (!view.ledger.is_by_url(), view.policy.may_discard);
+        Retention { keep, now: view.now, trusts_clock, heeds_rules, may_discard, beyond }
     }
 
     /// From when on a known message is to be deleted, in seconds since 1970; `None`: nothing asks for it, or the clock
@@ -35,7 +42,13 @@ impl Retention {
     }
 
     fn due_by_time(&self, fact: &Fact) -> Option<u64> {
-        match self.keep {
+        let keep = match fact.decided.filter(|_| self.heeds_rules) {
+            Some(Decided::Discard) if !self.may_discard => Keep::Forever,
+            Some(Decided::Discard) => Keep::Never,
+            Some(Decided::Keep(keep)) => keep,
+            None => self.keep,
+        };
+        match keep {
             Keep::Forever => None,
             Keep::Never => Some(self.now),
             Keep::For(time) => {
@@ -58,7 +71,7 @@ impl Retention {
 /// True for a message that `keep` asks to delete as soon as all lanes have it; `clock` is now, where that can be trusted.
 pub fn is_due(keep: Keep, fact: &Fact, clock: Option<u64>) -> bool {
     let (now, trusts_clock) = (clock.unwrap_or_default(), clock.is_some());
-    Retention { keep, now, trusts_clock, beyond: vec![] }.is_due_by_time(fact)
+    Retention { keep, now, trusts_clock, heeds_rules: false, may_discard: false, beyond: vec![] }.is_due_by_time(fact)
 }
 
 /// Finds what `keep_newest` and `delete_over` ask to delete: the messages that were seen first are the oldest, and of

@@ -73,7 +73,8 @@ impl View<'_> {
             Standing::New { .. } => true,
             // What has come to another target is owed to the account's own.
             Standing::Known(fact) => {
-                self.ledger.facts().get(fact).lanes == LaneSet::EMPTY && !self.lacks(fact).is_empty()
+                let fact = self.ledger.facts().get(fact);
+                fact.lanes == LaneSet::EMPTY && !self.ledger.lacks(&fact).is_empty()
             }
         };
         let is_told = |position: usize| border == Border::Listing || !self.standings.is_repeated(position);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::account::Password;
 use crate::header::Heading;
 use crate::maildrop::{Listed, MessageNumber};
-use crate::plan::{Fate, Outlook, Reason};
+use crate::plan::{By, Fate, Outlook, Reason};
 use crate::text::{columns, fitted, octets, printable_within};
 
 /// A message of a maildrop.
@@ -65,7 +65,15 @@ impl Message<'static> {
 impl Message<'_> {
     /// The row for programs.
     pub fn json(&self, owner: Owner<'_>) -> Value {
-        let Outlook { fate, since, due, is_deleted, .. } = self.outlook;
+        let Outlook { fate, by, since, due, is_deleted, .. } = self.outlook;
+        let reason = match (fate.reason(), by) {
+            ("rule", Some(By::Filter)) => "filter",
+            (reason, _) => reason,
+        };
+        let rule = match by {
+            Some(By::Rule(number)) => Some(number),
+            Some(By::Filter) | None => None,
+        };
         let text = |text: Option<&String>| text.map(|text| owner.without_secret(text.clone()));
         json!({
             "account": owner.account,
@@ -76,7 +84,8 @@ impl Message<'_> {
             "from": text(self.heading.and_then(|heading| heading.from.as_ref())),
             "subject": text(self.heading.and_then(|heading| heading.subject.as_ref())),
             "verdict": fate.verdict(),
-            "reason": fate.reason(),
+            "reason": reason,
+            "rule": rule,
             "known_since": since.and_then(time),
             "due": due.and_then(time),
             "targets": owner.targets(&self.outlook),
@@ -94,7 +103,7 @@ impl Message<'_> {
             "retrieve" if outlook.fate == Fate::Compared => {
                 format!("retrieve, and deliver to {targets} if it is not the known one{then}")
             }
-            "retrieve" => format!("deliver to {targets}{then}"),
+            "retrieve" => format!("deliver to {targets}{then}{}", whose(outlook, " (", ")")),
             "delete" => format!("delete ({})", phrase(outlook)),
             _ => format!("leave ({})", phrase(outlook)),
         };
@@ -114,8 +123,23 @@ fn day(seconds: impl TryInto<i64>) -> Option<String> {
     Some(time.format("%Y-%m-%d").to_string()).filter(|text| text.len() == "2026-11-24".len())
 }
 
+/// Whose decision it is, where that is not simply the account's, between these.
+fn whose(outlook: &Outlook, before: &str, behind: &str) -> String {
+    match outlook.by {
+        Some(By::Rule(number)) => format!("{before}rule {number}{behind}"),
+        Some(By::Filter) => format!("{before}filter{behind}"),
+        None => String::new(),
+    }
+}
+
 /// The verdict and its reason in words.
 fn phrase(outlook: &Outlook) -> String {
+    let is_retrieved = outlook.fate.verdict() == "retrieve";
+    let whose = if is_retrieved { whose(outlook, ", ", "") } else { String::new() };
+    reason(outlook) + &whose
+}
+
+fn reason(outlook: &Outlook) -> String {
     let since = outlook.since.and_then(day);
     let known = || since.as_ref().map_or_else(|| "known".to_owned(), |since| format!("known since {since}"));
     let due = outlook.due.and_then(day);
@@ -127,6 +151,7 @@ fn phrase(outlook: &Outlook) -> String {
         Fate::Compared => format!("to be compared, {}", known()),
         Fate::Due => due.map_or_else(|| format!("to be deleted, {}", known()), |due| format!("due since {due}")),
         Fate::Relisted => "to be deleted once more".into(),
+        Fate::Discarded => whose(outlook, "to be deleted: ", ""),
         Fate::Counted => format!("counts as {}", known()),
         Fate::Waiting => "waits for a target".into(),
         Fate::NewTarget => format!("{}; `deliver` is new", known()),
@@ -143,6 +168,9 @@ fn phrase(outlook: &Outlook) -> String {
             Reason::Owed => "left: the account has not fetched it".into(),
             Reason::Unsure => "left: deleted before, and may be another".into(),
             Reason::Distrusted => "left: a session broke off behind it".into(),
+            Reason::Ruled => whose(outlook, "skipped: ", ""),
+            Reason::Undecided => "left: nothing decided".into(),
+            Reason::Closed => "waits for a target".into(),
         },
     }
 }
@@ -156,6 +184,9 @@ fn word(outlook: &Outlook) -> String {
         (Fate::Lacking, _) => "lacking".into(),
         (Fate::Compared, _) => "compare".into(),
         (Fate::Due | Fate::Relisted, _) => "due".into(),
+        (Fate::Discarded, _) => "delete".into(),
+        (Fate::Left(Reason::Ruled), _) => "skipped".into(),
+        (Fate::Left(Reason::Closed), _) => "waits".into(),
         (Fate::Counted | Fate::NewTarget | Fate::Left(Reason::Known | Reason::Repeated | Reason::BeforeStart), _) => {
             "known".into()
         }

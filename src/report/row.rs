@@ -79,6 +79,11 @@ impl Outcome {
         Outcome::refused(Kind::Protocol, reason.into())
     }
 
+    /// Neither a rule nor the filter has decided about it.
+    pub fn undecided(reason: String) -> Self {
+        Outcome::refused(Kind::Temporary, reason)
+    }
+
     fn refused(kind: Kind, reason: String) -> Self {
         Outcome::Refused(Box::new(Refused { kind, lane: None, reason }))
     }

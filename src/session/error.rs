@@ -50,6 +50,8 @@ pub enum Error {
     NoUniqueIds(NoUniqueIds),
     /// It cannot be told what is from before `start`.
     NoStart(NoStart),
+    /// The server gives no header sections, and rules ask for those of so many messages.
+    NoHeads(usize),
     /// So many known messages seem to be listed under other unique-ids, and nothing tells for certain.
     Renumbered(usize),
     /// So many known messages have other sizes, and nothing tells whether they are the same.
@@ -100,7 +102,8 @@ impl Error {
             Error::Pop3(error) | Error::Top(error) | Error::Ungreeted { error, .. } => error.cause(),
             Error::Login { error, .. } => error.cause(),
             Error::Token { login, .. } => login.cause(),
-            Error::NoUniqueIds(_) | Error::NoStart(_) | Error::Renumbered(_) | Error::Resized(_) => Cause::Other,
+            Error::NoUniqueIds(_) | Error::NoStart(_) | Error::NoHeads(_) => Cause::Other,
+            Error::Renumbered(_) | Error::Resized(_) => Cause::Other,
             Error::Ledger(_) | Error::Stopped(_) => Cause::Other,
         }
     }
@@ -171,6 +174,7 @@ impl Failure for Error {
             Error::Token { login, .. } => login.kind(),
             Error::NoUniqueIds(error) => error.kind(),
             Error::NoStart(error) => error.kind(),
+            Error::NoHeads(_) => Kind::Unavailable,
             Error::Renumbered(_) | Error::Resized(_) => Kind::BadState,
             Error::Ledger(error) => error.kind(),
             Error::Stopped(stopped) => stopped.kind(),
@@ -199,6 +203,9 @@ impl Failure for Error {
             )),
             Error::NoUniqueIds(error) => error.hint(),
             Error::NoStart(error) => error.hint(),
+            Error::NoHeads(_) => {
+                Some("write rules that ask for `size` alone, and no `filter`; or let the target sort the mail".into())
+            }
             Error::Renumbered(_) => Some(
                 "when it is the old maildrop on another server or software, move what came before away and run once \
                  with `--all`; when it is another maildrop, use another account"
@@ -227,6 +234,11 @@ impl fmt::Display for Error {
             Error::Token { login, .. } => login.fmt(f),
             Error::NoUniqueIds(error) => error.fmt(f),
             Error::NoStart(error) => error.fmt(f),
+            Error::NoHeads(messages) => write!(
+                f,
+                "the server answers no TOP, without which the rules cannot decide about {}",
+                counted(*messages, "message")
+            ),
             Error::Renumbered(messages) => write!(
                 f,
                 "none of {} is listed, but new ones of the same sizes are: they may be the same under new unique-ids, \

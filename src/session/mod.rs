@@ -4,6 +4,7 @@
 //! Draws no bar and sums nothing up: an [`Observer`] hears what the session is busy with, notices and errors are values.
 
 mod error;
+mod judge;
 mod ledgers;
 mod line;
 mod manner;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::Error;
+pub use judge::Judge;
 pub use ledgers::{Ledgers, context, damage, suppose};
 pub use line::Line;
 pub use manner::{LOCK_STEP, Manner, NO_TOP};

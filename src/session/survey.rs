@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::Error;
+use super::judge::{self, Judge};
 use super::line::Line;
 use crate::account::{Account, Keep, Start};
 use crate::header::{self, Arrival, Identity as Reader};
@@ -15,7 +16,7 @@ use crate::ledger::{
 };
 use crate::maildrop::{Fingerprint, Listing, MessageNumber};
 use crate::notice::Notice;
-use crate::plan::{Border, Identities, NoStart, Plan, Policy, View};
+use crate::plan::{Border, Identities, NoStart, Plan, Policy, Rulings, View};
 use crate::pop3::{Head, Survey, Transaction};
 
 /// From this many known messages on, sizes are asked for one by one: LIST of everything costs the server as much as
@@ -29,8 +30,8 @@ const NO_SUM: &str = "stat-is-no-sum";
 const FEW: usize = 3;
 
 /// What a survey depends on, besides the maildrop and the ledger.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms {
+#[derive(Clone, Copy)]
+pub struct Terms<'t> {
     /// What the account wants.
     pub policy: Policy,
     /// What counts as known from the first run on.
@@ -39,15 +40,18 @@ pub struct Terms {
     pub now: u64,
     /// The server has TOP, and does not answer it.
     pub without_top: bool,
+    /// Rules, and the filter, are asked.
+    pub judge: Option<Judge<'t>>,
 }
 
 /// A survey under way: what the server said so far, and how it stands to the ledger.
 struct Surveyor<'s, 'l> {
     transaction: &'s mut Transaction<Line<'l>>,
     ledger: &'s mut Ledger,
-    terms: Terms,
+    terms: Terms<'s>,
     survey: Survey,
     standings: Standings,
+    rulings: Rulings,
 }
 
 /// A maildrop compared with the ledger.
@@ -60,6 +64,8 @@ pub struct Surveyed {
     identities: Identities,
     /// Positions of messages that count as known because of `start`, in ascending order.
     pub before_start: Vec<usize>,
+    /// What rules have decided.
+    pub rulings: Rulings,
     /// What follows from it.
     pub plan: Plan,
 }
@@ -67,8 +73,8 @@ pub struct Surveyed {
 impl Surveyed {
     /// Decides anew, with another policy.
     pub fn decide(&mut self, ledger: &Ledger, policy: &Policy, now: u64) -> Result<(), Error> {
-        let Surveyed { survey, standings, identities, before_start, .. } = self;
-        let view = View { listing: &survey.listing, standings, ledger, policy, now };
+        let Surveyed { survey, standings, identities, rulings, before_start, .. } = self;
+        let view = View { listing: &survey.listing, standings, ledger, policy, rulings, now };
         self.plan = view.plan(identities, before_start)?;
         Ok(())
     }
@@ -124,12 +130,13 @@ pub fn compare(
     survey: Survey,
     transaction: &mut Transaction<Line<'_>>,
     ledger: &mut Ledger,
-    terms: Terms,
+    terms: Terms<'_>,
     kin: impl FnOnce(&Path) -> Vec<Kin>,
     notices: &mut Vec<Notice>,
 ) -> Result<Surveyed, Error> {
     let standings = ledger.locate(&survey.listing);
-    let mut surveyor = Surveyor { transaction, ledger, terms, survey, standings };
+    let rulings = Rulings::default();
+    let mut surveyor = Surveyor { transaction, ledger, terms, survey, standings, rulings };
     surveyor.measure()?;
     let mut begun = surveyor.ledger.begun();
     if surveyor.ledger.facts().is_empty() && !terms.policy.all {
@@ -148,9 +155,10 @@ pub fn compare(
     }
     let identities = surveyor.identify()?;
     let before_start = surveyor.before_start(begun)?;
+    surveyor.rule(&identities, &before_start)?;
     let plan = surveyor.view().plan(&identities, &before_start)?;
-    let Surveyor { survey, standings, .. } = surveyor;
-    Ok(Surveyed { survey, standings, identities, before_start, plan })
+    let Surveyor { survey, standings, rulings, .. } = surveyor;
+    Ok(Surveyed { survey, standings, identities, rulings, before_start, plan })
 }
 
 impl Surveyor<'_, '_> {
@@ -251,8 +259,8 @@ impl Surveyor<'_, '_> {
     }
 
     fn view(&self) -> View<'_> {
-        let Surveyor { ledger, terms, survey, standings, .. } = self;
-        View { listing: &survey.listing, standings, ledger, policy: &terms.policy, now: terms.now }
+        let Surveyor { ledger, terms, survey, standings, rulings, .. } = self;
+        View { listing: &survey.listing, standings, ledger, policy: &terms.policy, rulings, now: terms.now }
     }
 
     /// Asks for the sizes that a decision needs, and for all of them when STAT shows that a known message has changed.
@@ -326,6 +334,19 @@ impl Surveyor<'_, '_> {
         self.ledger.resized(sizes)?;
         self.settle_doubts(&identities)?;
         Ok(identities)
+    }
+
+    /// Asks the rules about messages that no run has settled.
+    fn rule(&mut self, identities: &Identities, before_start: &[usize]) -> Result<(), Error> {
+        let Some(judge) = self.terms.judge else { return Ok(()) };
+        let unruled = self.view().unruled(identities, before_start);
+        if unruled.is_empty() {
+            return Ok(());
+        }
+        let clock = self.ledger.trusts_clock(self.terms.now).then_some(self.terms.now);
+        let (listing, without_top) = (&self.survey.listing, self.terms.without_top);
+        self.rulings = judge::rulings(judge, self.transaction, listing, &unruled, clock, without_top)?;
+        Ok(())
     }
 
     /// Where everything is retrieved, the text tells whether it is the known message, or another one under its unique-id.
