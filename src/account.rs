@@ -65,6 +65,8 @@ pub struct Account {
     pub max_messages: Option<u64>,
     /// At most this many octets are fetched.
     pub max_octets: MaxOctets,
+    /// Nothing is fetched to a disk on which fewer octets are free.
+    pub min_free: Option<u64>,
     /// Commands are sent ahead of replies: never, wherever it is announced, or (`None`) as it turned out before.
     pub pipelining: Option<bool>,
     /// How often a line that breaks is dialled again in one run.

@@ -20,7 +20,7 @@ use crate::plan::{Fate, NoStart, Outlook, Policy, Prospects, Reason, SoFar, View
 use crate::pop3::{Credentials, Head, Transaction};
 use crate::progress::{Bar, Progress, Watch};
 use crate::report::{Message, Results, Summary, Widths};
-use crate::session::{self, Error, Judge, Ledgers, Line, Manner, Opener, Surveyed, Terms, Wishes};
+use crate::session::{self, AtHome, Error, Judge, Ledgers, Line, Manner, Opener, Surveyed, Terms, Wishes};
 use crate::stop::Stop;
 use crate::text::fitted;
 
@@ -167,7 +167,8 @@ impl Lister<'_> {
         // Rows come on the same terminal.
         bar.clear();
         let ended = match (surveyed, nameless) {
-            (Ok(surveyed), _) => {
+            (Ok(mut surveyed), _) => {
+                let policy = self.find_room(&mut surveyed, policy, ledger)?;
                 let known = surveyed.plan.known(surveyed.survey.listing.len());
                 let is_withheld = known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
                 let Surveyed { survey, standings, rulings, plan, .. } = &surveyed;
@@ -192,6 +193,23 @@ impl Lister<'_> {
             let _ = transaction.update(&[] as &[Committed]);
         }
         Ok(())
+    }
+
+    /// Leaves what a fetch would leave because of `min_free`, and returns what is wanted then.
+    fn find_room(&mut self, surveyed: &mut Surveyed, policy: Policy, ledger: &Ledger) -> Result<Policy, Error> {
+        let Run { ledgers, stop, .. } = self.run;
+        let name = ledger::file_name(&self.account.maildrop());
+        let context = session::context(self.account, ledgers.folder(), &name, stop);
+        let AtHome { full, room } = AtHome::of(&surveyed.plan, self.account, policy.open, &context);
+        let open = full.iter().fold(policy.open, |open, (number, _)| open.without(*number));
+        let policy = Policy { open, room: room.as_ref().map(|room| room.octets), ..policy };
+        if policy.room.is_some() || !full.is_empty() {
+            surveyed.decide(ledger, &policy, now())?;
+        }
+        full.into_iter().for_each(|(_, error)| self.summary.fail(Box::new(error)));
+        let waiting = surveyed.plan.left(Reason::NoRoom);
+        self.summary.notices.extend(room.and_then(|room| session::no_room(waiting, room)));
+        Ok(policy)
     }
 
     /// Prints the head line and the rows. False when the session is over by then.

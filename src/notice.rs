@@ -44,6 +44,17 @@ pub enum Notice {
         /// The exit status that it deserves.
         kind: Kind,
     },
+    /// Messages that wait, because less than `min_free` would be free on a disk.
+    NoRoom {
+        /// How many.
+        messages: usize,
+        /// A folder on the disk.
+        path: PathBuf,
+        /// Octets that are free.
+        free: u64,
+        /// Octets that have to stay free.
+        least: u64,
+    },
     /// The account works again.
     Mended {
         /// How long it has failed, for people.
@@ -178,12 +189,15 @@ impl Notice {
 
     /// True for what each session of a run says anew; the others say what one of them has done.
     pub fn is_of_each_session(&self) -> bool {
-        use Notice::{Clock, Compared, Nameless, Owed, Relisted, Repeated, SecretInClear, Sizeless, Unproved, Unsure};
+        use Notice::{
+            Clock, Compared, Nameless, NoRoom, Owed, Relisted, Repeated, SecretInClear, Sizeless, Unproved, Unsure,
+        };
         matches!(
             self,
             Clock
                 | Compared(_)
                 | Nameless { .. }
+                | NoRoom { .. }
                 | Owed { .. }
                 | Relisted(_)
                 | Repeated(_)
@@ -199,7 +213,7 @@ impl Notice {
         match self {
             Notice::LedgerDamaged { .. } => Some(Kind::BadState),
             Notice::LeftOut { kind, .. } => Some(*kind),
-            Notice::Headless(_) => Some(Kind::Temporary),
+            Notice::Headless(_) | Notice::NoRoom { .. } => Some(Kind::Temporary),
             Notice::Nameless { had_ids: true, .. } => Some(Kind::Temporary),
             _ => None,
         }
@@ -240,6 +254,15 @@ impl fmt::Display for Notice {
                 counted(*messages, "message")
             ),
             Notice::LeftOut { failure, .. } => f.write_str(failure),
+            Notice::NoRoom { messages, path, free, least } => write!(
+                f,
+                "{} left on the server: {} are free on the disk of `{}`, and `min_free` is {}; make room there, or lower \
+                 `min_free`",
+                counted(*messages, "message"),
+                octets(*free),
+                path.display(),
+                octets(*least)
+            ),
             Notice::Mended { length, times } => {
                 write!(f, "works again, after {} in a row within {length}", counted(*times as usize, "failure"))
             }

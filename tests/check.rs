@@ -527,7 +527,7 @@ fn rich(sandbox: &Sandbox) -> String {
     };
     let pin = format!("tls_pin = \"sha256:{}\"", "ab".repeat(32));
     [
-        base("one", &format!("password = {CANARY:?}\nkeep = \"14d\"\nall = true\nkeep_newest = 3\ndelete_over = \"1G\"\nmax_octets = [\"1M\", \"2M/day\"]\norder = \"newest\"\nafter = [\"notmuch\", \"new\"]\nrules = [{{ size = \">1M\", skip = true }}]\nfilter = [\"judge\"]\npipelining = false\nmax_size = \"20M\"\nmax_messages = 7\n\
+        base("one", &format!("password = {CANARY:?}\nkeep = \"14d\"\nall = true\nkeep_newest = 3\ndelete_over = \"1G\"\nmax_octets = [\"1M\", \"2M/day\"]\norder = \"newest\"\nmin_free = \"1M\"\nafter = [\"notmuch\", \"new\"]\nrules = [{{ size = \">1M\", skip = true }}]\nfilter = [\"judge\"]\npipelining = false\nmax_size = \"20M\"\nmax_messages = 7\n\
               tls = \"starttls\"\ntls_ca_file = \"~/ca.pem\"\n{pin}\ntls_name = \"h\"\nsource_address = \"192.0.2.1\"\n\
               timeout = \"5m\"\nmda_timeout = 9\npassword_timeout = 8\nauth = \"plain\"")),
         base("two", &format!("password_command = [\"pass\", {CANARY:?}]\ntls_client_identity = \"~/me\"\n\

@@ -81,6 +81,9 @@ mod selection;
 /// A line that breaks, and is dialled again.
 mod retries;
 
+/// Room that is to stay free at home.
+mod room;
+
 /// What may have happened to the ledger, traps in shared folders, several runs at once.
 mod state;
 

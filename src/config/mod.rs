@@ -675,6 +675,7 @@ mod tests {
             max_size: None,
             max_messages: None,
             max_octets: MaxOctets::default(),
+            min_free: None,
             pipelining: None,
             retries: 2,
             timeout: Duration::from_secs(60),

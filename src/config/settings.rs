@@ -185,6 +185,14 @@ pub(super) static KEYS: &[Row<Draft>] = &[
             "Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`",
         )
         .elsewhere(&["max_bytes", "max_bytes_per_session", "max_octets_per_day", "daily_limit", "bandwidth_limit"]),
+    Row::<Draft>::new("min_free", |draft, said| said.some(&mut draft.account.min_free, size)).elsewhere(&[
+        "minfree",
+        "min_free_space",
+        "free_space",
+        "disk_free",
+        "reserve",
+        "minimum_free",
+    ]),
     Row::<Draft>::new("order", |draft, said| said.set(&mut draft.account.order, |value| forms::order(value.text())))
         .or(Literal::Text("oldest"))
         .words(&forms::ORDERS)
@@ -416,6 +424,7 @@ impl Draft {
             max_size: None,
             max_messages: None,
             max_octets: MaxOctets::default(),
+            min_free: None,
             pipelining: None,
             retries: 0,
             timeout: Duration::ZERO,

@@ -60,6 +60,7 @@ fn value(key: &Key, account: &Account) -> Option<String> {
         ("keep_newest", ..) => account.keep_newest?.to_string(),
         ("delete_over", ..) => account.delete_over?.to_string(),
         ("max_octets", ..) => octets(account.max_octets),
+        ("min_free", ..) => account.min_free?.to_string(),
         ("order", ..) => string(order(account.order)),
         ("rules", ..) => {
             let rules = account.rules.iter().map(|rule| self::rule(rule, account)).collect::<Vec<_>>();

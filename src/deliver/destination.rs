@@ -89,6 +89,11 @@ pub trait Destination: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The folders in which messages become files, here or on their way.
+    fn folders(&self, context: &Context) -> Result<Vec<PathBuf>, Error> {
+        Ok(vec![context.spool_dir.clone()])
+    }
+
     /// The folder that must be there before the first message, if it is not: the disk it is on may not be mounted.
     fn missing(&self) -> Result<Option<PathBuf>, Error> {
         Ok(None)
@@ -149,6 +154,11 @@ fn of(target: &Target) -> Box<dyn Destination> {
 /// Makes a target ready and opens both ends of it.
 pub fn open(target: &Target, context: &Context) -> Result<Ends, Error> {
     of(target).open(context)
+}
+
+/// The folders in which messages for a target become files, here or on their way.
+pub(super) fn folders(target: &Target, context: &Context) -> Result<Vec<PathBuf>, Error> {
+    of(target).folders(context)
 }
 
 /// Tries a target out as far as can be without mail, and changes nothing: what is missing is not made.

@@ -8,7 +8,7 @@ use crate::failure::{Failure, Kind, make_room};
 use crate::os::exposure::Exposure;
 use crate::os::{self, limits, user};
 use crate::stop::Stopped;
-use crate::text::{self, reason};
+use crate::text::{self, octets, reason};
 
 /// Why a batch, and with it the account, cannot go on. Nothing that was on its way is lost: what is not
 /// recorded as delivered stays on the server, or is found by [`super::recover`].
@@ -69,6 +69,15 @@ pub enum Error {
         /// Why it cannot.
         source: io::Error,
     },
+    /// Less is free on a disk than the account wants to stay free.
+    NoRoom {
+        /// A folder on it.
+        path: PathBuf,
+        /// Octets that are free.
+        free: u64,
+        /// Octets that have to stay free.
+        least: u64,
+    },
     /// Reading, writing or syncing failed.
     Io {
         /// The verb.
@@ -113,9 +122,10 @@ impl Error {
         Error::CannotCreate { path: path.into(), source: source.into() }
     }
 
-    /// True when the file system, or the user's share of it, is full.
+    /// True when the file system, or the user's share of it, is full, or as full as the account lets it become.
     pub fn is_disk_full(&self) -> bool {
         match self {
+            Error::NoRoom { .. } => true,
             Error::CannotCreate { source, .. } | Error::Io { source, .. } => text::is_disk_full(source),
             _ => false,
         }
@@ -134,7 +144,9 @@ impl Failure for Error {
             Error::Gone { .. } | Error::Apart { .. } | Error::Become { .. } => Kind::CannotCreate,
             Error::Others { .. } | Error::Exposed { .. } | Error::Mda { .. } => Kind::CannotCreate,
             Error::Io { .. } => Kind::Io,
-            Error::Locked { .. } | Error::Changed { .. } | Error::Unlocked { .. } => Kind::Temporary,
+            Error::Locked { .. } | Error::Changed { .. } | Error::Unlocked { .. } | Error::NoRoom { .. } => {
+                Kind::Temporary
+            }
             Error::Stopped { stopped, .. } => stopped.kind(),
         }
     }
@@ -142,6 +154,10 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::CannotCreate { path, .. } | Error::Io { path, .. } if self.is_disk_full() => Some(make_room(path)),
+            Error::NoRoom { path, .. } => Some(format!(
+                "make room on the file system of `{}`, or lower `min_free`; the mail waits on the server",
+                path.display()
+            )),
             Error::Mda { program, source } if source.kind() == io::ErrorKind::NotFound && !program.contains('/') => {
                 Some(format!("write the whole path of `{program}` in `deliver`"))
             }
@@ -201,6 +217,10 @@ impl fmt::Display for Error {
             }
             Error::Apart { path } => {
                 write!(f, "`tmp` and `new` of Maildir `{}` are on different file systems", path.display())
+            }
+            Error::NoRoom { path, free, least } => {
+                let (free, least) = (octets(*free), octets(*least));
+                write!(f, "only {free} are free on the disk of `{}`, and `min_free` is {least}", path.display())
             }
             Error::Locked { path, holder } => write!(f, "mbox `{}` is locked by {holder}", path.display()),
             Error::Stopped { path, stopped } => {

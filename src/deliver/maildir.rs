@@ -71,6 +71,10 @@ impl Destination for Maildir {
         ["tmp/_", "new/_", "cur/_"].iter().find_map(|name| exposure::of_path_of_root(&self.path.join(name), false))
     }
 
+    fn folders(&self, _context: &Context) -> Result<Vec<PathBuf>, Error> {
+        Ok(vec![self.path.clone()])
+    }
+
     fn missing(&self) -> Result<Option<PathBuf>, Error> {
         Ok(is_gone(&self.path)?.then(|| self.path.clone()))
     }

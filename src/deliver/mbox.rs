@@ -70,6 +70,11 @@ impl Destination for Mbox {
         exposure::of_path_of_root(&self.path, true)
     }
 
+    fn folders(&self, context: &Context) -> Result<Vec<PathBuf>, Error> {
+        let path = lock::resolve(&self.path)?;
+        Ok(vec![path.parent().unwrap_or(Path::new("/")).to_owned(), context.spool_dir.clone()])
+    }
+
     /// An mbox itself may be missing: some readers remove an empty one.
     fn missing(&self) -> Result<Option<PathBuf>, Error> {
         let path = lock::resolve(&self.path)?;

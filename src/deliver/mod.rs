@@ -26,6 +26,7 @@ mod mbox;
 mod mboxrd;
 mod mda;
 mod owner;
+mod room;
 mod spool;
 
 use std::any::Any;
@@ -47,6 +48,7 @@ pub use filter::{Answer, ask_filter};
 pub use kept::{make_durable, messages, open_message};
 pub use mda::{Reason, Refusal};
 pub use owner::Owner;
+pub use room::{Disks, Room};
 
 /// What a delivery has to know besides its target.
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ pub use side_by_side::side_by_side;
 use transfer::{Lane, Transfer};
 
 use crate::account::{Account, Keep, Secret, Start, Target};
-use crate::deliver::{self, Guarantee, Place, Recovered};
+use crate::deliver::{self, Disks, Guarantee, Place, Recovered, Room};
 use crate::failing::{Cause, Failing, Trouble};
 use crate::failure::{Failure as _, Kind, worst};
 use crate::ledger::{self, Committed, Decided, Door, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
@@ -36,7 +36,7 @@ use crate::plan::{self, Outlook, Plan, Policy, Prospects, Reason, Rulings, SoFar
 use crate::pop3::{self, Credentials, Survey, Transaction};
 use crate::progress::{Bar, Progress, Watch};
 use crate::report::{Message, Outcome, Row, Summary};
-use crate::session::{self, Judge, Ledgers, Line, Manner, Opener, Surveyed, Terms, Wishes};
+use crate::session::{self, AtHome, Judge, Ledgers, Line, Manner, Opener, Surveyed, Terms, Wishes};
 use crate::stop::Stop;
 
 /// What all accounts of a run share.
@@ -91,6 +91,7 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
         is_at_new_targets: false,
         is_starting: false,
         parts: 0,
+        room: None,
     };
     let ended = caught(|| fetch.run()).unwrap_or_else(Err);
     fetch.run_after();
@@ -140,6 +141,8 @@ struct Fetch<'f> {
     is_starting: bool,
     /// How many sessions have found such messages.
     parts: u32,
+    /// What there is room for at home, in this session, where that matters.
+    room: Option<Room>,
 }
 
 impl<'f> Fetch<'f> {
@@ -206,7 +209,9 @@ impl<'f> Fetch<'f> {
 
     /// Remembers a temporary failure. What was reported lately is not reported again, as long as that is written down.
     fn note_failing(&mut self, ledger: &mut Ledger, failure: Option<&Failure>) {
-        let is_of_a_target = || self.summary.notices.iter().any(|notice| matches!(notice, Notice::LeftOut { .. }));
+        let is_of_a_target = || {
+            self.summary.notices.iter().any(|notice| matches!(notice, Notice::LeftOut { .. } | Notice::NoRoom { .. }))
+        };
         let cause = match failure {
             Some(failure) => failure.cause(),
             None if is_of_a_target() => Cause::Target,
@@ -258,6 +263,7 @@ impl<'f> Fetch<'f> {
             transaction.keep_in_step();
         }
         self.bar.phase("listing");
+        self.room = None;
         let began = now();
         let mut surveyed = self.survey(&mut transaction, ledger, manner.without_top)?;
         share.settle();
@@ -277,6 +283,7 @@ impl<'f> Fetch<'f> {
         if !surveyed.plan.retrieve.is_empty() && !self.account.all && ledger.is_blank(&self.account.targets) {
             self.note_held();
         }
+        self.find_room(ledger, &mut surveyed)?;
         let lanes = self.open_lanes(ledger, &mut surveyed)?;
         let Surveyed { survey, standings, rulings, plan, .. } = surveyed;
         self.note_clock(ledger);
@@ -304,7 +311,7 @@ impl<'f> Fetch<'f> {
             }
             // Nothing depends on the server's farewell.
             let _ = transaction.update(&[] as &[Committed]);
-            return Ok(());
+            return self.closed_lane().map_or(Ok(()), Err);
         }
         let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, unsettle, skip, discard, .. } = plan;
         if self.is_at_new_targets {
@@ -334,6 +341,20 @@ impl<'f> Fetch<'f> {
         self.closed_lane().map_or(updated, Err)
     }
 
+    /// Leaves on the server what would leave less than `min_free` on a disk.
+    fn find_room(&mut self, ledger: &Ledger, surveyed: &mut Surveyed) -> Result<(), Failure> {
+        if self.account.min_free.is_none() {
+            return Ok(());
+        }
+        let AtHome { full, room } = AtHome::of(&surveyed.plan, self.account, self.open(), &self.context());
+        if full.is_empty() && room.is_none() {
+            return Ok(());
+        }
+        self.closed.extend(full.into_iter().map(|(number, error)| (number, error.into())));
+        self.room = room;
+        Ok(surveyed.decide(ledger, &self.policy(ledger), now())?)
+    }
+
     /// Opens the lanes that some message is to go to. What only lacks one that cannot be opened is not wanted any more.
     fn open_lanes(&mut self, ledger: &mut Ledger, surveyed: &mut Surveyed) -> Result<Vec<Lane<'f>>, Failure> {
         let mut lanes: Vec<Lane<'f>> = vec![];
@@ -348,8 +369,11 @@ impl<'f> Fetch<'f> {
                 if !is_wanted || lanes.iter().any(|lane| lane.number == number) {
                     continue;
                 }
-                match deliver::open(target, &context) {
-                    Ok((stager, publisher)) => lanes.push(Lane { number, target, stager, publisher }),
+                let disks = self.account.min_free.map(|least| Disks::of(target, least, &context)).transpose();
+                match disks.and_then(|disks| Ok((disks, deliver::open(target, &context)?))) {
+                    Ok((disks, (stager, publisher))) => {
+                        lanes.push(Lane { number, target, stager, publisher, disks });
+                    }
                     Err(error) => self.closed.push((number, error.into())),
                 }
             }
@@ -614,7 +638,8 @@ impl<'f> Fetch<'f> {
     fn policy(&self, ledger: &Ledger) -> Policy {
         let messages = self.summary.delivered as u64;
         let so_far = SoFar { messages, octets: self.received, octets_today: ledger.received(now()) };
-        Policy::of(self.account, self.open(), so_far)
+        let room = self.room.as_ref().map(|room| room.octets);
+        Policy { room, ..Policy::of(self.account, self.open(), so_far) }
     }
 
     /// Messages about which nothing was decided stay, and the account's status says so.
@@ -648,6 +673,8 @@ impl<'f> Fetch<'f> {
             (relisted, Notice::Relisted(relisted)),
         ];
         let notices = notices.into_iter().filter(|(messages, _)| *messages > 0);
+        let waiting = plan.left(Reason::NoRoom);
+        self.summary.notices.extend(self.room.clone().and_then(|room| session::no_room(waiting, room)));
         self.summary.notices.extend(notices.map(|(_, notice)| notice));
         self.summary.known = plan.known(listing.len());
         self.summary.later = plan.later();

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::in_step::{Came, MOST, Places};
 use super::{Failure, Run, caught};
 use crate::account::{Account, Password, Target};
-use crate::deliver::{self, BatchLimit, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
+use crate::deliver::{self, BatchLimit, Disks, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
 use crate::failure;
 use crate::header::Identity;
 use crate::ledger::{Key, Lanes, Ledger, Recorded};
@@ -44,6 +44,8 @@ pub struct Lane<'t> {
     pub target: &'t Target,
     pub stager: Box<dyn Stager>,
     pub publisher: Box<dyn Publisher>,
+    /// Where `min_free` octets are to stay free.
+    pub disks: Option<Disks>,
 }
 
 /// One account's messages on their way to its targets.
@@ -109,7 +111,7 @@ impl<'t> Transfer<'t, '_> {
         thread::scope(|scope| {
             let mut arrivals = Arrivals::default();
             let mut committing = vec![];
-            for Lane { number, target, stager, publisher } in lanes {
+            for Lane { number, target, stager, publisher, disks } in lanes {
                 let limit = deliver::batch_limit(target);
                 let (sender, receiver) = sync_channel(limit.ahead);
                 let (shared, alike) = (&shared, Alike::default());
@@ -126,7 +128,7 @@ impl<'t> Transfer<'t, '_> {
                 match thread::Builder::new().spawn_scoped(scope, commit) {
                     Ok(thread) => {
                         committing.push((number, thread));
-                        arrivals.lanes.push(Staging { number, stager, batches: Batches::new(sender, limit) });
+                        arrivals.lanes.push(Staging { number, stager, disks, batches: Batches::new(sender, limit) });
                     }
                     Err(error) => arrivals.moved.ended.push((number, Failure::NoThread(error))),
                 }
@@ -349,7 +351,20 @@ struct Arrivals {
 struct Staging {
     number: usize,
     stager: Box<dyn Stager>,
+    disks: Option<Disks>,
     batches: Batches,
+}
+
+impl Staging {
+    /// Begins a message. Before each batch the disks are looked at: others write to them as well.
+    fn stage(&mut self, unique_id: &[u8]) -> Result<Box<dyn Stage>, deliver::Error> {
+        if self.batches.batch.is_empty()
+            && let Some(disks) = &self.disks
+        {
+            disks.room()?;
+        }
+        self.stager.stage(unique_id)
+    }
 }
 
 /// A message that has come, before the reply behind it proves that this was all of it, and its size, or that of a later
@@ -391,7 +406,7 @@ impl Arrivals {
         let mut stages = Vec::with_capacity(self.lanes.len());
         let mut failed = vec![];
         for lane in self.lanes.iter_mut().filter(|lane| key.lanes.has(lane.number)) {
-            match lane.stager.stage(&key.unique_id) {
+            match lane.stage(&key.unique_id) {
                 Ok(stage) => stages.push((lane.number, stage)),
                 Err(error) => failed.push((lane.number, error)),
             }

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::Failure;
 
@@ -52,6 +53,19 @@ pub(crate) fn sync_name(path: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Octets that may still be written to the disk of a folder; of one that is not there, to the disk on which it would be
+/// made. A quota is not asked for.
+pub(crate) fn free(path: &Path) -> Result<u64, Failure> {
+    let mut above = path;
+    loop {
+        match (rustix::fs::statvfs(above), above.parent()) {
+            (Ok(disk), _) => return Ok(disk.f_bavail.saturating_mul(disk.f_frsize)),
+            (Err(Errno::NOENT | Errno::NOTDIR), Some(parent)) => above = parent,
+            (Err(error), _) => return Err(Failure::new("look for room in", path, error.into())),
+        }
+    }
+}
+
 /// Somebody may have put a FIFO there, which nobody should wait for.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
@@ -75,6 +89,12 @@ mod tests {
             let mode = fs::metadata(folder.path().join(created)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o700);
         }
+    }
+
+    #[test]
+    fn room_is_that_of_the_disk_on_which_a_folder_would_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(free(&folder.path().join("a/b")).unwrap() > 0);
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Policy {
     pub has_rules: bool,
     /// They may delete what was never fetched.
     pub may_discard: bool,
+    /// Octets for which there is room on the disks of the targets, as far as that matters.
+    pub room: Option<u64>,
     /// The lanes that take messages now. What only others lack waits, and is not deleted.
     pub open: Lanes,
 }
@@ -110,6 +112,8 @@ pub enum Reason {
     Later,
     /// It is too much for the account's `max_octets` now; a later run takes it.
     OverOctets,
+    /// It would leave less than `min_free` on the disk of a target.
+    NoRoom,
     /// It has no unique-id, so that keeping it would fetch it again on every run.
     Nameless,
     /// It is delivered, but not deleted: its id is listed more than once and proves nothing.
@@ -139,6 +143,7 @@ impl Reason {
             Reason::TooLarge => "too-large",
             Reason::Later => "later",
             Reason::OverOctets => "over-octets",
+            Reason::NoRoom => "no-room",
             Reason::Nameless => "no-unique-id",
             Reason::Repeated => "repeated-unique-id",
             Reason::Unproved => "unproved",
@@ -650,6 +655,7 @@ impl Planner<'_> {
             _ if self.is_too_large(position) => Verdict::Leave(Reason::TooLarge),
             _ if is_full() => Verdict::Leave(Reason::Later),
             _ if !self.has_room_for(message.octets.unwrap_or(0)) => Verdict::Leave(Reason::OverOctets),
+            _ if !self.is_room_for(message.octets.unwrap_or(0)) => Verdict::Leave(Reason::NoRoom),
             _ => Verdict::Retrieve,
         };
         self.row(position, verdict);
@@ -674,6 +680,11 @@ impl Planner<'_> {
         let left =
             allowances.map(|Allowance { limit, used }| Allowance { limit, used: used.saturating_add(self.octets) });
         left.into_iter().all(|allowance| allowance.admits(octets))
+    }
+
+    /// True when the disks of the targets have room for so many octets more.
+    fn is_room_for(&self, octets: u64) -> bool {
+        self.view.policy.room.is_none_or(|room| self.octets.saturating_add(octets) <= room)
     }
 
     fn is_too_large(&self, position: usize) -> bool {
@@ -753,6 +764,7 @@ mod tests {
         own: Lanes::ALL,
         has_rules: false,
         may_discard: false,
+        room: None,
         open: Lanes::ALL,
     };
     const DELETE: Policy = Policy { keep: Keep::Never, ..KEEP };

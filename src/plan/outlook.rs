@@ -170,6 +170,7 @@ impl Policy {
             max_size,
             max_messages,
             max_octets,
+            room: None,
             own,
             has_rules,
             may_discard,

@@ -162,6 +162,7 @@ fn reason(outlook: &Outlook) -> String {
             Reason::TooLarge => "too large".into(),
             Reason::Later => "later".into(),
             Reason::OverOctets => "later: `max_octets`".into(),
+            Reason::NoRoom => "waits for room".into(),
             Reason::Nameless => "left: no unique-id".into(),
             Reason::Repeated => format!("{}; its unique-id is listed twice", known()),
             Reason::Unproved => "left: not proved to be the known one".into(),
@@ -190,7 +191,7 @@ fn word(outlook: &Outlook) -> String {
         (Fate::Counted | Fate::NewTarget | Fate::Left(Reason::Known | Reason::Repeated | Reason::BeforeStart), _) => {
             "known".into()
         }
-        (Fate::Waiting, _) => "waits".into(),
+        (Fate::Waiting | Fate::Left(Reason::NoRoom), _) => "waits".into(),
         (Fate::InDoubt, _) => "in doubt".into(),
         (Fate::Left(Reason::TooLarge), _) => "too large".into(),
         (Fate::Left(Reason::Later | Reason::OverOctets), _) => "later".into(),

@@ -9,6 +9,7 @@ mod ledgers;
 mod line;
 mod manner;
 mod refusals;
+mod room;
 mod survey;
 
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ pub use judge::Judge;
 pub use ledgers::{Ledgers, context, damage, suppose};
 pub use line::Line;
 pub use manner::{LOCK_STEP, Manner, NO_TOP};
+pub use room::{AtHome, no_room};
 pub use survey::{Surveyed, Terms, Wishes, compare, list, start, tops};
 
 use crate::account::{Account, Auth, Identity, Password, Route, Secret, TlsMode};
