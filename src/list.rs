@@ -157,7 +157,7 @@ impl Lister<'_> {
         let start = if is_alarm { Start::All } else { session::start(self.account, self.run.fill) };
         let context = session::context(self.account, self.run.ledgers.folder(), "", &self.run.stop);
         let judge = Some(Judge { account: self.account, context: &context });
-        let terms = Terms { policy, start, now: now(), without_top: manner.without_top, judge };
+        let terms = Terms { policy, start, now: now(), without_top: manner.without_top, judge, after: None };
         let kin = |own: &Path| self.run.ledgers.kin(self.account, own);
         let mut notices = vec![];
         // A fetch ends where the server has no unique-ids. What it has is shown all the same.

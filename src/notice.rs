@@ -72,6 +72,23 @@ pub enum Notice {
     Headless(String),
     /// The line broke, in this way, and was dialled again.
     Redialled(String),
+    /// The server has more batches of messages, and they are left to the next run.
+    Batches {
+        /// Why.
+        why: String,
+        /// A person watches, and may run it again.
+        is_shown: bool,
+    },
+    /// A run would open one more session, which may find other messages.
+    MayBeMore {
+        /// The server is known to hand out batches.
+        is_known: bool,
+    },
+    /// The server may delete messages that the account keeps.
+    Expires {
+        /// After so many days; 0: as soon as they were retrieved.
+        days: u32,
+    },
     /// The server does not answer TOP; how.
     NoTop(String),
     /// Messages without unique-id, which cannot be remembered.
@@ -182,7 +199,8 @@ impl Notice {
         match self {
             Notice::NotFound { may_be_deleted, .. } => *may_be_deleted,
             Notice::FirstRun { .. } | Notice::Mended { .. } => !is_quiet,
-            Notice::Redialled(_) => false,
+            Notice::Redialled(_) | Notice::MayBeMore { is_known: false } => false,
+            Notice::Batches { is_shown, .. } => *is_shown && !is_quiet,
             _ => true,
         }
     }
@@ -284,6 +302,24 @@ impl fmt::Display for Notice {
                 "the server does not answer TOP ({error}); messages are listed without date, sender and subject"
             ),
             Notice::Redialled(failure) => write!(f, "{failure}; the server was dialled again"),
+            Notice::Batches { why, .. } => {
+                write!(f, "the server hands its messages out in batches, and the next run goes on: {why}")
+            }
+            Notice::MayBeMore { is_known: true } => {
+                f.write_str("the server hands its messages out in batches: more of them may follow in the same run")
+            }
+            Notice::MayBeMore { is_known: false } => f.write_str(
+                "a run asks once more for messages behind these, in case that the server hands them out in batches",
+            ),
+            Notice::Expires { days: 0 } => f.write_str(
+                "the server announces EXPIRE 0: whatever `keep` says, it may delete messages as soon as they were \
+                 retrieved",
+            ),
+            Notice::Expires { days } => write!(
+                f,
+                "the server announces EXPIRE {days}: it may delete messages after {}, which is sooner than `keep` says",
+                counted(*days as usize, "day")
+            ),
             Notice::NoTop(error) => write!(
                 f,
                 "the server does not answer TOP ({error}); for a day nothing is deleted that TOP would have to prove"

@@ -227,7 +227,7 @@ fn a_proxys_password_makes_the_configuration_a_secret() {
 }
 
 /// A program that copies between its standard input and output, which are one socket, and a TCP port.
-fn dial(port: u16) -> String {
+pub fn dial(port: u16) -> String {
     let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port} || exit 7; cat <&3 & relay=$!; cat >&3; kill $relay");
     format!("[\"bash\", \"-c\", {script:?}]")
 }

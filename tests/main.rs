@@ -84,6 +84,9 @@ mod retries;
 /// Room that is to stay free at home.
 mod room;
 
+/// Servers that hand out their messages in batches, and those that do not keep them for long.
+mod batches;
+
 /// What may have happened to the ledger, traps in shared folders, several runs at once.
 mod state;
 

@@ -3,10 +3,10 @@
 use super::Checking;
 use super::row::{Point, Row};
 use super::server::{Said, Session};
-use crate::account::{Auth, Keep, TlsMode};
+use crate::account::{Auth, TlsMode};
 use crate::pop3::{Capabilities, Credentials, Expire, Method};
-use crate::session::{Error, crosses_a_network};
-use crate::text::printable;
+use crate::session::{Error, crosses_a_network, expires_early};
+use crate::text::{counted, printable};
 
 impl Checking<'_> {
     pub(super) fn capabilities(
@@ -21,12 +21,15 @@ impl Checking<'_> {
         let way = method.as_ref().map_or_else(|_| String::new(), |method| way(account.auth, *method, account.tls.mode));
         let words = format!("{announced}{way}");
         let is_read = session.exposes_secret(credentials) && crosses_a_network(account);
-        self.row(match capabilities.expire {
-            Some(Expire::Days(0)) if account.keep != Keep::Never => Row::doubtful(
-                Point::Capabilities,
-                words,
-                "do not rely on the server's copies: EXPIRE 0 lets it delete what was retrieved, whatever `keep` says",
-            ),
+        self.row(match expires_early(capabilities, account.keep) {
+            Some(days) => {
+                let when = if days == 0 { "as soon as they were retrieved".into() } else { format!("after {}", counted(days as usize, "day")) };
+                Row::doubtful(
+                    Point::Capabilities,
+                    words,
+                    format!("do not rely on the server's copies: EXPIRE {days} lets it delete messages {when}, whatever `keep` says"),
+                )
+            }
             _ if is_read => Row::doubtful(
                 Point::Capabilities,
                 words,

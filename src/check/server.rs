@@ -135,7 +135,7 @@ impl<'c> Checking<'c> {
         let survey = self.tried(Point::Uidl, session::list(transaction, ledger, wishes))?;
         let start = session::start(self.account, self.check.fill);
         let (policy, without_top) = (self.policy(ledger), manner.without_top);
-        let terms = Terms { policy, start, now: now(), without_top, judge: None };
+        let terms = Terms { policy, start, now: now(), without_top, judge: None, after: None };
         let kin = |own: &std::path::Path| self.check.ledgers.kin(self.account, own);
         let compared = session::compare(survey, transaction, ledger, terms, kin, &mut vec![]);
         match compared {

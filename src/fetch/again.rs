@@ -1,19 +1,35 @@
 //! The sessions of one run, one after the other: what comes after each, and what they know of one another.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Failure, Fetch};
 use crate::failure::{Failure as _, Kind};
 use crate::ledger::Ledger;
 use crate::notice::Notice;
 use crate::os::clock::now;
+use crate::plan::Batch;
 use crate::pop3::Credentials;
 use crate::report::Summary;
 use crate::session::{LOCK_STEP, Manner, NO_TOP};
-use crate::stop::Woken;
 
 /// The longest wait before a broken line is dialled again, in seconds.
 const LONGEST_PAUSE: u64 = 60;
+
+/// The longest wait for the next batch: where nobody watches, the next run is as good.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT_WATCHED: Duration = Duration::from_secs(600);
+
+/// What a session has come to, once it has logged in.
+pub(super) struct Seen {
+    /// When it did.
+    pub logged_in: Instant,
+    /// How long after that the server takes no other login (RFC 2449 §6.5).
+    pub login_delay: Option<Duration>,
+    /// What it has found, as soon as that is known.
+    pub batch: Option<Batch>,
+    /// The server has confirmed its end.
+    pub has_quit: bool,
+}
 
 /// What comes after a session.
 enum Next {
@@ -25,16 +41,26 @@ enum Next {
     Redial(Failure),
     /// One that finds out whether there is more from before `start`.
     Start,
+    /// One that looks for the next batch, after a pause.
+    Follow(Batch, Duration),
+    /// Nothing, though the server may have another batch: why that is left to the next run.
+    Leave(String),
 }
 
 /// The sessions of this run so far.
 struct Past {
     /// What the next one does without.
     manner: Manner,
-    /// How often a broken line was dialled again, and how it broke.
+    /// How often a broken line was dialled again.
     redials: u32,
+    /// How it broke, while nothing has gone well since.
     broken: Option<Failure>,
     /// How many messages are known because of them.
+    counted: usize,
+    /// One of them was opened to look for the next batch.
+    follows: bool,
+    /// How many were listed and known to those that went well.
+    listed: usize,
     known: usize,
     /// How many notices stand, whatever the next one says.
     said: usize,
@@ -43,22 +69,27 @@ struct Past {
 impl Fetch<'_> {
     /// Opens sessions until there is no reason for one more.
     pub(super) fn sessions(&mut self, ledger: &mut Ledger, credentials: &Credentials) -> Result<(), Failure> {
-        let known = Manner::known(self.account, ledger, now());
+        let manner = Manner::known(self.account, ledger, now());
         let said = self.summary.notices.len();
-        let mut past = Past { manner: known, redials: 0, broken: None, known: 0, said };
+        let (known, counted, listed) = (manner, 0, 0);
+        let mut past = Past { manner, redials: 0, broken: None, counted, follows: false, listed, known: 0, said };
         loop {
-            self.is_logged_in = false;
+            self.seen = None;
             let ended = self.session(ledger, credentials, past.manner);
-            // What a session before this one has done, as what is from before `start`, is known, but not from an earlier run.
-            self.summary.known = self.summary.known.saturating_sub(past.known);
+            self.add_up(&past);
+            let before = self.after.take();
             let ended = self.end_start(ledger, ended);
-            let notice = match self.next(&past, ended) {
+            let notice = match self.next(&past, before, ended, ledger) {
                 Next::Nothing(ended) => {
                     // Where the line failed again, it may have been the line the first time.
                     if past.redials == 0 {
                         self.note_manner(ledger, known, past.manner, &ended)?;
                     }
                     return ended.map_err(|failure| self.why(past.broken, failure));
+                }
+                Next::Leave(why) => {
+                    self.summary.notices.push(Notice::Batches { why, is_shown: self.run.is_watched });
+                    return Ok(());
                 }
                 Next::Without(manner, notice) => {
                     past.manner = manner;
@@ -67,27 +98,91 @@ impl Fetch<'_> {
                 Next::Start => None,
                 Next::Redial(failure) => {
                     past.redials += 1;
-                    self.pause_before_redial(past.redials)?;
+                    let seconds = 1u64.checked_shl(past.redials - 1).unwrap_or(u64::MAX).min(LONGEST_PAUSE);
+                    self.pause("waiting to dial again", Duration::from_secs(seconds))?;
                     let notice = Notice::Redialled(failure.to_string());
                     past.broken = Some(failure);
                     Some(notice)
+                }
+                Next::Follow(batch, pause) => {
+                    self.note_manner(ledger, known, past.manner, &Ok(()))?;
+                    self.pause("waiting for the next batch", pause)?;
+                    (self.after, past.follows, past.broken) = (Some(batch), true, None);
+                    (past.listed, past.known) = (self.summary.listed, self.summary.known);
+                    None
                 }
             };
             self.go_on(&mut past, notice);
         }
     }
 
-    fn next(&self, past: &Past, ended: Result<(), Failure>) -> Next {
-        let Err(failure) = ended else {
-            return if self.has_more_to_start() { Next::Start } else { Next::Nothing(ended) };
+    fn next(&self, past: &Past, before: Option<Batch>, ended: Result<(), Failure>, ledger: &Ledger) -> Next {
+        let failure = match ended {
+            Ok(()) if self.has_more_to_start() => return Next::Start,
+            Ok(()) => return self.follow(before, ledger),
+            Err(failure) => failure,
         };
         if let Some((manner, notice)) = self.next_manner(past.manner, &failure) {
             return Next::Without(manner, notice);
+        }
+        // The session before this one has ended well.
+        let is_refused_anew = past.follows && self.seen.is_none() && past.broken.is_none();
+        if is_refused_anew && !matches!(failure.kind(), Kind::Stopped(_)) {
+            return Next::Leave(failure.to_string());
         }
         if past.redials < self.account.retries && self.is_worth_a_redial(past, &failure) {
             return Next::Redial(failure);
         }
         Next::Nothing(Err(failure))
+    }
+
+    /// What comes after a session that has ended well.
+    fn follow(&self, before: Option<Batch>, ledger: &Ledger) -> Next {
+        let is_new = |batch: Option<Batch>| batch.is_none_or(|batch| batch.new > 0);
+        // What was retrieved once more in vain is not retrieved for ever.
+        let is_over = !is_new(before) && !is_new(self.seen.as_ref().and_then(|seen| seen.batch));
+        if self.run.dry_run || is_over {
+            return Next::Nothing(Ok(()));
+        }
+        let seen = self.seen.as_ref().filter(|seen| seen.has_quit).and_then(|seen| Some((seen, seen.batch?)));
+        let Some((seen, batch)) = seen.filter(|(_, batch)| self.may_be_followed(*batch, ledger)) else {
+            return Next::Nothing(Ok(()));
+        };
+        let delay = seen.login_delay.unwrap_or(Duration::ZERO);
+        let pause = delay.saturating_sub(seen.logged_in.elapsed());
+        let longest = if self.run.is_watched { LONGEST_WAIT_WATCHED } else { LONGEST_WAIT };
+        match delay > longest {
+            true => Next::Leave(format!("it wants {} s between two logins (LOGIN-DELAY)", delay.as_secs())),
+            false => Next::Follow(batch, pause),
+        }
+    }
+
+    /// True when one more session may find other messages, and this run may fetch them.
+    pub(super) fn may_be_followed(&self, batch: Batch, ledger: &Ledger) -> bool {
+        let is_fetched = self.run.mark.is_none() && !self.account.all && self.summary.later == 0;
+        // What was refused is not tried again in the same run.
+        is_fetched
+            && batch.may_be_followed(ledger, now())
+            && self.summary.kind().is_none()
+            && !self.policy(ledger).is_used_up()
+    }
+
+    /// Makes one run of several sessions.
+    fn add_up(&mut self, past: &Past) {
+        let Some(Seen { batch: Some(_), .. }) = self.seen else {
+            if past.follows {
+                (self.summary.listed, self.summary.known) = (past.listed, past.known);
+            }
+            return;
+        };
+        // What a session before this one has done, as what is from before `start`, is known, but not from an earlier run.
+        self.summary.known = self.summary.known.saturating_sub(past.counted).max(past.known);
+        if past.follows {
+            // A batch is not listed any more when the next one is.
+            let Summary { known, delivered, before_start, skipped, later, rows, .. } = &*self.summary;
+            let all = known + delivered + before_start + skipped + later + rows.len();
+            self.summary.listed = self.summary.listed.max(all);
+        }
     }
 
     /// What one more session leaves out, when the server has answered badly to it. What has come is not fetched again.
@@ -104,17 +199,17 @@ impl Fetch<'_> {
         let is_broken = failure.is_of_the_line() && failure.kind() == Kind::Temporary;
         let is_again = self.account.all && self.summary.delivered > 0;
         // A server that cannot be reached in the first place is the next run's.
-        is_broken && (self.is_logged_in || past.redials > 0) && !is_again
+        is_broken && (self.seen.is_some() || past.broken.is_some()) && !is_again
     }
 
-    /// Waits before another session, for longer each time, but not beyond a stop.
-    fn pause_before_redial(&self, redials: u32) -> Result<(), Failure> {
-        self.bar.phase("waiting to dial again");
-        let seconds = 1u64.checked_shl(redials - 1).unwrap_or(u64::MAX).min(LONGEST_PAUSE);
-        match self.run.stop.pause(Duration::from_secs(seconds)) {
-            Ok(Woken::Stopped(stopped)) => Err(stopped.into()),
-            _ => Ok(self.run.stop.check()?),
+    /// Waits before another session, but not beyond a stop.
+    fn pause(&self, what: &str, pause: Duration) -> Result<(), Failure> {
+        if !pause.is_zero() {
+            self.bar.phase(what);
+            // A wait that fails is a short one.
+            let _ = self.run.stop.pause(pause);
         }
+        Ok(self.run.stop.check()?)
     }
 
     /// Prepares for one more session: its notices take the place of those that each session gives.
@@ -125,12 +220,12 @@ impl Fetch<'_> {
         self.summary.notices.extend(notice);
         self.summary.rows.retain(|row| row.refused().is_none());
         let Summary { delivered, before_start, skipped, .. } = *self.summary;
-        (past.said, past.known) = (self.summary.notices.len(), delivered + before_start + skipped);
+        (past.said, past.counted) = (self.summary.notices.len(), delivered + before_start + skipped);
     }
 
     /// Why the run failed. A maildrop that the broken session still holds says nothing of why that broke.
     fn why(&self, broken: Option<Failure>, failure: Failure) -> Failure {
-        let is_shut_out = !self.is_logged_in && failure.kind() == Kind::Temporary;
+        let is_shut_out = self.seen.is_none() && failure.kind() == Kind::Temporary;
         broken.filter(|_| is_shut_out).unwrap_or(failure)
     }
 

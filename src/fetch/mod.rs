@@ -16,8 +16,9 @@ use std::collections::HashSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use again::Seen;
 pub use failure::Failure;
 pub use mark::{Forgotten, Mark};
 pub use side_by_side::side_by_side;
@@ -29,11 +30,11 @@ use crate::failing::{Cause, Failing, Trouble};
 use crate::failure::{Failure as _, Kind, worst};
 use crate::ledger::{self, Committed, Decided, Door, Lanes, Ledger, Opened, Recorded, Standings, Wanted};
 use crate::listings::{Budget, Share};
-use crate::maildrop::{Durable as _, Listing, MessageNumber};
+use crate::maildrop::{Durable as _, Listing};
 use crate::notice::Notice;
 use crate::os::clock::now;
-use crate::plan::{self, Outlook, Plan, Policy, Prospects, Reason, Rulings, SoFar, Verdict, View};
-use crate::pop3::{self, Credentials, Survey, Transaction};
+use crate::plan::{self, Batch, Outlook, Plan, Policy, Prospects, Reason, Rulings, SoFar, Verdict, View};
+use crate::pop3::{self, Credentials, Expire, Survey, Transaction};
 use crate::progress::{Bar, Progress, Watch};
 use crate::report::{Message, Outcome, Row, Summary};
 use crate::session::{self, AtHome, Judge, Ledgers, Line, Manner, Opener, Surveyed, Terms, Wishes};
@@ -87,7 +88,8 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
         closed: vec![],
         received: 0,
         held: vec![],
-        is_logged_in: false,
+        seen: None,
+        after: None,
         is_at_new_targets: false,
         is_starting: false,
         parts: 0,
@@ -133,8 +135,10 @@ struct Fetch<'f> {
     received: u64,
     /// What the targets held before the first run.
     held: Vec<Notice>,
-    /// The session has come so far.
-    is_logged_in: bool,
+    /// What the session has come to, once it has logged in.
+    seen: Option<Seen>,
+    /// What the session before this one has brought, where this one looks for more.
+    after: Option<Batch>,
     /// The account delivers elsewhere than before, and that was said by this run: it deletes nothing that is known.
     is_at_new_targets: bool,
     /// The session has found messages from before `start`, and another one may find more.
@@ -258,7 +262,8 @@ impl<'f> Fetch<'f> {
         manner: Manner,
     ) -> Result<(), Failure> {
         let mut transaction = self.opener().log_in(credentials, share, &mut self.summary.notices)?;
-        self.is_logged_in = true;
+        let login_delay = transaction.capabilities().login_delay.map(u64::from).map(Duration::from_secs);
+        self.seen = Some(Seen { logged_in: Instant::now(), login_delay, batch: None, has_quit: false });
         if manner.in_lock_step {
             transaction.keep_in_step();
         }
@@ -291,6 +296,9 @@ impl<'f> Fetch<'f> {
         self.note_undecided(&rulings, &survey.listing);
         let is_new_target = self.summary.known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
         self.is_at_new_targets |= is_new_target;
+        let batch = plan.batch(survey.listing.len());
+        self.seen.iter_mut().for_each(|seen| seen.batch = Some(batch));
+        self.note_expire(&transaction, ledger)?;
         if self.run.dry_run {
             let compared = plan.retrieve.iter().filter(|key| key.is_compared()).count();
             if compared > 0 {
@@ -308,6 +316,10 @@ impl<'f> Fetch<'f> {
                 let prospects = Prospects::new(view, &plan, self.is_at_new_targets);
                 let row = |(position, outlook): (u32, Outlook)| Message::of(listing.get(position as usize), outlook);
                 self.summary.foreseen = prospects.remarkable().map(row).collect();
+            }
+            if self.may_be_followed(batch, ledger) {
+                let is_known = plan::are_handed_out(ledger, now());
+                self.summary.notices.push(Notice::MayBeMore { is_known });
             }
             // Nothing depends on the server's farewell.
             let _ = transaction.update(&[] as &[Committed]);
@@ -327,9 +339,22 @@ impl<'f> Fetch<'f> {
         ledger.skip(&skip, now())?;
         due.extend(ledger.discard(&discard, now())?);
         let closed = self.closed.len();
+        let is_lost_by_quit =
+            batch.is_taken_by_quit(ledger, now()) || transaction.capabilities().expire == Some(Expire::Days(0));
         if !lanes.is_empty() {
             let old: HashSet<_> = wanted.iter().filter(|key| key.is_due).map(|key| key.number).collect();
-            let recorded = self.transfer(&mut transaction, ledger, &survey.listing, lanes, wanted, deletes_nothing)?;
+            let recorded = self.transfer(
+                &mut transaction,
+                ledger,
+                &survey.listing,
+                lanes,
+                wanted,
+                deletes_nothing && !is_lost_by_quit,
+            )?;
+            if is_lost_by_quit && self.is_some_unsafe() {
+                // Without QUIT the server keeps all of it (RFC 1939 §6).
+                return self.closed_lane().map_or(Ok(()), Err);
+            }
             let is_old = |recorded: &Recorded| old.contains(&recorded.number());
             due.extend(recorded.into_iter().filter(|recorded| self.is_due(ledger, recorded, is_old(recorded), began)));
         }
@@ -353,6 +378,12 @@ impl<'f> Fetch<'f> {
         self.closed.extend(full.into_iter().map(|(number, error)| (number, error.into())));
         self.room = room;
         Ok(surveyed.decide(ledger, &self.policy(ledger), now())?)
+    }
+
+    /// True when some target lacks a message that was retrieved.
+    fn is_some_unsafe(&self) -> bool {
+        let is_unsafe = |row: &Row| row.refused().is_some_and(|refused| refused.is_retrieved);
+        !self.closed.is_empty() || self.summary.rows.iter().any(is_unsafe)
     }
 
     /// Opens the lanes that some message is to go to. What only lacks one that cannot be opened is not wanted any more.
@@ -621,7 +652,7 @@ impl<'f> Fetch<'f> {
         let start = if self.run.mark.is_some() { Start::All } else { self.start() };
         let context = self.context();
         let judge = self.run.mark.is_none().then_some(Judge { account: self.account, context: &context });
-        let terms = Terms { policy: self.policy(ledger), start, now: now(), without_top, judge };
+        let terms = Terms { policy: self.policy(ledger), start, now: now(), without_top, judge, after: self.after };
         let surveyed = session::compare(
             survey,
             transaction,
@@ -647,6 +678,17 @@ impl<'f> Fetch<'f> {
         let number = |position: u32| listing.get(position as usize).number;
         let undecided = rulings.undecided.iter().map(|(at, why)| (number(*at), Outcome::undecided(why.clone())));
         self.summary.add(undecided.collect(), listing);
+    }
+
+    /// Says once that the server may delete what is to be kept.
+    fn note_expire(&mut self, transaction: &Transaction<Line<'_>>, ledger: &mut Ledger) -> Result<(), Failure> {
+        let Some(days) = session::expires_early(transaction.capabilities(), self.account.keep) else { return Ok(()) };
+        let word = format!("expire-{days}");
+        if !ledger.has_note(&word, b"") {
+            ledger.note(&word, b"", now())?;
+            self.summary.notices.push(Notice::Expires { days });
+        }
+        Ok(())
     }
 
     /// While the clock is wrong, nothing becomes old: that could go on for long without anybody noticing.
@@ -692,17 +734,17 @@ impl<'f> Fetch<'f> {
         });
         self.summary.add(outcomes.collect(), listing);
         // A session before this one may have noted it, and nobody has heard of it so far.
-        let news = found.iter().filter(|row| row.too_large().is_some_and(|(_, is_news)| is_news));
-        self.note_too_large(ledger, &news.map(|row| row.number).collect())
+        let news = found.into_iter().filter(|row| row.too_large().is_some_and(|(_, is_news)| is_news));
+        self.note_too_large(ledger, &news.map(|row| row.unique_id).collect())
     }
 
     /// What `max_size` leaves on the server is news once; these messages are.
-    fn note_too_large(&mut self, ledger: &mut Ledger, news: &HashSet<MessageNumber>) -> Result<(), Failure> {
-        for Row { number, unique_id, outcome } in &mut self.summary.rows {
+    fn note_too_large(&mut self, ledger: &mut Ledger, news: &HashSet<Vec<u8>>) -> Result<(), Failure> {
+        for Row { unique_id, outcome, .. } in &mut self.summary.rows {
             if let Outcome::TooLarge { is_news, .. } = outcome
                 && !*is_news
             {
-                *is_news = self::is_news(self.run, ledger, unique_id)? || news.contains(number);
+                *is_news = self::is_news(self.run, ledger, unique_id)? || news.contains(unique_id);
             }
         }
         Ok(())
@@ -828,8 +870,9 @@ impl<'f> Fetch<'f> {
     ) -> Result<(), Failure> {
         let due = ledger.commit(due)?;
         if due.is_empty() {
-            // Nothing depends on the server's farewell.
-            let _ = transaction.update(&due);
+            // Nothing depends on the server's farewell, but for what it lists the next time.
+            let has_quit = transaction.update(&due).is_ok();
+            self.seen.iter_mut().for_each(|seen| seen.has_quit = has_quit);
             return Ok(());
         }
         self.bar.phase("deleting");
@@ -840,6 +883,7 @@ impl<'f> Fetch<'f> {
         let undeleted = update.refused.into_iter().map(|refusal| (refusal.number, Outcome::Undeleted(refusal.text)));
         let outcomes = deleted.iter().map(|committed| (committed.number(), Outcome::Deleted));
         self.summary.add(outcomes.chain(undeleted).collect(), listing);
+        self.seen.iter_mut().for_each(|seen| seen.has_quit = true);
         Ok(ledger.deleted(&deleted, now())?)
     }
 

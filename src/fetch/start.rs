@@ -2,7 +2,7 @@
 
 use super::{Failure, Fetch};
 use crate::account::Start;
-use crate::ledger::{Begun, Ledger};
+use crate::ledger::{Begun, Key, Ledger};
 use crate::os::clock::now;
 use crate::plan::{Reason, Verdict};
 use crate::session::{self, Surveyed};
@@ -27,8 +27,11 @@ impl Fetch<'_> {
             return Ok(());
         }
         self.summary.before_start += positions.len();
+        // Others are listed when known ones in their way have been retrieved.
+        let is_blocked = positions.is_empty() && plan.retrieve.iter().any(Key::is_compared);
         match ledger.begun() {
             _ if self.account.one_off => Ok(()),
+            Begun::Since(_) if is_blocked => Ok(()),
             // Should the note be lost, nothing else is.
             Begun::Never | Begun::Wholly if self.account.start == Start::All => Ok(ledger.note_account(now())?),
             Begun::Wholly => Ok(ledger.note_account(now())?),
@@ -45,7 +48,7 @@ impl Fetch<'_> {
     /// has done what it had to do.
     pub(super) fn end_start(&mut self, ledger: &mut Ledger, ended: Result<(), Failure>) -> Result<(), Failure> {
         match ended {
-            Err(failure) if self.is_starting && !self.is_logged_in && !matches!(failure, Failure::Stopped(_)) => {
+            Err(failure) if self.is_starting && self.seen.is_none() && !matches!(failure, Failure::Stopped(_)) => {
                 self.is_starting = false;
                 Ok(ledger.begin_wholly(now())?)
             }

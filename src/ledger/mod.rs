@@ -422,6 +422,11 @@ impl Ledger {
         Ok(Box::new(file))
     }
 
+    /// The maildrop that it is about.
+    pub fn maildrop(&self) -> &str {
+        &self.maildrop
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -4,6 +4,7 @@
 //! before it makes anything be deleted, [`View::sizes_needed`] and [`View::heads_needed`] say what the server is to be
 //! asked, and [`View::plan`] weighs the answers.
 
+mod batches;
 mod order;
 mod outlook;
 mod retention;
@@ -20,6 +21,7 @@ use crate::ledger::{
     Standings, State, comparable,
 };
 use crate::maildrop::Listing;
+pub use batches::{Batch, are_handed_out};
 pub use outlook::{Fate, Outlook, Prospects, SoFar};
 pub use retention::{Retention, is_due};
 pub use ruling::{By, Decision, NeedsHead, Ruling, Rulings, rule};
@@ -201,6 +203,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What a session with this plan finds and does, when so many messages are listed.
+    pub fn batch(&self, listed: usize) -> Batch {
+        let Plan { retrieve, delete, discard, .. } = self;
+        let new = retrieve.iter().filter(|key| !key.again).count() + discard.len();
+        let known = self.known(listed).saturating_sub(delete.len());
+        Batch { listed, known, taken: retrieve.len() + delete.len() + discard.len(), new }
+    }
+
     /// The positions of messages with this verdict.
     pub fn with(&self, verdict: Verdict) -> impl Iterator<Item = usize> {
         self.rows.iter().filter(move |row| row.verdict == verdict).map(|row| row.position as usize)

@@ -178,6 +178,12 @@ impl Policy {
         }
     }
 
+    /// True when nothing more may come in this run, or today.
+    pub fn is_used_up(&self) -> bool {
+        let is_used_up = |allowance: Allowance| allowance.used >= allowance.limit;
+        self.max_messages == Some(0) || self.max_octets.into_iter().flatten().any(is_used_up)
+    }
+
     /// True when a message that is delivered as its key says is then deleted on the server.
     pub fn deletes(&self, key: &Key) -> bool {
         let is_due = key.is_due || key.keep.unwrap_or(self.keep) == Keep::Never;

@@ -52,6 +52,8 @@ pub struct Refused {
     pub lane: Option<String>,
     /// For people.
     pub reason: String,
+    /// It was retrieved, and a target refused it.
+    pub is_retrieved: bool,
 }
 
 impl Outcome {
@@ -64,7 +66,12 @@ impl Outcome {
     /// A target did not take it; `lane` names it where there are others.
     pub fn refused_by_target(lane: Option<&Target>, refusal: &deliver::Refusal) -> Self {
         let lane = lane.map(|target| printable(target.to_string().as_bytes()));
-        Outcome::Refused(Box::new(Refused { kind: refusal.kind(), lane, reason: refusal.to_string() }))
+        Outcome::Refused(Box::new(Refused {
+            kind: refusal.kind(),
+            lane,
+            reason: refusal.to_string(),
+            is_retrieved: true,
+        }))
     }
 
     /// The session got out of step behind it.
@@ -85,7 +92,7 @@ impl Outcome {
     }
 
     fn refused(kind: Kind, reason: String) -> Self {
-        Outcome::Refused(Box::new(Refused { kind, lane: None, reason }))
+        Outcome::Refused(Box::new(Refused { kind, lane: None, reason, is_retrieved: false }))
     }
 
     /// The exit status that it deserves.

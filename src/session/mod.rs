@@ -24,11 +24,11 @@ pub use manner::{LOCK_STEP, Manner, NO_TOP};
 pub use room::{AtHome, no_room};
 pub use survey::{Surveyed, Terms, Wishes, compare, list, start, tops};
 
-use crate::account::{Account, Auth, Identity, Password, Route, Secret, TlsMode};
+use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, TlsMode};
 use crate::listings::Share;
 use crate::net::{self, Stream};
 use crate::notice::Notice;
-use crate::pop3::{self, Authorization, Credentials, Limits, Transaction};
+use crate::pop3::{self, Authorization, Capabilities, Credentials, Expire, Limits, Transaction};
 use crate::secret::{self, Login};
 use crate::stop::Stop;
 use line::Tracer;
@@ -206,6 +206,18 @@ impl<'o> Opener<'o> {
 
 fn limits(listings: &Arc<Share>) -> Limits {
     Limits { listings: listings.clone(), ..Limits::default() }
+}
+
+/// After how many days the server may delete a message (RFC 2449 §6.7), if that is sooner than `keep` says.
+pub fn expires_early(capabilities: &Capabilities, keep: Keep) -> Option<u32> {
+    let Some(Expire::Days(days)) = capabilities.expire else { return None };
+    let is_early = match keep {
+        Keep::Never => false,
+        Keep::For(time) => time.as_secs() > u64::from(days) * 86400,
+        // Who names no time relies on none, but expects the next run to find what this one has retrieved.
+        Keep::Forever => days == 0,
+    };
+    is_early.then_some(days)
 }
 
 /// True when strangers may listen on the way, as far as we can tell: what a tunnel does is its user's choice.

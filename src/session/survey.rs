@@ -16,7 +16,7 @@ use crate::ledger::{
 };
 use crate::maildrop::{Fingerprint, Listing, MessageNumber};
 use crate::notice::Notice;
-use crate::plan::{Border, Identities, NoStart, Plan, Policy, Rulings, View};
+use crate::plan::{Batch, Border, Identities, NoStart, Plan, Policy, Rulings, View};
 use crate::pop3::{Head, Survey, Transaction};
 
 /// From this many known messages on, sizes are asked for one by one: LIST of everything costs the server as much as
@@ -42,6 +42,8 @@ pub struct Terms<'t> {
     pub without_top: bool,
     /// Rules, and the filter, are asked.
     pub judge: Option<Judge<'t>>,
+    /// What the session before this one has brought, where this one looks for more.
+    pub after: Option<Batch>,
 }
 
 /// A survey under way: what the server said so far, and how it stands to the ledger.
@@ -153,7 +155,9 @@ pub fn compare(
     if renamed > 0 {
         notices.push(Notice::Renamed(renamed));
     }
-    let identities = surveyor.identify()?;
+    surveyor.learn()?;
+    let mut identities = surveyor.identify()?;
+    surveyor.compare_what_is_in_the_way(&mut identities)?;
     let before_start = surveyor.before_start(begun)?;
     surveyor.rule(&identities, &before_start)?;
     let plan = surveyor.view().plan(&identities, &before_start)?;
@@ -261,6 +265,40 @@ impl Surveyor<'_, '_> {
     fn view(&self) -> View<'_> {
         let Surveyor { ledger, terms, survey, standings, rulings, .. } = self;
         View { listing: &survey.listing, standings, ledger, policy: &terms.policy, rulings, now: terms.now }
+    }
+
+    /// Learns whether the server hands its messages out in batches.
+    fn learn(&mut self) -> Result<(), Error> {
+        let Some(before) = self.terms.after else { return Ok(()) };
+        let listed = self.survey.listing.len();
+        let new = (0..listed).filter(|position| matches!(self.standings.get(*position), Standing::New { .. })).count();
+        if let Some((so, not_so)) = before.lesson(listed, new) {
+            self.ledger.note_over(not_so, [&b""[..]])?;
+            self.ledger.note_for_now(so, self.terms.now)?;
+        }
+        Ok(())
+    }
+
+    /// Has known messages retrieved once more that keep others from being listed. Where nothing is recorded of one, TOP
+    /// tells what its text is to be compared with.
+    fn compare_what_is_in_the_way(&mut self, identities: &mut Identities) -> Result<(), Error> {
+        let known = self.view().in_the_way();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let recorded = self.ledger.heads(known.iter().map(|(_, fact)| *fact))?;
+        let unrecorded: Vec<usize> =
+            known.iter().filter(|(_, fact)| !recorded.contains_key(fact)).map(|(p, _)| *p).collect();
+        let tops = if unrecorded.is_empty() { vec![] } else { self.tops(&unrecorded)? };
+        let listed: HashMap<usize, Fingerprint> =
+            self.heads(&unrecorded, &tops).into_iter().map(|(position, head, _)| (position, head)).collect();
+        for (position, fact) in known {
+            let head = recorded.get(&fact).or_else(|| listed.get(&position));
+            if let Some(head) = head.filter(|_| !identities.contains_key(&position)) {
+                identities.insert(position, Identity::Compare(*head));
+            }
+        }
+        Ok(())
     }
 
     /// Asks for the sizes that a decision needs, and for all of them when STAT shows that a known message has changed.

@@ -125,6 +125,7 @@ struct Settings {
     changes_unique_ids: bool,
     /// How many more messages each session lists than the one before; 0: all.
     more_each_time: usize,
+    batch: Option<usize>,
     pace: Duration,
 }
 
@@ -147,13 +148,18 @@ struct User {
     password: String,
     maildrop: Vec<Arc<Mail>>,
     is_locked: bool,
+    /// Unique-ids of messages that were retrieved, where that hides them.
+    hidden: HashSet<String>,
 }
 
 impl Builder {
     /// Adds a user with a maildrop.
     pub fn user(mut self, name: &str, password: &str, mails: impl IntoIterator<Item = Mail>) -> Self {
         let maildrop = mails.into_iter().map(Arc::new).collect();
-        self.state.users.insert(name.into(), User { password: password.into(), maildrop, is_locked: false });
+        self.state.users.insert(
+            name.into(),
+            User { password: password.into(), maildrop, is_locked: false, hidden: HashSet::new() },
+        );
         self
     }
 
@@ -172,6 +178,13 @@ impl Builder {
     /// Lists so many messages in the first session, and as many more in each later one, though all of them are there.
     pub fn more_each_time(mut self, messages: usize) -> Self {
         self.settings.more_each_time = messages;
+        self
+    }
+
+    /// Lists so many messages in a session, the oldest of those that no session before it has retrieved and ended with QUIT,
+    /// as Gmail does.
+    pub fn hands_out(mut self, messages: usize) -> Self {
+        self.settings.batch = Some(messages);
         self
     }
 
@@ -379,6 +392,13 @@ impl Maildrop {
         self.with_user(user, |user| user.is_locked = true);
     }
 
+    /// The unique-ids of a user's messages that are still to be handed out.
+    pub fn unseen(&self, user: &str) -> usize {
+        let state = self.shared.state();
+        let user = &state.users[user];
+        user.maildrop.iter().filter(|mail| !user.hidden.contains(&mail.unique_id)).count()
+    }
+
     /// True when no session holds a maildrop: a slow one notices late that its client has gone.
     pub fn is_idle(&self) -> bool {
         self.shared.state().users.values().all(|user| !user.is_locked)
@@ -492,6 +512,7 @@ struct Session {
     user: Option<String>,
     maildrop: Vec<Arc<Mail>>,
     deleted: HashSet<usize>,
+    retrieved: HashSet<usize>,
 }
 
 impl Session {
@@ -515,6 +536,7 @@ impl Session {
             user: None,
             maildrop: Vec::new(),
             deleted: HashSet::new(),
+            retrieved: HashSet::new(),
         }
     }
 
@@ -645,6 +667,11 @@ impl Session {
         if self.shared.settings.more_each_time > 0 {
             self.maildrop.truncate(self.connection * self.shared.settings.more_each_time);
         }
+        if let Some(batch) = self.shared.settings.batch {
+            let state = self.shared.state();
+            self.maildrop.retain(|mail| !state.users[name].hidden.contains(&mail.unique_id));
+            self.maildrop.truncate(batch);
+        }
         if self.shared.settings.changes_unique_ids {
             for mail in &mut self.maildrop {
                 let unique_id = format!("{}-{}", mail.unique_id, self.connection);
@@ -751,6 +778,9 @@ impl Session {
                 left => left.map(|left| left - 1),
             };
         }
+        if body_lines.is_none() {
+            self.retrieved.insert(position);
+        }
         self.say(".")
     }
 
@@ -777,6 +807,9 @@ impl Session {
             let mut state = self.shared.state();
             let user = state.users.get_mut(name).expect("who is logged in is known");
             user.maildrop.retain(|mail| !gone.contains(&Arc::as_ptr(mail)));
+            if self.shared.settings.batch.is_some() {
+                user.hidden.extend(self.retrieved.iter().map(|at| self.maildrop[*at].unique_id.clone()));
+            }
         }
         self.unlock();
         self.say("+OK bye")?;
