@@ -111,7 +111,7 @@ impl Lister<'_> {
                 .and_then(|error| manner.next(self.account, error.is_unanswered_ahead(), Some(error)));
             let Some((next, notice)) = next else { return ended };
             self.summary.notices.push(match notice {
-                Notice::NoTop(error) => Notice::Headless(error),
+                Notice::NoTop(error) => Notice::Headless { error, may_be_of_others: false },
                 notice => notice,
             });
             manner = next;
@@ -268,7 +268,8 @@ impl Lister<'_> {
         match ended {
             Err(error @ Error::Stopped(_)) => Err(error),
             Err(error) => {
-                self.summary.notices.push(Notice::Headless(error.to_string()));
+                let may_be_of_others = come > 0 && (error.is_unanswered_ahead() || !error.is_of_the_line());
+                self.summary.notices.push(Notice::Headless { error: error.to_string(), may_be_of_others });
                 Ok(false)
             }
             Ok(()) => Ok(true),

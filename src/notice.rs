@@ -69,7 +69,12 @@ pub enum Notice {
     /// The server does not answer what is sent ahead, though it announces PIPELINING.
     LockStep,
     /// The server does not answer TOP, so that a list shows less.
-    Headless(String),
+    Headless {
+        /// How.
+        error: String,
+        /// Some are listed with what came for them, which may be another message's.
+        may_be_of_others: bool,
+    },
     /// The line broke, in this way, and was dialled again.
     Redialled(String),
     /// The server has more batches of messages, and they are left to the next run.
@@ -231,7 +236,7 @@ impl Notice {
         match self {
             Notice::LedgerDamaged { .. } => Some(Kind::BadState),
             Notice::LeftOut { kind, .. } => Some(*kind),
-            Notice::Headless(_) | Notice::NoRoom { .. } => Some(Kind::Temporary),
+            Notice::Headless { .. } | Notice::NoRoom { .. } => Some(Kind::Temporary),
             Notice::Nameless { had_ids: true, .. } => Some(Kind::Temporary),
             _ => None,
         }
@@ -297,9 +302,10 @@ impl fmt::Display for Notice {
                 "the server announces PIPELINING, and does not answer what is sent ahead; one command at a time from now \
                  on (`pipelining = true` tries again)",
             ),
-            Notice::Headless(error) => write!(
+            Notice::Headless { error, may_be_of_others } => write!(
                 f,
-                "the server does not answer TOP ({error}); messages are listed without date, sender and subject"
+                "the server does not answer TOP ({error}); messages are listed without date, sender and subject{}",
+                if *may_be_of_others { ", or with those of others" } else { "" }
             ),
             Notice::Redialled(failure) => write!(f, "{failure}; the server was dialled again"),
             Notice::Batches { why, .. } => {
@@ -344,10 +350,13 @@ impl fmt::Display for Notice {
             ),
             Notice::FirstRun { target, held } => write!(
                 f,
-                "this is the first run for this maildrop, and `{}` held {held} before: what came from the same maildrop \
-                 by other ways comes once more (`popfetch --dry-run` shows this beforehand, `popfetch state known` \
-                 prevents it)",
-                printable(target.as_bytes())
+                "this is the first run for this maildrop, and `{0}` held {held} before: what came from the same maildrop \
+                 by other ways comes once more ({1}, before the first run, prevents it)",
+                printable(target.as_bytes()),
+                match target.starts_with("maildir:") {
+                    true => "`popfetch state rebuild --from` with the Maildir's path",
+                    false => "`popfetch state known`",
+                }
             ),
             Notice::InDoubt(messages) => write!(
                 f,
@@ -368,7 +377,9 @@ impl fmt::Display for Notice {
             ),
             Notice::NewTarget(messages) => write!(
                 f,
-                "{} came before `deliver` was changed, and only new mail goes there; `--fill` delivers the others as well (this run deletes none of them)",
+                "{} came before `deliver` was changed, and only new mail goes there; `--fill` delivers the others as well, but \
+                 what was moved there with its Maildir would be there twice: for that run `popfetch state rebuild --from` \
+                 with the Maildir's path first (this run deletes none of them)",
                 counted(*messages, "message")
             ),
             Notice::Adopted { messages, maildrop } => write!(

@@ -38,8 +38,13 @@ pub enum Marked {
         /// How many are known still.
         left: usize,
     },
-    /// So many listed messages were found at home.
-    Found(usize),
+    /// Listed messages were found at home.
+    Found {
+        /// How many count as delivered that did not before.
+        messages: usize,
+        /// How many are not known for all that.
+        unknown: usize,
+    },
     /// The person said no.
     Declined,
 }
@@ -66,7 +71,9 @@ pub struct Shown {
 impl Marked {
     fn messages(&self) -> Option<usize> {
         match self {
-            Marked::Known(messages) | Marked::Forgotten { messages, .. } | Marked::Found(messages) => Some(*messages),
+            Marked::Known(messages) | Marked::Forgotten { messages, .. } | Marked::Found { messages, .. } => {
+                Some(*messages)
+            }
             Marked::Shown(_) | Marked::Declined => None,
         }
     }
@@ -397,10 +404,16 @@ impl Summary {
             Marked::Forgotten { messages, left } => {
                 format!("{messages} {}; {left} known still", if would { "would be forgotten" } else { "forgotten" })
             }
-            Marked::Found(found) => format!(
-                "{listed} on the server; {found} of them {} as delivered",
-                if would { "would count" } else { "are at home, and count" }
-            ),
+            Marked::Found { messages, unknown } => {
+                let counts = if would { "would count" } else { "count" };
+                let rest = match unknown {
+                    0 => String::new(),
+                    unknown => format!("; {unknown} are not known, and come with the next run"),
+                };
+                format!(
+                    "{listed} on the server; {messages} were found that {counts} as delivered there from now on{rest}"
+                )
+            }
             Marked::Declined => "nothing was changed".into(),
         };
         failure.is_none().then(|| format!("{account}: {line}"))

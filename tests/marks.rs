@@ -1,6 +1,7 @@
 //! What a person says of the messages that are known, and what is shown of them: `state show`, `known`, `forget` and
 //! `rebuild`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -143,10 +144,12 @@ fn a_ledger_is_rebuilt_from_what_is_at_home() {
     server.arrive(USER, with_identity(5, "new"));
     server.arrive(USER, Mail::new("other", with_identity(1, "another body").octets));
     let run = sandbox.popfetch(["state", "rebuild", "work", "--from", "maildir:~/Mail", "--dry-run"]).exits(0);
-    assert_eq!(run.stdout, "work: 8 on the server; 6 of them would count as delivered\n");
+    let rest = "2 are not known, and come with the next run";
+    let found = "work: 8 on the server; 6 were found that";
+    assert_eq!(run.stdout, format!("{found} would count as delivered there from now on; {rest}\n"));
     sandbox.popfetch(["-q"]).exits(65);
     let run = sandbox.popfetch(["state", "rebuild", "work", "--from", "maildir:~/Mail"]).exits(0);
-    assert_eq!(run.stdout, "work: 8 on the server; 6 of them are at home, and count as delivered\n");
+    assert_eq!(run.stdout, format!("{found} count as delivered there from now on; {rest}\n"));
     assert_eq!(server.count("RETR"), 6);
     sandbox.popfetch(["-q"]).exits(0).silently();
     assert_eq!(server.count("RETR"), 8);
@@ -170,7 +173,7 @@ fn what_is_found_in_one_of_two_targets_is_owed_to_the_other() {
                 fs::remove_dir_all(sandbox.path("two")).unwrap();
             }
             let run = sandbox.popfetch(["state", "rebuild", "--from", &format!("maildir:~/{target}")]).exits(0);
-            assert!(run.stdout.contains("3 of them are at home"), "{run:#?}");
+            assert!(run.stdout.contains("3 were found"), "{run:#?}");
         }
         sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
         assert_eq!(server.count("RETR"), if rebuilt.len() == 1 { 6 } else { 3 });
@@ -180,6 +183,53 @@ fn what_is_found_in_one_of_two_targets_is_owed_to_the_other() {
         sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
         assert_eq!(server.unique_ids(USER).len(), 0);
     }
+}
+
+#[test]
+fn a_maildir_that_was_moved_has_what_was_delivered_to_it_before() {
+    for is_kept_for_days in [false, true] {
+        let server = server((1..=3).map(|number| with_identity(number, "body"))).start();
+        let account = account(&server);
+        let account = if is_kept_for_days { account.set("keep", "\"3d\"") } else { account };
+        let sandbox = Sandbox::with(account.clone());
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        fs::rename(sandbox.path("Mail"), sandbox.path("Moved")).unwrap();
+        sandbox.config(&account.set("deliver", "\"maildir:~/Moved\"").to_string());
+        sandbox.popfetch(["--dry-run"]).exits(0).says(&["state rebuild --from"]);
+        let rebuild = ["state", "rebuild", "--from", "maildir:~/Moved"];
+        let run = sandbox.popfetch(rebuild).exits(0);
+        assert_eq!(run.stdout, "work: 3 on the server; 3 were found that count as delivered there from now on\n");
+        // Once more there is nothing to be found.
+        let run = sandbox.popfetch(rebuild).exits(0);
+        assert_eq!(run.stdout, "work: 3 on the server; 0 were found that count as delivered there from now on\n");
+        for options in [&["-q"][..], &["-q", "--fill"], &["-q", "--no-keep"]] {
+            sandbox.popfetch(options).exits(0).silently();
+        }
+        assert_eq!((server.count("RETR"), messages(&sandbox.path("Moved")).len()), (3, 3));
+        assert_eq!(server.unique_ids(USER).len(), 0, "it is known where they are");
+    }
+}
+
+#[test]
+fn a_maildir_that_has_nothing_of_the_maildrop_ends_no_alarm() {
+    let (server, sandbox) = fetched(3);
+    lose_the_ledger(&sandbox, &server);
+    fs::create_dir_all(sandbox.path("Other/new")).unwrap();
+    fs::create_dir_all(sandbox.path("Other/cur")).unwrap();
+    let rebuild = ["state", "rebuild", "--from", "maildir:~/Other"];
+    for options in [&["--dry-run"][..], &[]] {
+        sandbox.popfetch([&rebuild[..], options].concat()).exits(65).says(&[
+            "none of 3 messages",
+            "/Other`",
+            "--from",
+            "state known",
+        ]);
+        sandbox.popfetch(["-q"]).exits(65);
+    }
+    assert_eq!(server.count("RETR"), 3);
+    sandbox.popfetch(["state", "rebuild", "--from", "maildir:~/Mail"]).exits(0);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((server.count("RETR"), messages(&sandbox.path("Mail")).len()), (3, 3));
 }
 
 #[test]
@@ -211,23 +261,66 @@ fn a_fifo_or_a_link_in_a_maildir_holds_nothing_up() {
     rustix::fs::mknodat(rustix::fs::CWD, new.join("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     std::os::unix::fs::symlink("/dev/zero", new.join("link")).unwrap();
     let run = sandbox.popfetch(["state", "rebuild", "--from", "maildir:~/Mail"]).exits(0);
-    assert_eq!(run.stdout, "work: 2 on the server; 2 of them are at home, and count as delivered\n");
+    assert_eq!(run.stdout, "work: 2 on the server; 2 were found that count as delivered there from now on\n");
     fs::remove_file(new.join("fifo")).unwrap();
 }
 
 #[test]
-fn of_messages_that_look_alike_as_many_count_as_are_at_home() {
-    let twins = ["one", "two", "three"].map(|id| Mail::new(id, with_identity(1, "body").octets));
-    let server = server(twins).start();
+fn of_messages_that_look_alike_none_counts_unless_all_are_at_home() {
+    let bodies = ["ABC", "CAB", "BCA"];
+    let twins = || {
+        ["one", "two", "three"].into_iter().zip(bodies).map(|(id, body)| Mail::new(id, with_identity(1, body).octets))
+    };
+    for is_one_missing in [false, true] {
+        let server = server(twins()).start();
+        let sandbox = Sandbox::with(account(&server));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        let new = sandbox.path("Mail").join("new");
+        if is_one_missing {
+            fs::remove_file(new.join(&names(&new)[0])).unwrap();
+        }
+        lose_the_ledger(&sandbox, &server);
+        let expected = if is_one_missing { "none of 3 messages" } else { "3 were found" };
+        let run = sandbox.popfetch(["state", "rebuild", "--from", "maildir:~/Mail"]);
+        assert!([&run.stdout, &run.stderr].iter().any(|text| text.contains(expected)), "{run:#?}");
+        sandbox.popfetch(["-q", "--all"]).exits(0);
+        let all: BTreeSet<Vec<u8>> = messages(&sandbox.path("Mail")).into_iter().collect();
+        assert_eq!(all.len(), 3);
+    }
+}
+
+#[test]
+fn a_file_is_one_messages_only() {
+    let twins = ["ABC", "CAB"].map(|body| Mail::new(body, with_identity(1, body).octets));
+    let server = server([twins[0].clone()]).start();
     let sandbox = Sandbox::with(account(&server));
     sandbox.popfetch(["-q"]).exits(0).silently();
-    let new = sandbox.path("Mail").join("new");
-    fs::remove_file(new.join(&names(&new)[0])).unwrap();
-    lose_the_ledger(&sandbox, &server);
+    server.arrive(USER, twins[1].clone());
     let run = sandbox.popfetch(["state", "rebuild", "--from", "maildir:~/Mail"]).exits(0);
-    assert_eq!(run.stdout, "work: 3 on the server; 2 of them are at home, and count as delivered\n");
-    sandbox.popfetch(["-q"]).exits(0).silently();
-    assert_eq!(messages(&sandbox.path("Mail")).len(), 3);
+    assert!(run.stdout.contains("; 0 were found that"), "{run:#?}");
+    sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+    assert_eq!(messages(&sandbox.path("Mail")).len(), 2, "the known one is not the new one");
+}
+
+#[test]
+fn one_reply_too_many_makes_no_message_known_by_the_header_of_another() {
+    for is_pipelined in [false, true] {
+        let server = server((1..=4).map(|number| with_identity(number, "body")));
+        let server = if is_pipelined { server.start() } else { server.without_pipelining().start() };
+        let sandbox = Sandbox::with(account(&server));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        lose_the_ledger(&sandbox, &server);
+        server.answer("TOP 1 0", Some("+OK\r\n\r\n.\r\n+OK\r\nMessage-ID: <1@example.org>\r\n\r\n."));
+        sandbox.popfetch(["state", "rebuild", "--from", "maildir:~/Mail"]).exits(76);
+        sandbox.popfetch(["-q"]).exits(65);
+        let run = sandbox.popfetch(["list", "--all"]);
+        assert!(run.code() != 0, "{run:#?}");
+        run.says(&["or with those of others"]);
+        server.answer("TOP 1 0", None);
+        sandbox.popfetch(["state", "rebuild", "--from", "maildir:~/Mail"]).exits(0);
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!(messages(&sandbox.path("Mail")).len(), 4);
+    }
 }
 
 #[test]

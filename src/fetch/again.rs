@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Failure, Fetch};
+use super::{Failure, Fetch, Mark};
 use crate::failure::{Failure as _, Kind};
 use crate::ledger::Ledger;
 use crate::notice::Notice;
@@ -188,7 +188,8 @@ impl Fetch<'_> {
     /// What one more session leaves out, when the server has answered badly to it. What has come is not fetched again.
     fn next_manner(&self, manner: Manner, failure: &Failure) -> Option<(Manner, Notice)> {
         let error = match failure {
-            Failure::Session(error) => Some(error),
+            // Without TOP nothing can be found at home.
+            Failure::Session(error) if !matches!(self.run.mark, Some(Mark::AtHome(_))) => Some(error),
             _ => None,
         };
         manner.next(self.account, failure.is_unanswered_ahead(), error)

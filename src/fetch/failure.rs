@@ -79,6 +79,13 @@ pub enum Failure {
     },
     /// What is at home cannot be compared with what is on the server.
     NoTop,
+    /// A Maildir has none of the messages of a maildrop whose ledger is lost.
+    NoneAtHome {
+        /// Where it is.
+        path: PathBuf,
+        /// How many messages are on the server that nobody knows.
+        messages: usize,
+    },
     /// A Maildir is none of the several targets of the account.
     NoTarget(PathBuf),
     /// A Maildir cannot be read.
@@ -182,7 +189,7 @@ impl failure::Failure for Failure {
             Failure::Lane { failure, .. } | Failure::Cut { failure, .. } => failure.kind(),
             Failure::MdaTakesNone { kind, .. } => *kind,
             Failure::SamePlace(_) => Kind::Configuration,
-            Failure::NoSuchMessage { .. } => Kind::BadState,
+            Failure::NoSuchMessage { .. } | Failure::NoneAtHome { .. } => Kind::BadState,
             Failure::NoTop => Kind::Unavailable,
             Failure::NoTarget(_) => Kind::Configuration,
             Failure::Maildir { .. } => Kind::Io,
@@ -222,6 +229,11 @@ impl failure::Failure for Failure {
                 Some("`popfetch list --ids` shows those that are there".into())
             }
             Failure::NoTop => Some("`popfetch state known` lets all that is on the server count as fetched".into()),
+            Failure::NoneAtHome { .. } => Some(
+                "name the Maildir that has them with `--from`, or let what is on the server count as fetched with \
+                 `popfetch state known`; a run with `--all` fetches everything"
+                    .into(),
+            ),
             Failure::NoTarget(_) => Some("name one of them with `--from`, as `deliver` does".into()),
             Failure::Maildir { .. } => Some("name the folder that has `new` and `cur`".into()),
             Failure::NoSuchMessage { .. } | Failure::NoThread(_) | Failure::Stopped(_) => None,
@@ -281,6 +293,12 @@ impl fmt::Display for Failure {
             Failure::NoTop => {
                 f.write_str("the server answers no TOP, without which messages cannot be compared with those at home")
             }
+            Failure::NoneAtHome { path, messages } => write!(
+                f,
+                "the ledger was lost, and none of {} on the server is in `{}`: nothing is decided so far",
+                counted(*messages, "message"),
+                path.display()
+            ),
             Failure::NoTarget(path) => {
                 write!(f, "the account has several targets, and `{}` is none of them", path.display())
             }

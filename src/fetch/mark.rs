@@ -159,8 +159,8 @@ impl Fetch<'_> {
     }
 
     /// Lets those messages on the server count as delivered that are in a Maildir: Message-ID, Date, From and the size
-    /// say which. Where there are several that look alike, as many as are there. What other targets of the account lack is
-    /// owed to them.
+    /// say which. Of several that look alike none counts unless all are there. What other targets of the account lack is
+    /// owed to them. Also what is known by another target is looked for: the Maildir may have been moved.
     pub(super) fn find_at_home(
         &mut self,
         maildir: &Path,
@@ -171,54 +171,74 @@ impl Fetch<'_> {
         self.bar.phase("comparing");
         let Surveyed { survey, standings, .. } = surveyed;
         let listing = &survey.listing;
-        let lane = self.account.targets.iter().position(|target| *target == Target::maildir(maildir));
+        let target = Target::maildir(maildir);
         let is_owed = self.account.targets.len() > 1;
-        if is_owed && lane.is_none() {
+        if is_owed && !self.account.targets.contains(&target) {
             return Err(Failure::NoTarget(maildir.into()));
         }
-        let is_wanted = |position: &usize| match standings.get(*position) {
-            Standing::New { nth } => nth == 1,
-            Standing::Known(fact) => lane.is_some_and(|lane| ledger.lacks(&ledger.facts().get(fact)).has(lane)),
+        let has_gone_there = ledger.has_gone_to(&target);
+        let known = |position: usize| match standings.get(position) {
+            Standing::Known(fact) => Some(ledger.facts().get(fact)),
+            Standing::New { .. } => None,
         };
         let has_own_id =
             |position: &usize| !listing.get(*position).unique_id.is_empty() && !standings.is_repeated(*position);
-        let wanted: Vec<usize> = (0..listing.len()).filter(has_own_id).filter(is_wanted).collect();
+        let positions: Vec<usize> = (0..listing.len()).filter(has_own_id).collect();
         let failed = |source| Failure::Maildir { path: maildir.into(), source };
         let owner = &self.account.owner;
         let mut kept = Kept::read(maildir, owner).map_err(failed)?;
-        let tops = session::tops(transaction, listing, &wanted)?;
+        let tops = session::tops(transaction, listing, &positions)?;
         if !tops.is_empty() && !tops.iter().any(|top| matches!(top, Top::Head(_))) {
             return Err(Failure::NoTop);
         }
-        let mut files = vec![];
-        for (position, top) in wanted.iter().zip(tops) {
-            let Top::Head(head) = top else { continue };
-            let listed = listing.get(*position);
-            if let Some(file) = listed.octets.and_then(|octets| kept.take(head, octets)) {
-                let again = matches!(standings.get(*position), Standing::Known(_));
-                files.push((listed, file, head, again));
+        // Also those that are there as the ledger knows: a file is one message's only.
+        let mut alike: HashMap<(Fingerprint, u64), Vec<usize>> = HashMap::new();
+        for (position, top) in positions.iter().zip(&tops) {
+            if let (Top::Head(head), Some(octets)) = (top, listing.get(*position).octets) {
+                alike.entry((*head, octets)).or_default().push(*position);
             }
+        }
+        let mut files = vec![];
+        for ((head, octets), positions) in alike {
+            let at_home: Vec<Message> = positions.iter().map_while(|_| kept.take(head, octets)).collect();
+            // Which of them is missing nobody can tell, and what does not count comes once more.
+            if at_home.len() == positions.len() {
+                let here = positions.into_iter().zip(at_home).map(|(position, file)| (position, file, head));
+                files.extend(here.filter(|(position, ..)| !known(*position).is_some_and(|fact| has_gone_there(&fact))));
+            }
+        }
+        files.sort_by_key(|(position, ..)| *position);
+        let is_new = |position: &usize| matches!(standings.get(*position), Standing::New { .. });
+        let found = files.iter().filter(|(position, ..)| is_new(position)).count();
+        let unknown = (0..listing.len()).filter(is_new).count() - found;
+        if ledger.is_undecided()
+            && unknown > 0
+            && files.is_empty()
+            && !ledger.facts().iter().any(|fact| has_gone_there(&fact))
+        {
+            return Err(Failure::NoneAtHome { path: maildir.into(), messages: unknown });
         }
         if !self.run.dry_run {
             // They may be deleted on the server from now on.
-            let paths = files.iter().map(|(_, file, ..)| &*file.path);
+            let paths = files.iter().map(|(_, file, _)| &*file.path);
             deliver::make_durable(maildir, paths, owner).map_err(failed)?;
         }
         let now = now();
         let found: Vec<AtHome<'_>> = files
             .iter()
-            .map(|(listed, file, head, again)| AtHome {
-                unique_id: listed.unique_id,
-                octets: listed.octets,
-                at: file.modified.min(now),
+            .map(|(position, file, head)| AtHome {
+                unique_id: listing.get(*position).unique_id,
+                octets: listing.get(*position).octets,
+                // The date stays that of the first lane.
+                at: known(*position).filter(|fact| fact.at > 0).map_or(file.modified.min(now), |fact| fact.at.into()),
                 name: &file.name,
                 head: *head,
-                again: *again,
+                again: known(*position).is_some(),
             })
             .collect();
         ledger.begin_wholly(now)?;
         ledger.found_at_home(maildir, &found, is_owed)?;
-        self.summary.marked = Some(Marked::Found(found.len()));
+        self.summary.marked = Some(Marked::Found { messages: found.len(), unknown });
         Ok(())
     }
 

@@ -130,6 +130,7 @@ impl Door<'_> {
         let file = file.map_or_else(|| File::open("/dev/null").map_err(Error::io("read", "/dev/null")), Ok)?;
         let mut ledger = Ledger::new(path, self.maildrop, file, loaded, None);
         (ledger.is_pretended, ledger.is_old) = (true, is_old && !is_new && !former.is_empty());
+        ledger.is_undecided = alarm.is_some();
         Ok(Opened { ledger, former, notices })
     }
 

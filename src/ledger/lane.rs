@@ -193,6 +193,11 @@ pub struct LaneSet(u16);
 impl LaneSet {
     /// No lane has it.
     pub const EMPTY: LaneSet = LaneSet(0);
+
+    /// Its place in the table.
+    pub(super) fn number(self) -> usize {
+        self.0.into()
+    }
 }
 
 /// A lane of the table.
@@ -406,6 +411,13 @@ impl Table {
     pub fn same_before(&self, lane: usize) -> Option<usize> {
         let place = |own: &Own| &self.lanes[usize::from(own.number)];
         self.own[..lane].iter().position(|own| place(own).is_at(place(&self.own[lane])))
+    }
+
+    /// For each set of lanes, whether one of them is this target.
+    pub fn sets_with(&self, target: &Target) -> Vec<bool> {
+        let lane = Lane::of(target);
+        let is_it: Vec<bool> = self.lanes.iter().map(|known| known.name == lane.name || known.is_at(&lane)).collect();
+        self.sets.iter().map(|lanes| lanes.iter().any(|number| is_it[usize::from(*number)])).collect()
     }
 
     fn lacking_in(&self, lanes: &[Number]) -> Lanes {

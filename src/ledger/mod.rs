@@ -747,6 +747,17 @@ impl Ledger {
         self.sync()
     }
 
+    /// Tells of a known message whether this target, of the account or not, ever had it.
+    pub fn has_gone_to(&self, target: &Target) -> impl Fn(&Fact) -> bool + use<> {
+        let sets = self.loaded.lanes.sets_with(target);
+        move |fact| sets[fact.lanes.number()]
+    }
+
+    /// True while nobody has decided what a lost or damaged ledger is to count for.
+    pub fn is_undecided(&self) -> bool {
+        self.is_undecided
+    }
+
     /// Writes down, durably, that these messages are in a Maildir. Unless they are `owed` to other targets, the account
     /// wants nothing more of them.
     pub fn found_at_home(&mut self, maildir: &Path, found: &[AtHome<'_>], owed: bool) -> Result<(), Error> {

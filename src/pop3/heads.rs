@@ -26,7 +26,8 @@ pub enum Head<'a> {
 
 impl<T: Transport> Transaction<T> {
     /// Asks for the header sections of messages, without a pause where the server takes it. `take` gets the position of a
-    /// message in `numbers` with each piece. Returns true when the server has TOP.
+    /// message in `numbers` with each piece. Returns true when the server has TOP. What came is another message's where
+    /// this ends with an error: the reply to a NOOP behind them shows whether there was one reply too many.
     pub fn heads(&mut self, numbers: &[MessageNumber], mut take: impl FnMut(usize, Head<'_>)) -> Result<bool, Error> {
         let mut has_top = self.capabilities().top;
         if self.capabilities().are_announced && !has_top {
@@ -34,7 +35,7 @@ impl<T: Transport> Transaction<T> {
             return Ok(false);
         }
         let pipelining = self.capabilities().pipelining;
-        let (connection, mut sent) = (&mut self.connection, 0);
+        let (connection, mut sent, mut noop_is_sent) = (&mut self.connection, 0, false);
         for (position, number) in numbers.iter().enumerate() {
             // A server that does not know CAPA may have it. One answer tells.
             let window = if has_top && pipelining { Window::default().messages } else { 1 };
@@ -42,6 +43,10 @@ impl<T: Transport> Transaction<T> {
                 let end = numbers.len().min(position + window);
                 numbers[sent..end].iter().for_each(|number| connection.queue(Command::Top(*number)));
                 sent = end;
+                if pipelining && has_top && sent == numbers.len() && !noop_is_sent {
+                    connection.queue(Command::Noop);
+                    noop_is_sent = true;
+                }
             }
             let verb = Command::Top(*number).verb();
             connection.flush(Awaited::Reply(verb))?;
@@ -56,6 +61,16 @@ impl<T: Transport> Transaction<T> {
             has_top = true;
             head(connection, Awaited::Lines(verb), |octets| take(position, Head::Octets(octets)))?;
             take(position, Head::End);
+        }
+        if has_top && !numbers.is_empty() {
+            let verb = Command::Noop.verb();
+            if !noop_is_sent {
+                connection.queue(Command::Noop);
+            }
+            connection.flush(Awaited::Reply(verb))?;
+            // It may be refused. What counts is that nothing else comes.
+            let _ = connection.reply(verb)?;
+            connection.expect_silence(Awaited::Reply(verb))?;
         }
         Ok(has_top)
     }
