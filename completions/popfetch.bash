@@ -50,7 +50,7 @@ _popfetch() {
 
     case "${cmd}" in
         popfetch)
-            opts="-q -v -h -V --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help --version fetch check list login state"
+            opts="-q -v -h -V --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help --version fetch check list login state"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -136,7 +136,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__check)
-            opts="-q -v -h --login --twice --offline --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --login --twice --offline --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -222,7 +222,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__fetch)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -308,7 +308,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__list)
-            opts="-q -v -h --new --sort --ids --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --new --sort --ids --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -398,7 +398,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__login)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -484,7 +484,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help show known forget rebuild"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help show known forget rebuild"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -570,7 +570,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__forget)
-            opts="-q -v -h --id --before --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --id --before --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -664,7 +664,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__known)
-            opts="-q -v -h --id --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --id --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -754,7 +754,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__rebuild)
-            opts="-q -v -h --from --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --from --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -844,7 +844,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__show)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

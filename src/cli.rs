@@ -212,6 +212,10 @@ pub struct Options {
     #[arg(long, conflicts_with = "all", global = true, help_heading = FETCH)]
     pub fill: bool,
 
+    /// Do not wait after failures in a row
+    #[arg(long, global = true, help_heading = FETCH)]
+    pub now: bool,
+
     /// Do not ask before `state known` and `state forget`
     #[arg(long, global = true, help_heading = FETCH)]
     pub yes: bool,

@@ -1,10 +1,24 @@
-//! Failures in a row: since when an account fails, and when that is reported once more.
+//! Failures in a row: since when an account or a target fails, when that is reported once more, and how long the next try
+//! waits.
 //!
 //! Values and decisions only: the ledger keeps them, a run asks them. Times are seconds since 1970.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::text;
+
+/// So many failures in a row are nothing to wait for.
+const FREE: u32 = 2;
+
+/// The wait after the first failure beyond these; each further one doubles it.
+const FIRST_WAIT: u64 = 5 * 60;
+
+/// The longest wait, unless the server announces a longer one.
+const LONGEST_WAIT: u64 = 2 * 3600;
+
+/// The longest that a server may announce.
+const LONGEST_DELAY: u64 = 86400;
 
 /// What kind of failure will pass by itself. While it stays the same, it is the same trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +72,26 @@ impl Cause {
         Cause::ALL.into_iter().find(|cause| cause.word() == word).unwrap_or(Cause::Other)
     }
 
+    /// True when trying less often may help, or does no harm at least. What is wrong with a target does not concern the
+    /// server.
+    fn makes_account_wait(self) -> bool {
+        matches!(self, Cause::Network | Cause::LoginDelay | Cause::InUse | Cause::Throttled)
+    }
+
+    /// In a sentence.
+    fn phrase(self) -> &'static str {
+        match self {
+            Cause::Network => "the server cannot be reached, or the line breaks",
+            Cause::LoginDelay => "the server wants more time between two logins",
+            Cause::InUse => "another session holds the maildrop",
+            Cause::Throttled => "the server takes no more sessions",
+            Cause::Server => "the server is in trouble",
+            Cause::Secret => "the password cannot be had",
+            Cause::Target => "the target takes no mail",
+            Cause::Other => "other trouble",
+        }
+    }
+
     /// True where the words of an error say more than what it is called: two such failures may be different ones.
     fn is_told_by_words(self) -> bool {
         matches!(self, Cause::Server | Cause::Secret | Cause::Target | Cause::Other)
@@ -95,15 +129,55 @@ pub struct Failing {
     pub times: u32,
     /// When the trouble was last reported; 0 when it was not.
     pub said: u64,
+    /// When it is to be tried again; 0 for at once.
+    pub not_before: u64,
 }
 
 impl Failing {
-    /// One more failure. A run that brought mail before it failed (`has_progress`) begins the row anew.
-    pub fn next(before: Option<&Failing>, trouble: Trouble, has_progress: bool, now: u64) -> Self {
-        let row = before.filter(|_| !has_progress);
+    /// One more failure of an account. A run that brought mail before it failed (`has_progress`) begins the row anew, and so
+    /// does the first failure that makes the account wait. `login_delay` is what the server announces, in seconds.
+    pub fn of_account(
+        before: Option<&Failing>,
+        trouble: Trouble,
+        has_progress: bool,
+        login_delay: Option<u32>,
+        now: u64,
+    ) -> Self {
+        let waits = trouble.cause.makes_account_wait();
+        let is_alike = |before: &&Failing| before.trouble.cause.makes_account_wait() == waits;
+        let mut failing = Failing::next(before, before.filter(is_alike).filter(|_| !has_progress), trouble, now);
+        if waits && failing.times > FREE {
+            let delay = u64::from(login_delay.unwrap_or(0)).min(LONGEST_DELAY);
+            failing.not_before = now + failing.wait().max(delay);
+        }
+        failing
+    }
+
+    /// One more failure of a target.
+    pub fn of_target(before: Option<&Failing>, trouble: Trouble, has_progress: bool, now: u64) -> Self {
+        let mut failing = Failing::next(before, before.filter(|_| !has_progress), trouble, now);
+        if failing.times > FREE {
+            failing.not_before = now + failing.wait();
+        }
+        failing
+    }
+
+    fn next(before: Option<&Failing>, row: Option<&Failing>, trouble: Trouble, now: u64) -> Self {
         let (since, times) = row.map_or((now, 1), |row| (row.since.min(now), row.times.saturating_add(1)));
         let said = before.filter(|before| before.trouble == trouble).map_or(0, |before| before.said);
-        Failing { trouble, since, at: now, times, said }
+        Failing { trouble, since, at: now, times, said, not_before: 0 }
+    }
+
+    /// How long to wait after so many failures.
+    fn wait(&self) -> u64 {
+        let doublings = self.times.saturating_sub(FREE + 1).min(10);
+        (FIRST_WAIT << doublings).min(LONGEST_WAIT)
+    }
+
+    /// True while it is too early for another try. A clock that went back, or a line that was damaged, makes nobody wait.
+    pub fn is_waiting(&self, now: u64) -> bool {
+        let is_sane = self.not_before.saturating_sub(self.at) <= LONGEST_DELAY;
+        is_sane && (self.at..self.not_before).contains(&now)
     }
 
     /// True when the trouble is to be reported: it begins, or the last report is that long ago. A report that a clock
@@ -124,6 +198,15 @@ impl Failing {
     }
 }
 
+/// Why there is a wait, and until when.
+impl fmt::Display for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (times, phrase) = (text::counted(self.times as usize, "failure"), self.trouble.cause.phrase());
+        let [since, until] = [self.since, self.not_before].map(text::time);
+        write!(f, "not tried before {until}, after {times} in a row since {since}: {phrase}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,7 +216,11 @@ mod tests {
     }
 
     fn failing(since: u64, at: u64, times: u32, said: u64) -> Failing {
-        Failing { trouble: network(), since, at, times, said }
+        Failing { trouble: network(), since, at, times, said, not_before: 0 }
+    }
+
+    fn next(before: Option<&Failing>, trouble: Trouble, has_progress: bool, now: u64) -> Failing {
+        Failing { not_before: 0, ..Failing::of_account(before, trouble, has_progress, None, now) }
     }
 
     #[test]
@@ -148,7 +235,72 @@ mod tests {
             (Some(failing(500, 600, 2, 500)), false, 50, failing(50, 50, 3, 500)),
             (Some(failing(1, 2, u32::MAX, 1)), false, 3, failing(1, 3, u32::MAX, 1)),
         ] {
-            assert_eq!(Failing::next(before.as_ref(), network(), has_progress, now), expected);
+            assert_eq!(next(before.as_ref(), network(), has_progress, now), expected);
+        }
+    }
+
+    #[test]
+    fn from_the_third_failure_on_the_wait_grows_up_to_a_limit() {
+        const MINUTE: u64 = 60;
+        for (cause, delay, waits) in [
+            (Cause::Network, None, [0, 0, 5, 10, 20, 40, 80, 120, 120]),
+            (Cause::InUse, None, [0, 0, 5, 10, 20, 40, 80, 120, 120]),
+            (Cause::Throttled, None, [0, 0, 5, 10, 20, 40, 80, 120, 120]),
+            (Cause::LoginDelay, Some(900), [0, 0, 15, 15, 20, 40, 80, 120, 120]),
+            (Cause::LoginDelay, Some(3 * 3600), [0, 0, 180, 180, 180, 180, 180, 180, 180]),
+            (Cause::LoginDelay, Some(u32::MAX), [0, 0, 1440, 1440, 1440, 1440, 1440, 1440, 1440]),
+            (Cause::Server, None, [0; 9]),
+            (Cause::Secret, None, [0; 9]),
+            (Cause::Target, None, [0; 9]),
+            (Cause::Other, Some(900), [0; 9]),
+        ] {
+            let (mut failing, mut target) = (None, None);
+            for (nth, minutes) in waits.into_iter().enumerate() {
+                let (now, trouble) = (100_000 + nth as u64, Trouble::new(cause, "x"));
+                let next = Failing::of_account(failing.as_ref(), trouble.clone(), false, delay, now);
+                let wait = next.not_before.saturating_sub(now);
+                assert_eq!(wait, minutes * MINUTE, "{cause:?} {delay:?} {nth}");
+                let of_target = Failing::of_target(target.as_ref(), trouble, false, now);
+                assert_eq!(of_target.not_before.saturating_sub(now), [0, 0, 5, 10, 20, 40, 80, 120, 120][nth] * MINUTE);
+                (failing, target) = (Some(next), Some(of_target));
+            }
+            let (failing, trouble) = (failing.unwrap(), Trouble::new(cause, "x"));
+            let progress = Failing::of_account(Some(&failing), trouble.clone(), true, delay, 200_000);
+            assert_eq!((progress.times, progress.not_before), (1, 0), "mail came");
+            let huge = Failing { times: u32::MAX, ..failing };
+            assert!(Failing::of_target(Some(&huge), trouble, false, 200_000).not_before <= 200_000 + 120 * MINUTE);
+        }
+    }
+
+    #[test]
+    fn what_makes_nobody_wait_does_not_lengthen_the_wait() {
+        let mut failing = None;
+        for nth in 0..9 {
+            let trouble = Trouble::new(Cause::Target, "locked");
+            failing = Some(Failing::of_account(failing.as_ref(), trouble, false, None, 1000 + nth));
+        }
+        let failing = Failing::of_account(failing.as_ref(), network(), false, None, 2000);
+        assert_eq!((failing.times, failing.not_before, failing.since), (1, 0, 2000));
+    }
+
+    #[test]
+    fn a_wait_ends_and_no_clock_makes_it_endless() {
+        let waiting = |at, not_before| Failing { not_before, ..failing(1, at, 3, 0) };
+        for (failing, now, is_waiting) in [
+            (waiting(1000, 0), 1000, false),
+            (waiting(1000, 1300), 1000, true),
+            (waiting(1000, 1300), 1299, true),
+            (waiting(1000, 1300), 1300, false),
+            // The clock went back.
+            (waiting(1000, 1300), 999, false),
+            (waiting(1000, 1300), 0, false),
+            // A line that nobody wrote.
+            (waiting(0, u64::MAX), 1000, false),
+            (waiting(u64::MAX, u64::MAX), 1000, false),
+            (waiting(1000, 1000 + 86400), 2000, true),
+            (waiting(1000, 1001 + 86400), 2000, false),
+        ] {
+            assert_eq!(failing.is_waiting(now), is_waiting, "{failing:?} {now}");
         }
     }
 
@@ -160,8 +312,9 @@ mod tests {
             (Cause::InUse, "cannot connect to `x`: connection refused", 0),
             (Cause::Target, "`a` is locked by process 17", 0),
         ] {
-            let after = Failing::next(Some(&before), Trouble::new(cause, words), false, 700);
-            assert_eq!((after.said, after.since, after.times), (said, 100, 4), "{words}");
+            let after = next(Some(&before), Trouble::new(cause, words), false, 700);
+            let row = if cause == Cause::Target { (700, 1) } else { (100, 4) };
+            assert_eq!((after.said, (after.since, after.times)), (said, row), "{words}");
         }
         let locked = |words| Trouble::new(Cause::Target, words);
         assert_eq!(locked("`a` is locked by process 17"), locked("`a` is locked by process 4"));

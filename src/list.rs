@@ -38,6 +38,8 @@ pub struct Run<'r> {
     pub request: Request,
     /// A fetch would give every target what it lacks.
     pub fill: bool,
+    /// Do not wait after failures in a row.
+    pub now: bool,
     /// The wire is shown.
     pub shows_wire: bool,
     /// Memory for listings.
@@ -131,6 +133,9 @@ impl Lister<'_> {
             looked => looked?,
         };
         self.summary.notices.extend(notices);
+        if !self.run.now {
+            self.summary.notices.extend(session::waits(self.account, &ledger));
+        }
         Ok(ledger)
     }
 

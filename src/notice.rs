@@ -55,6 +55,8 @@ pub enum Notice {
         /// Octets that have to stay free.
         least: u64,
     },
+    /// It is too early for a fetch, or for one target; until when, and why.
+    Waiting(String),
     /// The account works again.
     Mended {
         /// How long it has failed, for people.
@@ -286,6 +288,7 @@ impl fmt::Display for Notice {
                 path.display(),
                 octets(*least)
             ),
+            Notice::Waiting(words) => write!(f, "{words}; `--now` does not wait"),
             Notice::Mended { length, times } => {
                 write!(f, "works again, after {} in a row within {length}", counted(*times as usize, "failure"))
             }

@@ -64,8 +64,10 @@ pub struct Shown {
     pub in_doubt: usize,
     /// What is noted, and of how many messages.
     pub notes: Vec<(String, usize)>,
-    /// Failures in a row.
+    /// Failures in a row of the account.
     pub failing: Option<Failing>,
+    /// Those of its targets.
+    pub failing_targets: Vec<(String, Failing)>,
 }
 
 impl Marked {
@@ -88,7 +90,12 @@ impl Marked {
 
 impl Shown {
     fn json(&self) -> serde_json::Value {
-        let Shown { last_success, known, deleted, gone, in_doubt, notes, failing } = self;
+        let Shown { last_success, known, deleted, gone, in_doubt, notes, failing, failing_targets } = self;
+        let of_target = |(target, failing): &(String, Failing)| {
+            let mut row = self::failing(failing);
+            row["target"] = json!(target);
+            row
+        };
         let notes: serde_json::Map<_, _> = notes.iter().map(|(word, count)| (word.clone(), json!(count))).collect();
         json!({
             "last_success": last_success.map(text::time),
@@ -98,54 +105,70 @@ impl Shown {
             "in_doubt": in_doubt,
             "notes": notes,
             "failing": failing.as_ref().map(self::failing),
+            "failing_targets": failing_targets.iter().map(of_target).collect::<Vec<_>>(),
         })
     }
 
-    /// The columns behind the account's name, and those of an account that fails.
-    fn columns(&self) -> ([String; 4], Option<[String; 2]>) {
-        let Shown { last_success, known, in_doubt, notes, failing, .. } = self;
+    /// The rows: one for the account, and one for each target that fails. Where nothing fails, there are no columns about
+    /// that.
+    fn rows(&self, account: &str, has_failing: bool) -> Vec<Vec<String>> {
+        let Shown { last_success, known, in_doubt, notes, failing, failing_targets, .. } = self;
         let note = |(word, count): &(String, usize)| if *count == 1 { word.clone() } else { format!("{word} {count}") };
         let notes: Vec<String> = notes.iter().map(note).collect();
         let last = last_success.map_or_else(|| "never".into(), text::time);
-        let failing = failing.as_ref().map(|failing| [text::time(failing.since), failing.times.to_string()]);
-        ([last, known.to_string(), in_doubt.to_string(), notes.join(", ")], failing)
+        let columns = |failing: Option<&Failing>| match failing {
+            _ if !has_failing => vec![],
+            None => vec![String::new(); 3],
+            Some(Failing { since, times, not_before, .. }) => {
+                let until = if *not_before > 0 { text::time(*not_before) } else { String::new() };
+                vec![text::time(*since), times.to_string(), until]
+            }
+        };
+        let head = vec![account.to_owned(), last, known.to_string(), in_doubt.to_string()];
+        let of_account = [head, columns(failing.as_ref()), vec![notes.join(", ")]].concat();
+        let of_target = |(target, failing): &(String, Failing)| {
+            let head = [&[format!("  {target}")], &[const { String::new() }; 3][..]].concat();
+            [head, columns(Some(failing)), vec![String::new()]].concat()
+        };
+        [of_account].into_iter().chain(failing_targets.iter().map(of_target)).collect()
     }
 }
 
 /// Failures in a row, for programs.
 fn failing(failing: &Failing) -> serde_json::Value {
-    let Failing { trouble, since, at, times, .. } = failing;
-    json!({ "cause": trouble.cause.word(), "since": text::time(*since), "last": text::time(*at), "times": times })
+    let Failing { trouble, since, at, times, not_before, .. } = failing;
+    json!({
+        "cause": trouble.cause.word(),
+        "since": text::time(*since),
+        "last": text::time(*at),
+        "times": times,
+        "not_before": (*not_before > 0).then(|| text::time(*not_before)),
+    })
 }
 
-/// What the ledgers of accounts know, as a table. Where none fails, it has no columns about that.
+/// What the ledgers of accounts know, as a table.
 pub fn table(summaries: &[Summary]) -> Vec<String> {
+    const HEAD: [&str; 4] = ["ACCOUNT", "LAST SUCCESS", "KNOWN", "IN DOUBT"];
+    const FAILING: [&str; 3] = ["FAILING SINCE", "TIMES", "NOT BEFORE"];
     const RIGHT: [&str; 3] = ["KNOWN", "IN DOUBT", "TIMES"];
-    let shown = summaries.iter().filter_map(|summary| Some((summary, summary.marked.as_ref()?.shown()?.columns())));
-    let shown: Vec<_> = shown.collect();
-    let fails = shown.iter().any(|(_, (_, failing))| failing.is_some());
-    let row = |name: &str, [last, known, in_doubt, notes]: [String; 4], [since, times]: [String; 2]| {
-        let failing = if fails { vec![since, times] } else { vec![] };
-        [vec![name.to_owned(), last, known, in_doubt], failing, vec![notes]].concat()
-    };
-    let head = row(
-        "ACCOUNT",
-        ["LAST SUCCESS", "KNOWN", "IN DOUBT", "NOTES"].map(str::to_owned),
-        ["FAILING SINCE", "TIMES"].map(str::to_owned),
-    );
-    let rows = shown
-        .into_iter()
-        .map(|(summary, (columns, failing))| row(&summary.account, columns, failing.unwrap_or_default()));
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let shown = summaries.iter().filter_map(|summary| Some((summary, summary.marked.as_ref()?.shown()?)));
+    let shown: Vec<(&Summary, &Shown)> = shown.collect();
+    if shown.is_empty() {
+        return vec![];
+    }
+    let has_failing = shown.iter().any(|(_, shown)| shown.failing.is_some() || !shown.failing_targets.is_empty());
+    let head = [&HEAD[..], if has_failing { &FAILING } else { &[] }, &["NOTES"]].concat();
+    let rows = shown.iter().flat_map(|(summary, shown)| shown.rows(&summary.account, has_failing));
+    let rows: Vec<Vec<String>> =
+        [head.iter().map(|word| (*word).to_owned()).collect()].into_iter().chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&rows[0]).enumerate().map(|(column, (cell, head))| {
-            let width = width(column);
-            if RIGHT.contains(&&**head) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let cell = |((cell, head), width): ((&String, &&str), &usize)| match RIGHT.contains(head) {
+        true => format!("{cell:>width$}"),
+        false => format!("{cell:<width$}"),
     };
-    if rows.len() == 1 { vec![] } else { rows.iter().map(line).collect() }
+    let line = |row: &Vec<String>| row.iter().zip(&head).zip(&widths).map(cell).collect::<Vec<_>>().join("  ");
+    rows.iter().map(|row| line(row).trim_end().to_owned()).collect()
 }
 
 /// What became of one account.
@@ -175,6 +198,8 @@ pub struct Summary {
     pub rows: Vec<Row>,
     /// Failures in a row, the one of this run among them.
     pub failing: Option<Failing>,
+    /// Nothing failed anew: it is too early for another try.
+    pub is_waiting: bool,
     /// A temporary failure that was reported before is not reported again.
     pub is_silent: bool,
     /// With `state`: what came of it.
@@ -231,6 +256,7 @@ impl Summary {
             before_start: 0,
             rows: vec![],
             failing: None,
+            is_waiting: false,
             is_silent: false,
             marked: None,
             skipped: 0,
@@ -333,7 +359,8 @@ impl Summary {
         let account = &self.account;
         let mut lines = vec![];
         let is_silent = |kind: Option<Kind>| self.is_silent && kind == Some(Kind::Temporary);
-        for notice in self.notices.iter().filter(|notice| !is_silent(notice.kind())) {
+        let is_of_a_failure = |notice: &Notice| is_silent(notice.kind()) || matches!(notice, Notice::Redialled(_));
+        for notice in self.notices.iter().filter(|notice| !(self.is_silent && is_of_a_failure(notice))) {
             if notice.needs_attention(style.quiet) || style.verbose {
                 lines.push(format!("popfetch: {account}: {notice}"));
             }
@@ -355,7 +382,8 @@ impl Summary {
             lines.extend(failure.details().iter().map(|detail| format!("  {detail}")));
             lines.extend(failure.hint().map(|hint| format!("  hint: {hint}")));
         }
-        if let Some(failing) = self.failing.as_ref().filter(|failing| failing.times > 1 && !self.is_silent) {
+        let is_counted = !self.is_silent && !self.is_waiting;
+        if let Some(failing) = self.failing.as_ref().filter(|failing| failing.times > 1 && is_counted) {
             lines.push(format!(
                 "popfetch: {account}: this was failure {} in a row, within {}",
                 failing.times,
@@ -499,6 +527,13 @@ impl Summary {
         also(self.known, "known");
         line.push_str(&format!(" in {:.1} s", self.elapsed.as_secs_f64()));
         line
+    }
+
+    /// True when nothing failed for a while but targets as a whole.
+    pub fn is_well_but_for_targets(&self) -> bool {
+        let notices = self.notices.iter().filter(|notice| !matches!(notice, Notice::LeftOut { .. }));
+        let kinds = notices.filter_map(Notice::kind).chain(self.rows.iter().filter_map(|row| row.outcome.kind()));
+        !kinds.into_iter().any(|kind| kind == Kind::Temporary)
     }
 
     /// The words of a failure, or of what has failed though the run came to its end; each of these once.

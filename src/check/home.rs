@@ -48,7 +48,8 @@ impl Checking<'_> {
             Ok((ledger, notices)) => (ledger, notices),
             Err(error) => return self.row(Row::bad(Point::Ledger, error)),
         };
-        for notice in notices {
+        let waits = if self.check.now { vec![] } else { session::waits(self.account, ledger) };
+        for notice in notices.iter().chain(&waits) {
             let finding = notice.kind().map_or(Finding::Doubtful, Finding::Bad);
             self.row(Row { finding, ..Row::good(Point::Ledger, notice.to_string()) });
         }

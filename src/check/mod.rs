@@ -39,6 +39,8 @@ pub struct Check<'c> {
     pub create: bool,
     /// Every target is to get what it lacks, settled or not.
     pub fill: bool,
+    /// Do not wait after failures in a row.
+    pub now: bool,
     /// Ask for a password where only a person can tell it.
     pub login: bool,
     /// Look whether the unique-ids are the same in a second session.

@@ -25,6 +25,7 @@ pub fn check(cli: &Cli, wishes: &Checked, results: &Results) -> anyhow::Result<O
         observer: &Onlooker { wants_wire: cli.options.verbose >= 2 },
         create: cli.options.create,
         fill: cli.options.fill,
+        now: cli.options.now,
         login: wishes.login,
         twice: wishes.twice,
     };

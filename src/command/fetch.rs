@@ -40,6 +40,7 @@ pub fn fetch(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> {
         stop: Stop::on_signals().context("cannot listen to signals")?,
         dry_run: options.dry_run || mark == Some(Mark::Show),
         create: options.create,
+        now: options.now,
         fill: options.fill,
         asks: mark.as_ref().is_some_and(Mark::asks) && !options.yes,
         mark,

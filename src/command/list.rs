@@ -30,6 +30,7 @@ pub fn list(cli: &Cli, wishes: &cli::List, results: &Results) -> anyhow::Result<
         stop: Stop::on_signals().context("cannot listen to signals")?,
         request: Request { only_new: wishes.new, order, has_ids: wishes.ids, columns: os::terminal::columns() },
         fill: options.fill,
+        now: options.now,
         shows_wire: options.verbose >= 2,
         listings: Budget::default(),
     };

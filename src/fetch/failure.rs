@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::failing::Cause;
+use crate::failing::{Cause, Failing};
 use crate::failure::{self, Kind};
 use crate::maildrop::MessageNumber;
 use crate::stop::Stopped;
@@ -62,6 +62,8 @@ pub enum Failure {
         /// The kind of the refusals.
         kind: Kind,
     },
+    /// It is too early for another try.
+    Waiting(Failing),
     /// The ledger failed.
     Ledger(ledger::Error),
     /// The system has no thread left for it.
@@ -126,8 +128,29 @@ impl Failure {
             Failure::Session(error) | Failure::Update { error, .. } => error.cause(),
             Failure::Cut { failure, .. } => failure.cause(),
             Failure::Deliver(_) | Failure::Lane { .. } | Failure::MdaTakesNone { .. } => Cause::Target,
+            Failure::Waiting(failing) => failing.trouble.cause,
             _ => Cause::Other,
         }
+    }
+
+    /// Seconds that have to pass between two logins, as the server announced with a refusal.
+    pub fn login_delay(&self) -> Option<u32> {
+        if let Failure::Session(error) = self { error.login_delay() } else { None }
+    }
+
+    /// True when nothing was tried, because it is too early.
+    pub fn is_waiting(&self) -> bool {
+        match self {
+            Failure::Waiting(_) => true,
+            Failure::Lane { failure, .. } => failure.is_waiting(),
+            _ => false,
+        }
+    }
+
+    /// True when a target may take mail later, and only another try can tell. Room on a disk is seen without one.
+    pub fn is_setback_of_a_lane(&self) -> bool {
+        let may_pass = matches!(self, Failure::Deliver(_) | Failure::MdaTakesNone { .. }) && !self.is_full();
+        may_pass && failure::Failure::kind(self) == Kind::Temporary
     }
 
     /// True when the connection failed, and not what went over it.
@@ -194,7 +217,7 @@ impl failure::Failure for Failure {
             Failure::NoTarget(_) => Kind::Configuration,
             Failure::Maildir { .. } => Kind::Io,
             Failure::Ledger(error) => error.kind(),
-            Failure::NoThread(_) => Kind::Temporary,
+            Failure::NoThread(_) | Failure::Waiting(_) => Kind::Temporary,
             Failure::Panic(_) => Kind::Io,
             Failure::Stopped(stopped) => stopped.kind(),
         }
@@ -223,6 +246,7 @@ impl failure::Failure for Failure {
             Failure::MdaTakesNone { .. } => {
                 Some("try the command of `deliver` by hand, with a message as its input".into())
             }
+            Failure::Waiting(_) => Some("`--now` does not wait".into()),
             Failure::Ledger(error) => error.hint(),
             Failure::Panic(_) => Some("please report it; the next run carries on where this one ended".into()),
             Failure::NoSuchMessage { is_of_the_ledger: false, .. } => {
@@ -279,7 +303,11 @@ impl fmt::Display for Failure {
             ),
             Failure::Deliver(error) => error.fmt(f),
             Failure::Lane { target, failure } => {
-                write!(f, "`{}` gets no more messages in this run: {failure}", printable(target.as_bytes()))
+                let target = printable(target.as_bytes());
+                match **failure {
+                    Failure::Waiting(_) => write!(f, "`{target}` gets no messages in this run: {failure}"),
+                    _ => write!(f, "`{target}` gets no more messages in this run: {failure}"),
+                }
             }
             Failure::SamePlace(other) => {
                 write!(f, "it is the same place as `{}`, by another name", printable(other.as_bytes()))
@@ -310,6 +338,7 @@ impl fmt::Display for Failure {
                 "the MDA refuses message after message in the same way, so {} not given to it",
                 if *left == 1 { "1 other message was".into() } else { format!("{left} other messages were") }
             ),
+            Failure::Waiting(failing) => failing.fmt(f),
             Failure::Ledger(error) => error.fmt(f),
             Failure::NoThread(error) => write!(f, "cannot start a thread: {error}"),
             Failure::Panic(words) => write!(f, "popfetch made a mistake: {}", printable(words.as_bytes())),

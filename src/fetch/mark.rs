@@ -11,6 +11,7 @@ use std::time::UNIX_EPOCH;
 use super::{Failure, Fetch};
 use crate::account::Target;
 use crate::deliver::{self, Owner};
+use crate::failing::Failing;
 use crate::header::Identity;
 use crate::ledger::{AtHome, Begun, Fact, Ledger, Standing, State, Top};
 use crate::maildrop::{Fingerprint, Listing};
@@ -114,9 +115,16 @@ impl Fetch<'_> {
             deleted: count(State::Deleted),
             gone: count(State::Gone),
             in_doubt: ledger.in_doubt(),
-            failing: ledger.failing().cloned(),
+            failing: ledger.failing(None).cloned(),
+            failing_targets: self.failing_targets(ledger),
             notes: ledger.notes().map(|(word, messages)| (printable(word.as_bytes()), messages)).collect(),
         })));
+    }
+
+    fn failing_targets(&self, ledger: &Ledger) -> Vec<(String, Failing)> {
+        let targets = self.account.targets.iter().enumerate();
+        let failing = targets.filter_map(|(number, target)| Some((target, ledger.failing(Some(number))?)));
+        failing.map(|(target, failing)| (printable(target.to_string().as_bytes()), failing.clone())).collect()
     }
 
     /// Does what needs no server.

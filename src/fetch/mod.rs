@@ -56,6 +56,8 @@ pub struct Run<'r> {
     pub create: bool,
     /// Give every target what it lacks, settled or not.
     pub fill: bool,
+    /// Do not wait after failures in a row.
+    pub now: bool,
     /// Fetch nothing: a person says what is known.
     pub mark: Option<Mark>,
     /// A person is asked before, on the terminal.
@@ -86,6 +88,8 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
         watch: &watch,
         summary: &mut summary,
         closed: vec![],
+        ended: vec![],
+        used: vec![],
         received: 0,
         held: vec![],
         seen: None,
@@ -123,6 +127,16 @@ fn words_of(cause: &(dyn Any + Send)) -> String {
     words.or_else(|| cause.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words").to_owned()
 }
 
+/// A target that took no more messages.
+struct Ended {
+    number: usize,
+    words: String,
+    /// It got none, because it is too early for another try.
+    is_waiting: bool,
+    /// It failed in a way that will pass, but that nobody here sees pass.
+    is_setback: bool,
+}
+
 struct Fetch<'f> {
     account: &'f Account,
     run: &'f Run<'f>,
@@ -131,6 +145,10 @@ struct Fetch<'f> {
     summary: &'f mut Summary,
     /// Targets that take no more messages in this run, by their position, and why.
     closed: Vec<(usize, Failure)>,
+    /// Targets that were closed, and reported.
+    ended: Vec<Ended>,
+    /// Targets that were opened.
+    used: Vec<usize>,
     /// Octets that have come.
     received: u64,
     /// What the targets held before the first run.
@@ -159,18 +177,52 @@ impl<'f> Fetch<'f> {
         if !matches!(self.account.secret, Secret::Literal(_)) && !self.run.dry_run {
             Ledger::check_free(&self.run.state_dir, &self.ledger_name())?;
         }
-        let credentials = match self.opener().credentials() {
+        let credentials = if self.seems_to_wait() { None } else { Some(self.opener().credentials()) };
+        let credentials = match credentials.transpose() {
             Ok(credentials) => credentials,
             Err(error) => return self.end_without_secret(error.into()),
         };
-        self.summary.secret = Some(credentials.password.clone());
         let mut ledger = self.open_ledger()?;
+        let ended = self.sessions_when_due(&mut ledger, credentials);
+        self.note_end(&mut ledger, ended)
+    }
+
+    /// True when nobody is to be asked for a password, because the account waits. The ledger is looked at only when the
+    /// last run has failed.
+    fn seems_to_wait(&self) -> bool {
+        let has_failed = || Ledger::is_newer_than_success(&self.run.state_dir, &self.ledger_name());
+        if matches!(self.account.secret, Secret::Literal(_)) || !self.may_wait() || !has_failed() {
+            return false;
+        }
+        let looked = self.run.ledgers.look(self.account, self.wanted(), self.account.all, &self.run.stop);
+        looked.is_ok_and(|(ledger, _)| ledger.waiting_altogether(now()).is_some())
+    }
+
+    fn may_wait(&self) -> bool {
+        !self.run.now && self.run.mark.is_none()
+    }
+
+    /// Sessions with the server, unless it is too early for another try. Targets for which it is get nothing.
+    fn sessions_when_due(&mut self, ledger: &mut Ledger, credentials: Option<Credentials>) -> Result<(), Failure> {
+        if self.may_wait() {
+            let now = now();
+            if let Some(failing) = ledger.waiting(None, now) {
+                return Err(Failure::Waiting(failing.clone()));
+            }
+            for number in 0..self.account.targets.len() {
+                if let Some(failing) = ledger.waiting(Some(number), now).filter(|_| self.open().has(number)) {
+                    self.leave_out(number, Failure::Waiting(failing.clone()))?;
+                }
+            }
+        }
+        let credentials = credentials.map_or_else(|| self.opener().credentials(), Ok)?;
+        self.summary.secret = Some(credentials.password.clone());
         self.note_unverified();
-        let ended = self.sessions(&mut ledger, &credentials);
+        let ended = self.sessions(ledger, &credentials);
         if ended.is_ok() && self.counts_failures() {
             ledger.succeeded();
         }
-        self.note_end(&mut ledger, ended)
+        ended
     }
 
     /// Ends a run whose password cannot be had. Where that will pass, the ledger remembers it like a server that cannot be
@@ -198,12 +250,17 @@ impl<'f> Fetch<'f> {
         let closed = self.closed_lane().map(left_out);
         self.summary.notices.extend(closed);
         let kinds = [ended.as_ref().err().map(Failure::kind), self.summary.kind()];
-        match worst(kinds.into_iter().flatten()) {
+        let kind = worst(kinds.into_iter().flatten());
+        if matches!(kind, Some(Kind::Stopped(_))) {
+            return ended;
+        }
+        let noted = self.note_lanes(ledger);
+        match kind {
             Some(Kind::Temporary) => self.note_failing(ledger, ended.as_ref().err()),
-            Some(Kind::Stopped(_)) => {}
-            Some(_) => drop(ledger.note_mended()),
+            Some(_) => drop(ledger.note_mended(None)),
             None => {
-                let mended = ledger.note_mended()?.filter(Failing::ends_in_silence);
+                noted?;
+                let mended = ledger.note_mended(None)?.filter(Failing::ends_in_silence);
                 let notice = |failing: Failing| Notice::Mended { length: failing.length(now()), times: failing.times };
                 self.summary.notices.extend(mended.map(notice));
             }
@@ -211,27 +268,54 @@ impl<'f> Fetch<'f> {
         ended
     }
 
+    /// Remembers which targets have failed for a while, and which ones work again.
+    fn note_lanes(&mut self, ledger: &mut Ledger) -> Result<(), Failure> {
+        let is_only = self.account.targets.len() == 1;
+        for Ended { number, words, is_waiting, is_setback } in &self.ended {
+            if *is_setback {
+                let (before, trouble) = (ledger.failing(Some(*number)), Trouble::new(Cause::Target, words));
+                let failing = Failing::of_target(before, trouble, is_only && self.summary.delivered > 0, now());
+                ledger.note_failing(Some(*number), failing)?;
+            } else if !is_waiting {
+                ledger.note_mended(Some(*number))?;
+            }
+        }
+        let has_ended = |number: &usize| self.ended.iter().any(|ended| ended.number == *number);
+        for number in self.used.iter().filter(|number| !has_ended(number)) {
+            ledger.note_mended(Some(*number))?;
+        }
+        Ok(())
+    }
+
     /// Remembers a temporary failure. What was reported lately is not reported again, as long as that is written down.
     fn note_failing(&mut self, ledger: &mut Ledger, failure: Option<&Failure>) {
-        let is_of_a_target = || {
-            self.summary.notices.iter().any(|notice| matches!(notice, Notice::LeftOut { .. } | Notice::NoRoom { .. }))
+        let now = now();
+        self.summary.is_waiting = failure.is_none_or(Failure::is_waiting)
+            && self.ended.iter().all(|ended| ended.is_waiting)
+            && self.summary.is_well_but_for_targets();
+        let before = ledger.failing(None);
+        let mut failing = match before.filter(|_| self.summary.is_waiting) {
+            Some(before) => before.clone(),
+            None => {
+                let is_no_room = |notice: &Notice| matches!(notice, Notice::NoRoom { .. });
+                let is_of_a_target = !self.ended.is_empty() || self.summary.notices.iter().any(is_no_room);
+                let of_a_target = is_of_a_target.then_some(Cause::Target);
+                let cause = failure.map(Failure::cause).or(of_a_target).unwrap_or(Cause::Other);
+                let words = self.summary.words(failure.map(Failure::to_string));
+                let has_progress = self.summary.delivered + self.summary.deleted > 0;
+                let delay = failure.and_then(Failure::login_delay);
+                Failing::of_account(before, Trouble::new(cause, &words), has_progress, delay, now)
+            }
         };
-        let cause = match failure {
-            Some(failure) => failure.cause(),
-            None if is_of_a_target() => Cause::Target,
-            None => Cause::Other,
-        };
-        let words = self.summary.words(failure.map(Failure::to_string));
-        let has_progress = self.summary.delivered + self.summary.deleted > 0;
-        let mut failing = Failing::next(ledger.failing(), Trouble::new(cause, &words), has_progress, now());
         let is_shown = self.run.is_watched || self.run.verbose > 0;
-        let is_silent = !is_shown && !failing.is_due(self.account.notify_every, now());
+        let is_silent = !is_shown && !failing.is_due(self.account.notify_every, now);
         // Who watches is not who reads what cron sends.
         if !is_silent && !self.run.is_watched {
-            failing.said = failing.at;
+            failing.said = now;
         }
         self.summary.failing = Some(failing.clone());
-        self.summary.is_silent = ledger.note_failing(failing).is_ok() && is_silent;
+        let is_noted = before == Some(&failing) || ledger.note_failing(None, failing).is_ok();
+        self.summary.is_silent = is_noted && is_silent;
     }
 
     /// One session, from connect to QUIT; once more when its listing had to wait for memory.
@@ -403,6 +487,7 @@ impl<'f> Fetch<'f> {
                 let disks = self.account.min_free.map(|least| Disks::of(target, least, &context)).transpose();
                 match disks.and_then(|disks| Ok((disks, deliver::open(target, &context)?))) {
                     Ok((disks, (stager, publisher))) => {
+                        self.used.push(number);
                         lanes.push(Lane { number, target, stager, publisher, disks });
                     }
                     Err(error) => self.closed.push((number, error.into())),
@@ -443,6 +528,13 @@ impl<'f> Fetch<'f> {
             [_] => failure,
             _ => Failure::Lane { target: targets[number].to_string(), failure: Box::new(failure) },
         };
+        let ended = |(number, failure): &(usize, Failure)| Ended {
+            number: *number,
+            words: failure.to_string(),
+            is_waiting: failure.is_waiting(),
+            is_setback: failure.is_setback_of_a_lane(),
+        };
+        self.ended.extend(self.closed.iter().map(ended));
         let mut failures = std::mem::take(&mut self.closed).into_iter().map(named);
         let first = failures.next();
         self.summary.notices.extend(failures.map(left_out));

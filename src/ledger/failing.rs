@@ -1,9 +1,11 @@
 //! Failures in a row, as lines of a ledger: the newest line about an account or a lane counts.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::line::{Line, id_text};
-use super::{Error, Ledger};
+use super::{Error, Ledger, lock_path};
 use crate::failing::{Cause, Failing, Trouble};
 
 /// The word of such a note.
@@ -18,7 +20,8 @@ pub(super) fn of_line(line: &Line<'_>) -> Option<Failing> {
     let (word, words) = why.split_once(' ').map_or((why, None), |(word, words)| (word, Some(words.to_owned())));
     let trouble = Trouble { cause: Cause::of_word(word), words };
     let said = line.said.unwrap_or(0);
-    Some(Failing { trouble, since: line.since?, at: line.at?, times: line.times?, said })
+    let not_before = line.not_before.unwrap_or(0);
+    Some(Failing { trouble, since: line.since?, at: line.at?, times: line.times?, said, not_before })
 }
 
 /// True for a line about failures, also one that says that they are over.
@@ -29,7 +32,7 @@ pub(super) fn is_line(line: &[u8]) -> bool {
 /// Appends a line for each account and lane.
 pub(super) fn write(all: &BTreeMap<Vec<u8>, Failing>, text: &mut Vec<u8>) {
     for (id, failing) in all {
-        let Failing { trouble: Trouble { cause, words }, since, at, times, said } = failing;
+        let Failing { trouble: Trouble { cause, words }, since, at, times, said, not_before } = failing;
         let why = match words {
             Some(words) => format!("{} {words}", cause.word()),
             None => cause.word().to_owned(),
@@ -42,6 +45,7 @@ pub(super) fn write(all: &BTreeMap<Vec<u8>, Failing>, text: &mut Vec<u8>) {
             times: Some(*times),
             said: Some(*said).filter(|said| *said > 0),
             why: Some(why.into()),
+            not_before: Some(*not_before).filter(|not_before| *not_before > 0),
             ..Line::default()
         }
         .write(text);
@@ -49,15 +53,27 @@ pub(super) fn write(all: &BTreeMap<Vec<u8>, Failing>, text: &mut Vec<u8>) {
 }
 
 impl Ledger {
-    /// Failures in a row of the account.
-    pub fn failing(&self) -> Option<&Failing> {
-        self.loaded.failing.get(ACCOUNT)
+    /// Failures in a row of the account, or of a lane of this run.
+    pub fn failing(&self, lane: Option<usize>) -> Option<&Failing> {
+        self.loaded.failing.get(&self.failing_id(lane))
     }
 
-    /// Writes down failures in a row of the account. Durable with the next sync: if the line is lost, a failure is reported
-    /// once more.
-    pub fn note_failing(&mut self, failing: Failing) -> Result<(), Error> {
-        let all = BTreeMap::from([(ACCOUNT.to_vec(), failing)]);
+    /// Failures in a row for which the account, or a lane, waits now.
+    pub fn waiting(&self, lane: Option<usize>, now: u64) -> Option<&Failing> {
+        self.failing(lane).filter(|failing| failing.is_waiting(now))
+    }
+
+    /// The same where nothing is tried at all: the account waits, or each of its lanes does.
+    pub fn waiting_altogether(&self, now: u64) -> Option<&Failing> {
+        let lanes = self.lanes().len();
+        let of_lanes = || (0..lanes).map(|lane| self.waiting(Some(lane), now)).collect::<Option<Vec<_>>>();
+        self.waiting(None, now).or_else(|| of_lanes()?.first().copied())
+    }
+
+    /// Writes down failures in a row. Durable with the next sync: if the line is lost, a failure is reported, or tried
+    /// again, once more.
+    pub fn note_failing(&mut self, lane: Option<usize>, failing: Failing) -> Result<(), Error> {
+        let all = BTreeMap::from([(self.failing_id(lane), failing)]);
         let mut text = vec![];
         write(&all, &mut text);
         self.append(&text, 1)?;
@@ -65,14 +81,26 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes down that the account fails no more, and returns what had been written about it. Without that, nothing is
-    /// written.
-    pub fn note_mended(&mut self) -> Result<Option<Failing>, Error> {
-        if self.failing().is_none() {
+    /// Writes down that the account, or a lane, fails no more, and returns what had been written about it. Without that,
+    /// nothing is written.
+    pub fn note_mended(&mut self, lane: Option<usize>) -> Result<Option<Failing>, Error> {
+        let id = self.failing_id(lane);
+        if !self.loaded.failing.contains_key(&id) {
             return Ok(None);
         }
-        let (note, id) = (Some(FAILING.into()), Some(id_text(ACCOUNT)));
-        self.append_line(&Line { note, id, over: true, ..Line::default() })?;
-        Ok(self.loaded.failing.remove(ACCOUNT))
+        let (note, of) = (Some(FAILING.into()), Some(id_text(&id)));
+        self.append_line(&Line { note, id: of, over: true, ..Line::default() })?;
+        Ok(self.loaded.failing.remove(&id))
+    }
+
+    fn failing_id(&self, lane: Option<usize>) -> Vec<u8> {
+        lane.and_then(|lane| self.loaded.lanes.own_name(lane)).map_or_else(|| ACCOUNT.to_vec(), String::into_bytes)
+    }
+
+    /// True when the ledger was written to after the last success, as by a run that failed.
+    pub fn is_newer_than_success(folder: &Path, name: &str) -> bool {
+        let modified = |path: PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
+        let ledger = lock_path(folder, name).with_extension("jsonl");
+        modified(ledger) > modified(lock_path(folder, name))
     }
 }

@@ -24,7 +24,8 @@
 //! {"note":"WORD","id":"ID","at":…}         something to remember about a message, or, with an empty id, the maildrop
 //! {"note":"WORD","id":"ID","over":true}    it is not so any more
 //! {"note":"failing","id":"","at":…,"since":…,"times":3,"said":…,"why":"network"}  failures in a row: the last, the first,
-//!                                          how many, when that was last reported
+//!                                          how many, when that was last reported; with "not_before" the next try waits;
+//!                                          with the name of a lane as id, those of a target
 //! {"note":"received","id":"2026-11-25","octets":…,"at":…}  so many octets came on that day (UTC), all in all
 //! {"x-…":…}                                of others: skipped, and kept
 //! ```
@@ -117,6 +118,9 @@ pub struct Line<'a> {
     /// When they were last reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub said: Option<u64>,
+    /// When it is to be tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<u64>,
     /// What kind of failure the last one was.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub why: Option<Cow<'a, str>>,
@@ -182,7 +186,7 @@ impl From<Kept> for Keep {
 }
 
 /// The keys of a line, which the manual describes.
-pub const KEYS: [&str; 39] = [
+pub const KEYS: [&str; 40] = [
     "popfetch",
     "maildrop",
     "intend",
@@ -208,6 +212,7 @@ pub const KEYS: [&str; 39] = [
     "since",
     "times",
     "said",
+    "not_before",
     "why",
     "keep",
     "discarded",

@@ -1757,26 +1757,26 @@ mod tests {
         let home = Home::new();
         let mut ledger = home.ledger();
         home.deliver(&mut ledger, &["a"], Until::Recorded);
-        assert!(ledger.failing().is_none() && ledger.note_mended().unwrap().is_none());
+        assert!(ledger.failing(None).is_none() && ledger.note_mended(None).unwrap().is_none());
         let mut failing = None;
         for (nth, (cause, words)) in
             [(Cause::Network, "x"), (Cause::Network, "x"), (Cause::Target, "y")].into_iter().enumerate()
         {
-            let next = Failing::next(failing.as_ref(), Trouble::new(cause, words), false, NOW + nth as u64);
-            ledger.note_failing(next.clone()).unwrap();
+            let next = Failing::of_account(failing.as_ref(), Trouble::new(cause, words), false, None, NOW + nth as u64);
+            ledger.note_failing(None, next.clone()).unwrap();
             failing = Some(Failing { said: NOW, ..next });
         }
-        ledger.note_failing(failing.clone().unwrap()).unwrap();
+        ledger.note_failing(None, failing.clone().unwrap()).unwrap();
         drop(ledger);
         let mut ledger = home.ledger();
-        assert_eq!(ledger.failing(), failing.as_ref());
+        assert_eq!(ledger.failing(None), failing.as_ref());
         let count = |home: &Home| String::from_utf8(home.text()).unwrap().matches("\"failing\"").count();
         assert_eq!(count(&home), 4);
         ledger.compact(|_, _| true, |_| true).unwrap();
-        assert_eq!((ledger.failing(), count(&home)), (failing.as_ref(), 1));
+        assert_eq!((ledger.failing(None), count(&home)), (failing.as_ref(), 1));
         drop(ledger);
         let mut ledger = home.ledger();
-        assert_eq!((ledger.note_mended().unwrap(), ledger.failing()), (failing, None));
+        assert_eq!((ledger.note_mended(None).unwrap(), ledger.failing(None)), (failing, None));
         ledger.compact(|_, _| true, |_| true).unwrap();
         assert_eq!(count(&home), 0);
         // What was written by hand, or by a later release.
@@ -1786,7 +1786,10 @@ mod tests {
         drop(ledger);
         let (ledger, notices) = home.open().unwrap();
         assert_eq!(notices.damaged.len(), 1);
-        assert_eq!((ledger.failing().unwrap().trouble.cause, ledger.failing().unwrap().said), (Cause::Other, 0));
+        assert_eq!(
+            (ledger.failing(None).unwrap().trouble.cause, ledger.failing(None).unwrap().said),
+            (Cause::Other, 0)
+        );
     }
 
     #[test]

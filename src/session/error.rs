@@ -38,6 +38,8 @@ pub enum Error {
         user: String,
         /// How it was refused.
         error: Box<pop3::Error>,
+        /// Seconds between two logins, where the server announces them.
+        delay: Option<u32>,
     },
     /// An access token of the state was refused, and is dropped now.
     Token {
@@ -91,6 +93,15 @@ impl Error {
                 matches!(error, pop3::Error::Io { .. } | pop3::Error::Closed { .. })
             }
             _ => false,
+        }
+    }
+
+    /// Seconds that have to pass between two logins, as the server announced with a refusal.
+    pub fn login_delay(&self) -> Option<u32> {
+        match self {
+            Error::Login { delay, .. } => *delay,
+            Error::Token { login, .. } => login.login_delay(),
+            _ => None,
         }
     }
 
@@ -226,7 +237,7 @@ impl fmt::Display for Error {
             Error::Secret(error) => error.fmt(f),
             Error::Net(error) => error.fmt(f),
             Error::Pop3(error) | Error::Top(error) | Error::Ungreeted { error, .. } => error.fmt(f),
-            Error::Login { host, port, user, error } => {
+            Error::Login { host, port, user, error, .. } => {
                 write!(f, "`{}` refused the login of `{}`", host_port(host, *port), printable(user.as_bytes()))?;
                 error.refused_method().map_or(Ok(()), |method| write!(f, " by {}", method.name()))?;
                 write!(f, ": {}", error.words())

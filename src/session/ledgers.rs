@@ -4,12 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::account::Account;
+use crate::account::{Account, Target};
 use crate::deliver::{self, Found};
+use crate::failing::Failing;
 use crate::header;
 use crate::ledger::{self, Door, Error, Former, Kin, Ledger, Notices, Opened, Wanted};
 use crate::notice::Notice;
+use crate::os::clock::now;
 use crate::stop::Stop;
+use crate::text::printable;
 
 /// The folder of the ledgers, and those that were there when the first account asked.
 #[derive(Debug)]
@@ -83,6 +86,20 @@ impl Ledgers {
         }
         Ok((ledger, notices))
     }
+}
+
+/// What a fetch would wait for: all of it, or what one of several targets gets.
+pub fn waits(account: &Account, ledger: &Ledger) -> Vec<Notice> {
+    let now = now();
+    if let Some(failing) = ledger.waiting_altogether(now) {
+        return vec![Notice::Waiting(format!("a fetch waits: {failing}"))];
+    }
+    let targets = account.targets.iter().enumerate();
+    let waiting = targets.filter_map(|(number, target)| Some((target, ledger.waiting(Some(number), now)?)));
+    let words = |(target, failing): (&Target, &Failing)| {
+        format!("a fetch leaves `{}` out: {failing}", printable(target.to_string().as_bytes()))
+    };
+    waiting.map(words).map(Notice::Waiting).collect()
 }
 
 /// Takes for granted what the places show to which an interrupted run delivered.

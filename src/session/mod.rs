@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use error::Error;
 pub use judge::Judge;
-pub use ledgers::{Ledgers, context, damage, suppose};
+pub use ledgers::{Ledgers, context, damage, suppose, waits};
 pub use line::Line;
 pub use manner::{LOCK_STEP, Manner, NO_TOP};
 pub use room::{AtHome, no_room};
@@ -166,7 +166,8 @@ impl<'o> Opener<'o> {
         if account.auth == Auth::Auto && crosses_a_network(account) && session.exposes_secret(credentials) {
             notices.push(Notice::SecretInClear { host: account.host.clone() });
         }
-        session.authenticate(credentials).map_err(|error| self.login_error(error, credentials))
+        let delay = session.capabilities().and_then(|capabilities| capabilities.login_delay);
+        session.authenticate(credentials).map_err(|error| self.login_error(error, delay, credentials))
     }
 
     fn line(&self, stream: Stream, credentials: &Credentials) -> Line<'o> {
@@ -185,12 +186,13 @@ impl<'o> Opener<'o> {
         }
     }
 
-    fn login_error(&self, error: pop3::Error, credentials: &Credentials) -> Error {
+    fn login_error(&self, error: pop3::Error, delay: Option<u32>, credentials: &Credentials) -> Error {
         if !error.is_login() {
             return error.into();
         }
         let Account { name, host, port, user, secret, .. } = self.account;
-        let login = Error::Login { host: host.clone(), port: *port, user: user.clone(), error: Box::new(error) };
+        let (host, user) = (host.clone(), user.clone());
+        let login = Error::Login { host, port: *port, user, error: Box::new(error), delay };
         // A second login with a fresh token has to wait for the next run: servers count refusals.
         match matches!(secret, Secret::OAuth2(_)) && self.forget(&login, &credentials.password) {
             true => Error::Token { account: name.clone(), login: Box::new(login) },
