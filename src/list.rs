@@ -111,7 +111,9 @@ impl Lister<'_> {
                 .as_ref()
                 .err()
                 .and_then(|error| manner.next(self.account, error.is_unanswered_ahead(), Some(error)));
-            let Some((next, notice)) = next else { return ended };
+            let Some((next, notice)) = next else {
+                return ended.map_err(|error| error.after_success(ledger.last_success(), now()));
+            };
             self.summary.notices.push(match notice {
                 Notice::NoTop(error) => Notice::Headless { error, may_be_of_others: false },
                 notice => notice,

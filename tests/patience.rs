@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -556,4 +557,30 @@ fn a_url_waits_like_an_account() {
     assert_eq!(server.connections(), 4);
     server.answer("UIDL", None);
     sandbox.popfetch([&["-q", "--now"], &by_url[..]].concat()).exits(0).silently();
+}
+
+#[test]
+fn a_password_that_worked_a_moment_ago_may_be_refused_because_of_too_many_logins() {
+    let (server, sandbox) = fetched();
+    server.answer("PASS", Some("-ERR [AUTH] Username and password not accepted"));
+    let lock = sandbox.ledger(USER, server.port).with_extension("lock");
+    let lock = fs::OpenOptions::new().write(true).open(lock).unwrap();
+    let now = SystemTime::now();
+    for (ago, is_told) in [(7 * 60, true), (3590, true), (3700, false)] {
+        lock.set_modified(now - Duration::from_secs(ago)).unwrap();
+        for command in ["fetch", "list"] {
+            let run = sandbox.popfetch([command]).exits(77).says(&["hint: ", "check `user` and the password"]);
+            assert_eq!(
+                run.stderr.contains("minutes ago, so unless the password was changed"),
+                is_told,
+                "{ago} {run:#?}"
+            );
+        }
+    }
+    // The clock was ahead when it worked.
+    lock.set_modified(now + Duration::from_secs(3600)).unwrap();
+    assert!(!sandbox.popfetch([""; 0]).exits(77).stderr.contains("ago"));
+    // It never worked.
+    let sandbox = Sandbox::with(account(&server));
+    assert!(!sandbox.popfetch([""; 0]).exits(77).stderr.contains("ago"));
 }

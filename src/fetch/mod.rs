@@ -222,7 +222,10 @@ impl<'f> Fetch<'f> {
         if ended.is_ok() && self.counts_failures() {
             ledger.succeeded();
         }
-        ended
+        ended.map_err(|failure| match failure {
+            Failure::Session(error) => Failure::Session(error.after_success(ledger.last_success(), now())),
+            failure => failure,
+        })
     }
 
     /// Ends a run whose password cannot be had. Where that will pass, the ledger remembers it like a server that cannot be
@@ -407,7 +410,8 @@ impl<'f> Fetch<'f> {
             }
             // Nothing depends on the server's farewell.
             let _ = transaction.update(&[] as &[Committed]);
-            return self.closed_lane().map_or(Ok(()), Err);
+            // Where other targets get theirs, what they would get is the result.
+            return if self.open().is_empty() { self.closed_lane().map_or(Ok(()), Err) } else { Ok(()) };
         }
         let Plan { retrieve: wanted, delete: mut due, deletes_nothing, settle, unsettle, skip, discard, .. } = plan;
         if self.is_at_new_targets {

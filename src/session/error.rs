@@ -10,6 +10,10 @@ use crate::stop::Stopped;
 use crate::text::{counted, host_port, printable};
 use crate::{ledger, net, pop3, secret};
 
+/// A password that worked so many seconds ago may be refused because of too many logins. Providers that do that count
+/// them by the hour.
+const LATELY: u64 = 3600;
+
 /// Why an account cannot be opened or surveyed, or the session with it cannot go on.
 #[derive(Debug)]
 pub enum Error {
@@ -40,6 +44,8 @@ pub enum Error {
         error: Box<pop3::Error>,
         /// Seconds between two logins, where the server announces them.
         delay: Option<u32>,
+        /// How many seconds ago a run succeeded, where that is not long ago.
+        worked: Option<u64>,
     },
     /// An access token of the state was refused, and is dropped now.
     Token {
@@ -94,6 +100,14 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// The same, of an account that last succeeded at this time: what was refused may have been right a moment ago.
+    pub fn after_success(mut self, last_success: Option<u64>, now: u64) -> Self {
+        if let Error::Login { worked, .. } = &mut self {
+            *worked = last_success.and_then(|at| now.checked_sub(at)).filter(|ago| *ago < LATELY);
+        }
+        self
     }
 
     /// Seconds that have to pass between two logins, as the server announced with a refusal.
@@ -204,9 +218,10 @@ impl Failure for Error {
             Error::Ungreeted { by_options: true, .. } => Some("port 995 is usually that of `pop3s://`".into()),
             Error::Ungreeted { .. } => Some("port 995 usually wants `tls = \"implicit\"`".into()),
             // Waiting is all that helps against what will pass.
-            Error::Login { host, error, .. } => {
+            Error::Login { host, error, worked, .. } => {
                 let method = error.refused_method().filter(|_| !error.is_transient())?;
-                Some(refusals::hint(host, method, &error.words()))
+                let hint = refusals::hint(host, method, &error.words());
+                Some(worked.map_or_else(|| hint.clone(), |ago| refusals::hint_after_success(ago, &hint)))
             }
             Error::Token { account, .. } => Some(format!(
                 "the next run gets a new access token; when that is refused too, run `popfetch login {}`",

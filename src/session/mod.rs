@@ -192,7 +192,7 @@ impl<'o> Opener<'o> {
         }
         let Account { name, host, port, user, secret, .. } = self.account;
         let (host, user) = (host.clone(), user.clone());
-        let login = Error::Login { host, port: *port, user, error: Box::new(error), delay };
+        let login = Error::Login { host, port: *port, user, error: Box::new(error), delay, worked: None };
         // A second login with a fresh token has to wait for the next run: servers count refusals.
         match matches!(secret, Secret::OAuth2(_)) && self.forget(&login, &credentials.password) {
             true => Error::Token { account: name.clone(), login: Box::new(login) },

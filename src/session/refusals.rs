@@ -4,6 +4,7 @@
 //! matters as little as it can: providers reword their texts, so the last line of each provider takes any.
 
 use crate::pop3::{Mechanism, Method};
+use crate::text::length;
 
 /// A refusal by a provider, and what helps against it.
 struct Refusal {
@@ -100,6 +101,15 @@ pub fn hint(host: &str, method: Method, words: &str) -> String {
         .iter()
         .find(|refusal| refusal.is_of(host) && words.contains(refusal.words) && refusal.is_about(method));
     known.map_or_else(|| usual_hint(method), |refusal| refusal.hint.to_owned())
+}
+
+/// The same, where a login worked so many seconds ago.
+pub fn hint_after_success(ago: u64, hint: &str) -> String {
+    format!(
+        "this login worked {} ago, so unless the password was changed since, the provider may refuse it because of too \
+         many logins: fetch less often, and wait an hour before you change anything; if it is still refused then: {hint}",
+        length(ago)
+    )
 }
 
 impl Refusal {
