@@ -195,6 +195,7 @@ mod decision {
         max_messages: None,
         max_octets: [None, None],
         own: Lanes::ALL,
+        room: None,
         has_rules: false,
         may_discard: false,
         open: Lanes::ALL,
@@ -236,7 +237,7 @@ mod decision {
         let view =
             View { listing, standings, ledger, policy: &POLICY, rulings: &Rulings::default(), now: 1_795_423_680 };
         assert_eq!(view.heads_needed(), []);
-        view.plan(&Identities::new()).expect("there are unique-ids")
+        view.plan(&Identities::new(), &[]).expect("there are unique-ids")
     }
 
     fn known() -> (TempDir, Ledger) {

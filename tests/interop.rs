@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::slice;
 use std::thread;
 use std::time::Duration;
 
@@ -345,6 +346,25 @@ fn a_real_server_is_listed_as_it_is_then_fetched() {
     assert!(known.stdout.lines().nth(1).unwrap().ends_with("  long"), "{known:#?}");
     let due = sandbox.popfetch(["list", "--no-keep", "--json"]).exits(0);
     assert_eq!(due.stdout.matches("\"verdict\":\"delete\"").count(), 7, "{due:#?}");
+}
+
+#[test]
+fn rules_decide_about_the_mail_of_a_real_server() {
+    let user = "rules".to_owned();
+    let Some(dovecot) = Dovecot::start(slice::from_ref(&user), &mails()) else { return };
+    let rules = "[{ subject = \"^no body$\", delete = true }, { size = \">10k\", skip = true },
+                  { return-path = \"sender2@\", deliver = [\"maildir:~/two\", \"maildir:~/Mail\"] },
+                  { subject = \"message\", deliver = \"maildir:~/two\", keep = false }]";
+    let account = dovecot.account(Mode::Implicit, &user).set("rules", rules).set("allow_delete_unread", true);
+    let sandbox = Sandbox::with(account);
+    sandbox.file("ca.pem", &dovecot.authority.pem);
+    let dry = sandbox.popfetch(["--dry-run", "--json"]).account();
+    let run = sandbox.popfetch(["--json"]).exits(0).account();
+    assert_eq!((&dry["would_deliver"], &dry["would_delete"]), (&run["delivered"], &run["deleted"]));
+    let count = |folder: &str| sandbox::Maildir { path: sandbox.path(folder) }.messages().len();
+    assert_eq!((count("two"), count("Mail"), dovecot.messages(&user).len()), (3, 3, 4));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((count("two"), count("Mail"), dovecot.messages(&user).len()), (3, 3, 4));
 }
 
 // Every mechanism that Dovecot has for passwords and tokens

@@ -39,13 +39,17 @@ const SYNCS: [&str; 3] = ["fsync", "fdatasync", "syncfs"];
 
 /// The calls of a run that delivers a message and deletes it on the server.
 fn calls_of_a_commit(destination: Destination) -> Option<Vec<Call>> {
+    calls_of(|account, sandbox| account.set("keep", false).set("deliver", destination.deliver(sandbox)))
+}
+
+/// The calls of a run of an account with one new message.
+fn calls_of(account: impl FnOnce(Account, &Sandbox) -> Account) -> Option<Vec<Call>> {
     if !can_trace() {
         return None;
     }
     let server = server(mails(1)).start();
     let sandbox = Sandbox::new();
-    let deliver = destination.deliver(&sandbox);
-    sandbox.config(&Account::on(server.port).set("keep", false).set("deliver", deliver).to_string());
+    sandbox.config(&account(Account::on(server.port), &sandbox).to_string());
     let log = sandbox.path("strace.log");
     let mut strace = Command::new("strace");
     sandbox.adopt(&mut strace);
@@ -130,6 +134,19 @@ fn a_message_takes_every_step_to_an_mda_and_is_recorded_before_it_is_deleted() {
     order.then("published", |call| call.is(&["execve"], &["/mda.sh"]));
     order.then("recorded", notes("{\\\"published\\\""));
     order.then_again("recorded durably", syncs(&[".jsonl"]));
+    order.then("deleted", says("DELE 1\\r\\n"));
+    order.then("noted", notes("{\\\"deleted\\\""));
+}
+
+#[test]
+fn what_a_rule_deletes_unread_is_noted_durably_before() {
+    let rules = "[{ subject = \"message\", delete = true }]";
+    let calls = calls_of(|account, _| account.set("rules", rules).set("allow_delete_unread", true));
+    let Some(calls) = calls else { return };
+    let mut order = Order { calls: &calls, done: 0 };
+    order.then("looked at", says("TOP 1 0\\r\\n"));
+    order.then("noted", notes("\\\"discarded\\\":true"));
+    order.then_again("noted durably", syncs(&[".jsonl"]));
     order.then("deleted", says("DELE 1\\r\\n"));
     order.then("noted", notes("{\\\"deleted\\\""));
 }

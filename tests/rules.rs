@@ -342,6 +342,8 @@ fn without_top_rules_that_need_it_cannot_decide() {
     let run = sandbox.popfetch(["-q"]).exits(69);
     run.says(&["the server answers no TOP, without which the rules cannot decide about 4 messages", "hint: "]);
     assert_eq!(without.count("RETR"), 0);
+    let check = sandbox.popfetch(["check"]).exits(69);
+    assert!(check.stdout.contains("without which the rules cannot decide about 4 messages"), "{check:#?}");
     // Nothing new, or a rule that needs none: nothing to complain of.
     sandbox.config(&account(&without, "[{ size = \">10k\", skip = true }]").to_string());
     sandbox.popfetch(["-q"]).exits(0).silently();

@@ -13,6 +13,7 @@ use crate::net;
 use crate::os::clock::now;
 use crate::plan::{Policy, SoFar};
 use crate::pop3::{Authorization, Credentials, Head, Transaction};
+use crate::rules;
 use crate::session::{self, Error, Line, Manner, Terms, Wishes, crosses_a_network};
 use crate::text::{host_port, printable};
 
@@ -165,6 +166,9 @@ impl<'c> Checking<'c> {
         let asked = transaction.heads(&[first], |_, head| is_refused |= head == Head::Refused);
         self.row(match asked {
             Ok(true) if !is_refused => Row::good(Point::Top, format!("answered for message {first}")),
+            Ok(_) if self.account.filter.is_some() || rules::need_heads(&self.account.rules) => {
+                Row::bad(Point::Top, &Error::NoHeads(listing.len()))
+            }
             Ok(_) => Row::doubtful(
                 Point::Top,
                 "the server has none, or refuses it",

@@ -89,9 +89,8 @@ fn ask(words: &[String], head: &[u8], unique_id: &[u8], context: &Context) -> io
     let head = head.to_vec();
     let fed = thread::Builder::new().spawn(move || drop(feed.write_all(&head)));
     let ended = fed.and_then(|_| wait(&mut child, &mut outputs, context.mda_timeout, &context.stop));
-    let ended = ended.map_err(|error| {
+    let ended = ended.inspect_err(|_| {
         kill(&mut child);
-        error
     })?;
     let [mut said, mut complaints] = outputs;
     Ok((ended, said.take(), complaints.take()))

@@ -845,6 +845,66 @@ mod tests {
     }
 
     #[test]
+    fn a_ruling_says_which_lanes_a_message_goes_to_and_when_it_is_settled() {
+        let owed = |id: &str| {
+            format!(
+                "{{\"delivered\":\"{id}\",\"owed\":true,\"octets\":9,\"at\":{NOW},\"maildir\":\"/a\",\"name\":\"1.x\"}}"
+            )
+        };
+        let discarded = format!("{{\"settled\":\"gone\",\"octets\":9,\"at\":{NOW},\"discarded\":true}}");
+        let mut ledger = ledger(&[owed("a"), owed("b"), owed("c"), owed("d"), owed("e"), discarded]);
+        let targets = ["/a", "/b"].map(crate::account::Target::maildir);
+        ledger.serve(&targets, crate::ledger::Wanted::Unsettled);
+        let ids = ["a", "b", "c", "d", "e", "gone", "m", "n", "o", "p", "q"];
+        let listing = listing(&ids.map(|id| (id, 9)));
+        let standings = ledger.locate(&listing);
+        let take = |lanes: &[usize], keep| Decision::Take { lanes: Lanes::of(lanes), keep };
+        let fortnight = Some(FORTNIGHT.keep);
+        let decisions = [
+            ("a", take(&[0], fortnight)),
+            ("b", take(&[0, 1], None)),
+            ("c", Decision::Skip),
+            ("d", Decision::Nothing),
+            ("e", Decision::Discard),
+            ("m", take(&[1], fortnight)),
+            ("n", Decision::Skip),
+            ("o", Decision::Discard),
+            ("p", Decision::Nothing),
+            ("q", take(&[0], None)),
+        ];
+        let position = |id: &str| ids.iter().position(|known| *known == id).unwrap();
+        let mut rulings = Rulings::default();
+        for (id, decision) in decisions {
+            rulings.insert(position(id), Ruling { by: Some(By::Rule(1)), decision, head: None });
+        }
+        let policy = Policy { has_rules: true, may_discard: true, own: Lanes::of(&[0]), open: Lanes::of(&[1]), ..KEEP };
+        let planned = |policy: &Policy| {
+            let view =
+                View { listing: &listing, standings: &standings, ledger: &ledger, policy, rulings: &rulings, now: NOW };
+            let identify = |(position, fact): (usize, u32)| {
+                (position, ledger.identify(fact, None, &listing.get(position), Top::Missing))
+            };
+            let identities: Identities = view.heads_needed().into_iter().map(identify).collect();
+            assert!(view.unruled(&identities, &[]).iter().all(|unruled| ids[*unruled] != "gone"), "it is settled");
+            view.plan(&identities, &[]).unwrap()
+        };
+        let plan = planned(&policy);
+        let retrieved: Vec<_> =
+            plan.retrieve.iter().map(|key| (ids[key.number.0 as usize - 1], key.lanes, key.keep)).collect();
+        assert_eq!(retrieved, [("b", Lanes::of(&[1]), None), ("m", Lanes::of(&[1]), fortnight)]);
+        assert_eq!(plan.settle, [(0, fortnight), (2, None)]);
+        let ruled = |ruled: &[Ruled]| ruled.iter().map(|ruled| ids[ruled.number.0 as usize - 1]).collect::<Vec<_>>();
+        assert_eq!((ruled(&plan.skip), ruled(&plan.discard)), (vec!["n"], vec!["e", "o"]));
+        let left = |reason| plan.with(Verdict::Leave(reason)).map(|position| ids[position]).collect::<Vec<_>>();
+        assert_eq!((left(Reason::Undecided), left(Reason::Closed)), (vec!["d", "p"], vec!["q"]));
+        assert_eq!(numbers(&plan).1, [position("gone") as u32 + 1], "what an earlier run has discarded");
+        assert!(!plan.deletes_nothing);
+        // Without permission nothing is deleted unread, whatever was decided.
+        let plan = planned(&Policy { may_discard: false, ..policy });
+        assert_eq!((plan.discard.len(), numbers(&plan).1.len(), plan.deletes_nothing), (0, 0, true));
+    }
+
+    #[test]
     fn limits_leave_messages_for_later_or_for_ever() {
         let mut ledger = ledger(&[]);
         let listed = [("a", 10), ("b", 99), ("c", 10), ("d", 10)];
