@@ -7,8 +7,10 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal};
 
-use crate::sandbox::{Account, Run, Running, Sandbox, USER, copy_program, left_out, mails, read, server, wait_until};
-use crate::server::Maildrop;
+use crate::sandbox::{
+    Account, Run, Running, Sandbox, USER, copy_program, left_out, mails, message, read, server, wait_until,
+};
+use crate::server::{Mail, Maildrop};
 
 /// Neither root nor the user of the tests.
 const NOBODY: u32 = 65534;
@@ -249,6 +251,54 @@ fn five_messages_that_an_mda_is_right_to_refuse_do_not_keep_the_others_back() {
     assert_eq!((turns, server.unique_ids(USER).len()), (5, 20));
     sandbox.popfetch(["-q"]).exits(74);
     assert_eq!(server.unique_ids(USER), ["m1", "m2", "m3", "m4", "m5"]);
+}
+
+#[test]
+fn each_refused_message_has_its_turn() {
+    let server = server(mails(6)).start();
+    let sandbox = Sandbox::new();
+    let deliver = sandbox
+        .mda_script("[ -e ~/mended ] || exit 75; grep -q '^Subject: message [1-3]$' && exit 67; exec cat >/dev/null");
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).set("keep", false).to_string());
+    let run = || sandbox.popfetch(["-q", "--max-messages", "3"]).code();
+    assert_eq!([run(), run()], [75; 2]);
+    sandbox.file("mended", "");
+    // New mail takes a place of each run, and the first three are refused for good.
+    for number in 7..12 {
+        server.arrive(USER, Mail::new(format!("m{number}"), message(number)));
+        run();
+    }
+    assert_eq!(server.unique_ids(USER), ["m1", "m2", "m3"]);
+}
+
+#[test]
+fn messages_that_an_mda_refuses_at_each_run_keep_no_other_back() {
+    let server = server(mails(12)).start();
+    let sandbox = Sandbox::new();
+    let deliver = sandbox
+        .mda_script("[ -e ~/mended ] || exit 75; grep -q '^Subject: message [1-5]$' && exit 67; exec cat >/dev/null");
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).set("keep", false).to_string());
+    let run = || sandbox.popfetch(["-q"]).code();
+    (0..4).for_each(|_| assert_eq!(run(), 75));
+    sandbox.file("mended", "");
+    (0..3).for_each(|_| drop(run()));
+    assert_eq!(server.unique_ids(USER), ["m1", "m2", "m3", "m4", "m5"]);
+}
+
+#[test]
+fn an_mda_that_takes_none_holds_no_deletion_back() {
+    let server = server(mails(5)).start();
+    let sandbox = Sandbox::new();
+    let deliver = sandbox.mda_script("[ -e ~/broken ] && exit 75; exec cat >/dev/null");
+    sandbox.config(&Account::on(server.port).set("deliver", deliver).set("keep", true).to_string());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    sandbox.file("broken", "");
+    (6..=12).for_each(|number| server.arrive(USER, Mail::new(format!("m{number}"), message(number))));
+    let foreseen = sandbox.popfetch(["--no-keep", "--dry-run", "--json"]).exits(0);
+    let run = sandbox.popfetch(["-q", "--no-keep", "--json"]).exits(75);
+    assert_eq!(run.account()["deleted"], 5, "{run:#?}");
+    assert!(foreseen.account()["would_delete"].as_u64().unwrap() >= 5);
+    assert_eq!(server.unique_ids(USER).len(), 7);
 }
 
 #[test]

@@ -135,3 +135,30 @@ fn what_the_first_session_told_about_new_targets_holds_for_the_whole_run() {
     sandbox.popfetch(["-q"]).exits(0).says(&["came before `deliver` was changed"]);
     assert_eq!((server.connections(), server.unique_ids(USER)), (3, vec!["a".to_owned(), "b".to_owned()]));
 }
+
+#[test]
+fn a_line_that_breaks_once_at_top_says_nothing_about_top() {
+    // CAPA, AUTH, STAT, UIDL, LIST, and then TOP.
+    let before = |command| Fault { moment: Moment::BeforeCommand(command), misdeed: Misdeed::HangUp };
+    let server = server(mails(3)).faults([before(u64::MAX), before(6)]).start();
+    let sandbox = Sandbox::with(Account::on(server.port).without("retries").set("keep", true));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
+    assert!(server.unique_ids(USER).is_empty());
+    assert_eq!((server.connections(), server.commands(3)[5].as_str()), (3, "TOP 1 0"));
+    let ledger = std::fs::read_to_string(sandbox.ledger(USER, server.port)).unwrap();
+    assert!(!ledger.contains("no-top"), "{ledger}");
+}
+
+#[test]
+fn a_line_that_breaks_twice_at_top_is_not_asked_a_third_time() {
+    let server = server(mails(3)).start();
+    let sandbox = Sandbox::with(Account::on(server.port).without("retries").set("keep", true));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    server.answer("TOP", Some(HANG_UP));
+    sandbox.popfetch(["-q", "--no-keep"]).exits(0).says(&["does not answer TOP", "3 messages due"]);
+    assert_eq!(server.unique_ids(USER).len(), 3);
+    let connections = server.connections();
+    sandbox.popfetch(["-q", "--no-keep"]).exits(0);
+    assert_eq!(server.connections(), connections + 1, "for a day it is known");
+}

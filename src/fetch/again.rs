@@ -82,7 +82,7 @@ impl Fetch<'_> {
             let notice = match self.next(&past, before, ended, ledger) {
                 Next::Nothing(ended) => {
                     // Where the line failed again, it may have been the line the first time.
-                    if past.redials == 0 {
+                    if past.redials == 0 || past.manner.without_top {
                         self.note_manner(ledger, known, past.manner, &ended)?;
                     }
                     return ended.map_err(|failure| self.why(past.broken, failure));
@@ -122,6 +122,12 @@ impl Fetch<'_> {
             Ok(()) => return self.follow(before, ledger),
             Err(failure) => failure,
         };
+        let may_redial = past.redials < self.account.retries && self.is_worth_a_redial(past, &failure);
+        // Once it may have been the line; twice it is TOP.
+        let is_at_top = matches!(&failure, Failure::Session(error) if error.is_broken_off_at_top());
+        if is_at_top && past.redials == 0 && may_redial {
+            return Next::Redial(failure);
+        }
         if let Some((manner, notice)) = self.next_manner(past.manner, &failure) {
             return Next::Without(manner, notice);
         }
@@ -130,10 +136,7 @@ impl Fetch<'_> {
         if is_refused_anew && !matches!(failure.kind(), Kind::Stopped(_)) {
             return Next::Leave(failure.to_string());
         }
-        if past.redials < self.account.retries && self.is_worth_a_redial(past, &failure) {
-            return Next::Redial(failure);
-        }
-        Next::Nothing(Err(failure))
+        if may_redial { Next::Redial(failure) } else { Next::Nothing(Err(failure)) }
     }
 
     /// What comes after a session that has ended well.

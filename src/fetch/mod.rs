@@ -903,7 +903,7 @@ impl<'f> Fetch<'f> {
         let mut failure = moved.failure;
         // It may be why the session ended: the next one begins with others.
         if let Some(key) = moved.broken.filter(|key| !key.unique_id.is_empty()) {
-            ledger.note(plan::REFUSED, &key.unique_id, now())?;
+            ledger.note_again(plan::REFUSED, &key.unique_id, last_turn(ledger))?;
             if !is_stopped {
                 let is_first = !ledger.has_note(plan::CUT, &key.unique_id);
                 ledger.note(if is_first { plan::CUT } else { plan::CUT_AGAIN }, &key.unique_id, now())?;
@@ -918,9 +918,10 @@ impl<'f> Fetch<'f> {
         }
         let mut due = ledger.compared(&moved.known)?;
         let are_all_ended = moved.ended.len() == opened;
-        let are_full = moved.ended.iter().all(|(_, failure)| failure.is_full());
+        // What came before is safe however full the target is, and whatever the MDA says of these messages.
+        let are_sound = moved.ended.iter().all(|ended| ended.1.is_full() || takes_none(ended));
         self.closed.extend(moved.ended);
-        if are_all_ended && !(are_full && moved.is_in_order) {
+        if are_all_ended && !(are_sound && moved.is_in_order) {
             // Why no lane goes on is why the session does not, and not the other way round.
             return Err(self.closed_lane().expect("a lane has ended"));
         }
@@ -945,9 +946,10 @@ impl<'f> Fetch<'f> {
 
     /// Lets the next run begin with other messages, in case that the MDA is right about these.
     fn note_refused(&self, ledger: &mut Ledger) -> Result<(), Failure> {
+        let last = last_turn(ledger);
         self.refused_ids()
             .filter(|id| !id.is_empty())
-            .try_for_each(|id| ledger.note(plan::REFUSED, id, now()).map(drop))?;
+            .try_for_each(|id| ledger.note_again(plan::REFUSED, id, last).map(drop))?;
         Ok(ledger.sync()?)
     }
 
@@ -990,6 +992,12 @@ impl<'f> Fetch<'f> {
         }
         Ok(ledger.settle(&survey.listing, standings, now())?)
     }
+}
+
+/// A date behind those of all messages that were refused before: each has its turn, also within one second.
+fn last_turn(ledger: &Ledger) -> u64 {
+    let last = ledger.noted(plan::REFUSED).and_then(|noted| noted.last());
+    last.map_or(0, |at| at.saturating_add(1)).max(now())
 }
 
 fn left_out(failure: Failure) -> Notice {

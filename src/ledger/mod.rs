@@ -869,6 +869,14 @@ impl Ledger {
         self.note_anew(word, id, at).map(|()| true)
     }
 
+    /// The same, and dates it anew where it is there.
+    pub fn note_again(&mut self, word: &str, id: &[u8], at: u64) -> Result<bool, Error> {
+        if !self.loaded.notes.has_room(word, id) {
+            return Ok(false);
+        }
+        self.note_anew(word, id, at).map(|()| true)
+    }
+
     /// The same, with this date, also when the note is there.
     fn note_anew(&mut self, word: &str, id: &[u8], at: u64) -> Result<(), Error> {
         let id_of_note = Some(id_text(id));

@@ -93,6 +93,11 @@ impl Noted {
         self.at.get(id).copied()
     }
 
+    /// When the last one was noted.
+    pub fn last(&self) -> Option<u64> {
+        self.at.values().copied().max()
+    }
+
     /// The messages.
     pub fn ids(&self) -> impl Iterator<Item = &[u8]> {
         self.at.keys().map(Vec::as_slice)

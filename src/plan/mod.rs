@@ -460,7 +460,9 @@ impl View<'_> {
         let (mut later, first): (Vec<usize>, Vec<usize>) =
             others.into_iter().partition(|position| is_in(refused, *position) || is_compared(position));
         let cut = self.ledger.noted(CUT_AGAIN);
-        later.sort_by_key(|position| is_in(cut, *position));
+        // Those that wait for the longest time come first: each has its turn.
+        let refused_at = |position: usize| refused.and_then(|ids| ids.at(self.listing.get(position).unique_id));
+        later.sort_by_key(|position| (is_in(cut, *position), refused_at(*position)));
         first.into_iter().chain(later).for_each(|position| planner.decide(position));
         let (trusted, rows) = (planner.plan.retrieve.len(), planner.plan.rows.len());
         last.into_iter().for_each(|position| planner.decide(position));

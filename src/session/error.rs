@@ -91,6 +91,12 @@ impl Error {
         }
     }
 
+    /// True when the connection broke off while header sections were asked for.
+    pub fn is_broken_off_at_top(&self) -> bool {
+        let Error::Top(error) = self else { return false };
+        self.is_of_the_line() && !matches!(line_error(error), Some(net::Error::TimedOut { .. }))
+    }
+
     /// True when the connection failed, and not what went over it.
     pub fn is_of_the_line(&self) -> bool {
         match self {
