@@ -294,7 +294,7 @@ impl Summary {
         let delivered = || plan.retrieve.iter().filter(|key| !key.is_compared());
         let deleted = plan.retrieve.iter().filter(|key| policy.deletes(key)).count();
         self.would_retrieve = delivered().count();
-        self.would_octets = delivered().filter_map(|key| key.octets).sum();
+        self.would_octets = delivered().filter_map(|key| key.octets).fold(0, u64::saturating_add);
         self.before_start = plan.left(Reason::BeforeStart);
         let get = |lane: usize| delivered().filter(|key| key.lanes.and(policy.open).has(lane)).count();
         self.would_get = (0..self.targets.len()).map(get).collect();

@@ -154,6 +154,45 @@ fn sizes_that_overflow_are_only_sizes() {
 }
 
 #[test]
+fn sizes_that_overflow_stop_no_command() {
+    let huge = |size| mails(3).into_iter().map(move |mail| Mail { announced: Some(size), ..mail });
+    for size in [1 << 62, (1 << 63) - 1, 1 << 63, u64::MAX] {
+        let (one, two) = (server(huge(size)).start(), server(huge(size)).start());
+        let sandbox = Sandbox::new();
+        let accounts = |more: &dyn Fn(Account) -> Account| {
+            let two = Account::on(two.port).named("home").set("deliver", "\"maildir:~/Mail2\"");
+            sandbox.config(&format!("{}{}", more(Account::on(one.port)), more(two)));
+        };
+        accounts(&|account| account);
+        let look = |words: &[&str]| {
+            let run = sandbox.popfetch(words).exits(0);
+            let is_json = words.contains(&"--json");
+            assert!(!is_json || run.events().last().unwrap()["event"] == "end", "{words:?}: {run:#?}");
+        };
+        let looks = || {
+            for words in [&["list"][..], &["list", "--sort", "size"], &["--dry-run"]] {
+                look(words);
+                look(&[words, &["--json"]].concat());
+                look(&[words, &["--delete-over", "1k"]].concat());
+                look(&[words, &["--keep-newest", "1"]].concat());
+            }
+        };
+        looks();
+        for _ in 0..3 {
+            sandbox.popfetch(["--keep"]).exits(0);
+            looks();
+        }
+        let three = all_at_home(&mails(3));
+        let homes = ["Mail", "Mail2"].map(|home| names(&sandbox.path(home).join("new")).len());
+        assert_eq!((homes, sandbox.maildir().messages()), ([3, 3], three), "{size}");
+        for key in ["keep_newest", "delete_over"] {
+            accounts(&|account| account.set(key, 1));
+            sandbox.popfetch(["-q"]).exits(0);
+        }
+    }
+}
+
+#[test]
 fn a_size_that_is_none_is_unknown_and_its_message_is_fetched() {
     for size in ["18446744073709551616", "-5", "x", "1.5", "\0", "\x1b[2J", ""] {
         let words = &["no readable size for 1 message"];

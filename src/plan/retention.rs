@@ -99,7 +99,7 @@ fn beyond(view: &View<'_>) -> Vec<bool> {
         }
         if view.is_deletable(position) {
             beyond[position] = true;
-            total -= octets(position);
+            total = total.saturating_sub(octets(position));
         }
     }
     beyond

@@ -7,6 +7,10 @@ use crate::maildrop::MessageNumber;
 /// The longest unique-id taken: RFC 1939 §7 allows 70 octets, and servers exist that send more.
 const UNIQUE_ID_OCTETS: usize = 1000;
 
+/// The largest size taken, 1 TiB: that of all messages which fit into memory adds up in 64 bits. A larger one is a
+/// counter that wrapped around.
+const LARGEST: u64 = 1 << 40;
+
 /// `+OK nn mm …`: how many messages the maildrop has, and their octets, which may be no number (the text behind `+OK`).
 pub fn stat(text: &[u8]) -> Option<(u64, Option<u64>)> {
     let mut words = words(text);
@@ -15,12 +19,13 @@ pub fn stat(text: &[u8]) -> Option<(u64, Option<u64>)> {
 
 /// A line of LIST: message-number and octets. What follows is a server's own extension (RFC 1939 §5).
 ///
-/// A size that is no number (`-5`: a counter that wrapped around) is unknown: the message is there nevertheless.
+/// A size that is no number (`-5`: a counter that wrapped around), or absurd, is unknown: the message is there
+/// nevertheless.
 pub fn list(line: &[u8]) -> Option<(MessageNumber, Option<u64>)> {
     // Blanks before and between: Maillennium V05.00c++ and others put more than one.
     let mut words = words(line);
     let message = message_number(words.next()?)?;
-    Some((message, words.next().and_then(number)))
+    Some((message, words.next().and_then(number).filter(|octets| *octets <= LARGEST)))
 }
 
 /// A line of UIDL: message-number and unique-id.
@@ -88,6 +93,10 @@ mod tests {
     fn a_size_that_is_no_number_is_unknown() {
         for line in ["1", "1 ", "1 x", "1 -5", "1 1.5", "1 18446744073709551616", "1 \x1b[2J"] {
             assert_eq!(list(line.as_bytes()), Some((MessageNumber(1), None)), "{line:?}");
+        }
+        for (octets, is_taken) in [(LARGEST, true), (LARGEST + 1, false), (1 << 63, false), (u64::MAX, false)] {
+            let listed = (MessageNumber(1), Some(octets).filter(|_| is_taken));
+            assert_eq!(list(format!("1 {octets}").as_bytes()), Some(listed));
         }
     }
 

@@ -132,7 +132,8 @@ impl Results {
 
 /// What all accounts make together.
 fn totals(told: &Told, summaries: &[Summary], worst: Option<Kind>) -> Value {
-    let sum = |count: fn(&Summary) -> u64| summaries.iter().map(count).sum::<u64>();
+    // Servers say how large messages are, and of very many accounts the sum may be absurd.
+    let sum = |count: fn(&Summary) -> u64| summaries.iter().map(count).fold(0, u64::saturating_add);
     json!({
         "status": failure::exit_status(worst),
         "time": now(),

@@ -706,7 +706,7 @@ impl Session {
         match (keyword, argument) {
             ("STAT", "") => {
                 let (count, octets) =
-                    self.present().fold((0, 0), |(n, sum), (_, mail)| (n + 1, sum + mail.announced()));
+                    self.present().fold((0, 0), |(n, sum), (_, mail)| (n + 1, mail.announced().saturating_add(sum)));
                 self.say(&format!("+OK {count} {octets}"))
             }
             ("LIST", "") => self.listing(|mail| mail.announced().to_string()),
