@@ -369,6 +369,19 @@ fn the_last_success_is_that_of_a_run_that_succeeded() {
     let last = || sandbox.popfetch(["state", "show", "--json"]).exits(0).account()["state"]["last_success"].clone();
     assert!(last().is_null());
     server.answer("UIDL", None);
+    // The session came to its end, and the message did not.
+    server.answer("RETR", Some("-ERR no"));
+    sandbox.popfetch(["-q"]).exits(75);
+    assert!(last().is_null());
+    server.answer("RETR", None);
+    for (failing, code) in [("/bin/false", 74), ("/bin/sh -c 'exit 75'", 75)] {
+        sandbox.config(&account(&server).set("deliver", format!("\"mda:{failing}\"")).to_string());
+        sandbox.popfetch(["-q"]).exits(code);
+        assert!(last().is_null(), "{failing}");
+    }
+    sandbox.config(&account(&server).to_string());
+    sandbox.popfetch(["-q", "--dry-run"]).exits(0);
+    assert!(last().is_null());
     sandbox.popfetch(["-q"]).exits(0).silently();
     assert!(last().is_string());
 }

@@ -219,9 +219,6 @@ impl<'f> Fetch<'f> {
         self.summary.secret = Some(credentials.password.clone());
         self.note_unverified();
         let ended = self.sessions(ledger, &credentials);
-        if ended.is_ok() && self.counts_failures() {
-            ledger.succeeded();
-        }
         ended.map_err(|failure| match failure {
             Failure::Session(error) => Failure::Session(error.after_success(ledger.last_success(), now())),
             failure => failure,
@@ -266,6 +263,7 @@ impl<'f> Fetch<'f> {
                 let mended = ledger.note_mended(None)?.filter(Failing::ends_in_silence);
                 let notice = |failing: Failing| Notice::Mended { length: failing.length(now()), times: failing.times };
                 self.summary.notices.extend(mended.map(notice));
+                ledger.succeeded();
             }
         }
         ended
