@@ -205,6 +205,64 @@ fn a_size_that_is_none_is_unknown_and_its_message_is_fetched() {
 }
 
 #[test]
+fn exchanged_listings_are_refused_before_everything_comes_under_false_ids() {
+    let all = mails(3);
+    let uidl = |ids: &[&str]| {
+        let lines = (1..).zip(ids).map(|(number, id)| format!("{number} {id}\r\n"));
+        format!("+OK\r\n{}.", lines.collect::<String>())
+    };
+    let sizes: Vec<String> = all.iter().map(|mail| mail.octets.len().to_string()).collect();
+    let sizes = uidl(&sizes.iter().map(String::as_str).collect::<Vec<_>>());
+    // Ids that are no sizes; and numbers, of which only STAT tells.
+    for (ids, stat) in [(["a", "b", "c"], Some("+OK 3")), (["a", "b", "c"], None), (["7", "8", "9"], None)] {
+        let right: Vec<Mail> =
+            all.iter().zip(ids).map(|(mail, id)| Mail { unique_id: id.into(), ..mail.clone() }).collect();
+        for is_known in [false, true] {
+            let server = server(right.clone()).start();
+            let sandbox = Sandbox::with(Account::on(server.port).set("keep", true));
+            if is_known {
+                sandbox.popfetch(["-q"]).exits(0).silently();
+            }
+            server.answer("UIDL", Some(&sizes));
+            server.answer("LIST", Some(&uidl(&ids)));
+            server.answer("STAT", stat);
+            for words in [&["-q"][..], &["--dry-run"], &["list"], &["-q"]] {
+                let run =
+                    sandbox.popfetch(words).exits(76).says(&["UIDL and LIST are exchanged", "pipelining = false"]);
+                assert_printable(&run);
+            }
+            assert_eq!(server.count("RETR"), if is_known { 3 } else { 0 });
+            ["UIDL", "LIST", "STAT"].into_iter().for_each(|command| server.answer(command, None));
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert_eq!((sandbox.maildir().messages(), server.count("RETR")), (all_at_home(&all), 3));
+        }
+    }
+}
+
+#[test]
+fn numbers_as_unique_ids_are_no_exchange() {
+    for (uidl, list) in [
+        ("1 7\r\n2 8", "1 5\r\n2 5"),
+        ("1 7\r\n2 8", "1 5\r\n2 x"),
+        ("1 5\r\n2 5", "1 5\r\n2 5"),
+        ("1 a\r\n2 8", "1 x\r\n2 x"),
+        ("1 a\r\n2 b", ""),
+    ] {
+        let answer = |lines: &str| format!("+OK\r\n{lines}\r\n.").replace("\r\n\r\n", "\r\n");
+        let server = server(mails(2)).answer("UIDL", &answer(uidl)).answer("LIST", &answer(list));
+        let server = server.answer("STAT", "+OK 2 10").start();
+        let sandbox = Sandbox::with(Account::on(server.port));
+        sandbox.popfetch(["-q"]).exits(0);
+        assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(2)), "{uidl:?} {list:?}");
+    }
+    // A single message that is too large for the server's counter.
+    let server = server(mails(1)).answer("UIDL", "+OK\r\n1 17\r\n.").answer("LIST", "+OK\r\n1 -5\r\n.").start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    sandbox.popfetch(["-q"]).exits(0);
+    assert_eq!(sandbox.maildir().messages(), all_at_home(&mails(1)));
+}
+
+#[test]
 fn a_size_that_is_none_in_the_reply_to_one_list_is_unknown_too() {
     let server = server(mails(1200)).answer("LIST 1201", "+OK 1201 -5").answer("LIST 1202", "+OK 1202").start();
     let sandbox = Sandbox::with(Account::on(server.port));

@@ -98,6 +98,8 @@ pub enum Error {
         /// The line that was one too many.
         line: Vec<u8>,
     },
+    /// The unique-ids are sizes, and the sizes are none.
+    Exchanged,
     /// Octets were waiting behind the reply to STLS: they came in clear and could be anybody's.
     InjectedBeforeTls,
     /// An octet that would end the command early stands in the user name or the password.
@@ -215,6 +217,7 @@ impl Failure for Error {
             Error::Refused { verb, .. } if verb.word() == "UIDL" && self.kind() == Kind::Protocol => {
                 "the next run tries again; `--all` does without, and fetches everything, also what came before"
             }
+            Error::Exchanged => "the next run tries again; if that does not help, set `pipelining = false`",
             Error::Exchange { problem: Problem::WrongProof | Problem::NoProof, .. } => {
                 "this may not be your provider's server: the password was not sent, and is not to be sent in another way"
             }
@@ -256,6 +259,9 @@ impl fmt::Display for Error {
             }
             Error::Malformed { awaited, line, expected } => {
                 write!(f, "{awaited} should have been {expected}, but the server sent {}", words(line))
+            }
+            Error::Exchanged => {
+                f.write_str("the server gave sizes as unique-ids, and no size that is one: its replies to UIDL and LIST are exchanged; nothing was fetched")
             }
             Error::TooMuch { awaited, what } => write!(f, "{awaited} has {what}"),
             Error::Unasked { awaited, line } => {

@@ -92,6 +92,9 @@ impl<T: Transport> Transaction<T> {
         let mut listing = uidl(flight.next()?, is_announced && !is_empty, cost)?;
         if octets {
             list(flight.next()?, &mut listing)?;
+            if are_exchanged(&listing, total) {
+                return Err(Error::Exchanged);
+            }
         } else if !listing.has_unique_ids {
             self.list_all(&mut listing)?;
         }
@@ -279,6 +282,19 @@ fn list<T: Transport>(connection: &mut Connection<T>, listing: &mut Listing) -> 
     listed.map_err(|error| connection.in_words(error))?;
     set_out_of_order(listing, sizes);
     guard.finish(listing)
+}
+
+/// True when the replies to UIDL and LIST have changed places: under these unique-ids everything would come once more.
+/// Then all ids are numbers, of which STAT knows the sum, or no size is any. Both are chance for a single message.
+fn are_exchanged(listing: &Listing, total: Option<u64>) -> bool {
+    let id_as_size = |message: Listed<'_>| std::str::from_utf8(message.unique_id).ok()?.parse::<u64>().ok();
+    let sum_of = |size: &dyn Fn(Listed<'_>) -> Option<u64>| {
+        listing.iter().try_fold(0u64, |sum, message| sum.checked_add(size(message)?))
+    };
+    // Most servers have an id at the beginning that is no number.
+    let Some(sum) = sum_of(&id_as_size).filter(|_| listing.len() > 1) else { return false };
+    let fits_stat = total == Some(sum) && total != sum_of(&|message| message.octets);
+    fits_stat || listing.iter().all(|message| message.octets.is_none())
 }
 
 /// A size that the server did not give stays unknown.
