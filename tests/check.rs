@@ -270,6 +270,19 @@ fn unique_ids_are_looked_at() {
     let run = twice(server(alike), true).exits(0);
     let uidl = rows(&run).into_iter().find(|row| row["point"] == "uidl").unwrap();
     assert!(uidl["words"].as_str().unwrap().contains("2 of them with the id of another"), "{uidl}");
+    let long = "x".repeat(1500);
+    for (reply, said) in [
+        ("1 a\r\n2 b", "4 messages, 2 of them without an id"),
+        ("1 a\r\n2 b\r\n3 \r\n4 ", "4 messages, 2 of them without an id"),
+        (&format!("1 a\r\n2 b\r\n3 {long}\r\n4 {long}"), "4 messages, 2 of them without an id"),
+        ("1 a\r\n2 b\r\n3 c", "4 messages, 1 of them without an id"),
+        ("1 a\r\n2 b\r\n3 a", "4 messages, 1 of them with the id of another, 1 of them without an id"),
+    ] {
+        let run = twice(server(mails(4)).answer("UIDL", &format!("+OK\r\n{reply}\r\n.")), true).exits(0);
+        let uidl = rows(&run).into_iter().find(|row| row["point"] == "uidl").unwrap();
+        assert!(uidl["words"].as_str().unwrap().starts_with(&format!("{said}; a fetch")), "{uidl}");
+        assert_eq!(uidl["result"], "warning", "{uidl}");
+    }
     assert_point(&twice(server(vec![]), true).exits(0), "uidl", "ok", "");
 }
 

@@ -17,19 +17,31 @@ impl Checking<'_> {
     pub(super) fn listed(&mut self, listing: &Listing, capabilities: &Capabilities, news: Option<usize>) {
         let messages = counted(listing.len(), "message");
         let news = news.map_or_else(String::new, |news| format!("; a fetch would retrieve {news}"));
-        let mut ids = HashSet::new();
-        let repeated = listing.iter().filter(|message| !ids.insert(message.unique_id)).count();
-        self.row(match listing.has_unique_ids {
-            true if repeated == 0 => Row::good(Point::Uidl, format!("{messages}, each with an id of its own{news}")),
-            true => Row::doubtful(
+        let mut seen = HashSet::new();
+        let ids = || listing.iter().map(|message| message.unique_id);
+        let missing = ids().filter(|id| id.is_empty()).count();
+        let repeated = ids().filter(|id| !id.is_empty() && !seen.insert(*id)).count();
+        let with_another = format!("{repeated} of them with the id of another");
+        self.row(match (listing.has_unique_ids, missing, repeated) {
+            (true, 0, 0) => Row::good(Point::Uidl, format!("{messages}, each with an id of its own{news}")),
+            (true, 0, _) => Row::doubtful(
                 Point::Uidl,
-                format!("{messages}, {repeated} of them with the id of another{news}"),
+                format!("{messages}, {with_another}{news}"),
                 "such messages are fetched, and deleted only by the run that has fetched them",
             ),
-            false if listing.is_empty() && (capabilities.uidl || !capabilities.are_announced) => {
+            (true, ..) => Row::doubtful(
+                Point::Uidl,
+                match repeated {
+                    0 => format!("{messages}, {missing} of them without an id{news}"),
+                    _ => format!("{messages}, {with_another}, {missing} of them without an id{news}"),
+                },
+                "messages without an id that are to be kept, or were known by one, stay on the server; `--all` fetches \
+                 them",
+            ),
+            _ if listing.is_empty() && (capabilities.uidl || !capabilities.are_announced) => {
                 Row::good(Point::Uidl, "the maildrop is empty")
             }
-            false => Row::doubtful(
+            _ => Row::doubtful(
                 Point::Uidl,
                 format!("the server has none: {messages}{news}"),
                 "without UIDL messages can only be fetched and deleted, and none can be kept",
