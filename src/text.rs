@@ -59,15 +59,22 @@ fn push(shown: &mut String, character: char) -> usize {
 
 /// Controls drive terminals; what is invisible, or turns the direction of writing, makes text lie about itself.
 pub fn is_unsafe(character: char) -> bool {
-    character.is_control() || INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&character))
+    is_among(&INVISIBLE, character) || is_among(&STRANGE, character) || {
+        // The last two of each plane are no characters.
+        character.is_control() || u32::from(character) & 0xfffe == 0xfffe
+    }
 }
 
-/// A line of text that is safe to print: controls and what turns the direction of writing are escaped, and what is only
-/// invisible, as between the parts of an emoji, is left out.
+fn is_among(ranges: &[(char, char)], character: char) -> bool {
+    ranges.iter().any(|(first, last)| (*first..=*last).contains(&character))
+}
+
+/// A line of text that is safe to print: as [`printable`], but what is only invisible, as between the parts of an emoji,
+/// is left out.
 pub fn defused(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        if !is_unsafe(character) || turns(character) || character.is_control() {
+        if !is_among(&INVISIBLE, character) || turns(character) {
             push(&mut shown, character);
         }
     }
@@ -137,6 +144,22 @@ const INVISIBLE: [(char, char); 17] = [
     ('\u{1bca0}', '\u{1bca3}'),
     ('\u{1d173}', '\u{1d17a}'),
     ('\u{e0000}', '\u{e0fff}'),
+];
+
+/// The other characters of the category Cf (Unicode's DerivedGeneralCategory.txt), which programs draw as they like; a
+/// blank that is no space; and what is no character.
+const STRANGE: [(char, char); 11] = [
+    ('\u{600}', '\u{605}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{2800}', '\u{2800}'),
+    ('\u{fdd0}', '\u{fdef}'),
+    ('\u{fff9}', '\u{fffb}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
 ];
 
 fn cut(shown: String, limit: usize) -> String {
@@ -286,7 +309,12 @@ mod tests {
     fn what_is_invisible_is_escaped() {
         let invisible = "\u{ad}\u{34f}\u{61c}\u{115f}\u{17b4}\u{180e}\u{200b}\u{200f}\u{2028}\u{202a}\u{2060}\u{2065}\u{2069}\
                          \u{206f}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{fff0}\u{1bca0}\u{1d17a}\u{e0001}\u{e0041}\u{e01ef}\u{e0fff}";
-        for character in invisible.chars() {
+        let strange = "\u{600}\u{605}\u{6dd}\u{70f}\u{890}\u{891}\u{8e2}\u{2800}\u{fdd0}\u{fdef}\u{fff9}\u{fffb}\u{fffe}\
+                       \u{ffff}\u{110bd}\u{110cd}\u{13430}\u{1343f}\u{1fffe}\u{1ffff}\u{10ffff}";
+        for character in strange.chars() {
+            assert_eq!(defused(&format!("a{character}")), format!("a\\u{{{:x}}}", u32::from(character)));
+        }
+        for character in invisible.chars().chain(strange.chars()) {
             let shown = printable(format!("a{character}b").as_bytes());
             assert!(shown.is_ascii() && shown.len() > 3, "{character:?}: {shown}");
         }

@@ -266,7 +266,7 @@ fn unique_ids_are_shown_escaped() {
 
 /// Headers of enemies, and of people with broken software.
 fn hostile() -> Vec<Mail> {
-    let subjects: [&[u8]; 8] = [
+    let subjects: [&[u8]; 9] = [
         b"\x1b]0;owned\x07\x1b[2J\x9b31m",
         "=?utf-8?q?=1B[2J=0D=0A=00?= \u{202e}fdp.exe \u{2066}".as_bytes(),
         b"=?utf-8?b?////?= =?no-such?q?x?= =?utf-8?q?",
@@ -275,6 +275,7 @@ fn hostile() -> Vec<Mail> {
         "Z\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}\u{307}\u{308}algo".as_bytes(),
         b"",
         b"nul \x00 and tab \t and more",
+        "\u{fff9}a\u{fffa}b\u{fffb} \u{13430}\u{70f}\u{600}\u{2800}\u{fdd0}\u{ffff}".as_bytes(),
     ];
     let mut mails: Vec<Mail> = (1..)
         .zip(subjects)
@@ -296,6 +297,10 @@ fn a_hostile_header_drives_no_terminal() {
         let is_bad =
             |c: &char| (c.is_control() && *c != '\n') || ('\u{202a}'..='\u{202e}').contains(c) || *c == '\u{2066}';
         assert_eq!(run.stdout.chars().find(is_bad), None, "{more:?}");
+        let is_strange =
+            |c: &char| "\u{fff9}\u{fffa}\u{fffb}\u{13430}\u{70f}\u{600}\u{2800}\u{fdd0}\u{ffff}".contains(*c);
+        assert_eq!(run.stdout.chars().find(is_strange), None, "{more:?}");
+        assert!(run.stdout.contains("u{fff9}a") && run.stdout.contains("u{2800}"), "{more:?}: {}", run.stdout);
         assert!(run.stdout.contains("café ÿþ") && run.stdout.contains("your password is ****"), "{more:?}");
         // As much of it as is looked at.
         assert!(run.stdout.contains(&"l".repeat(60_000)), "{more:?}");
@@ -306,15 +311,15 @@ fn a_hostile_header_drives_no_terminal() {
 fn a_line_fits_the_terminal() {
     use unicode_width::UnicodeWidthStr as _;
     let server = server([hostile(), some()].concat()).start();
-    let sandbox = Sandbox::with(Account::on(server.port).set("max_messages", 11).set("max_size", 1 << 20));
+    let sandbox = Sandbox::with(Account::on(server.port).set("max_messages", 12).set("max_size", 1 << 20));
     for columns in [20, 40, 80, 200] {
         for more in [&[][..], &["--ids"], &["--sort=from"]] {
             let arguments = [&["list", "--progress=never"], more].concat();
             let Some(run) = OnTerminal::of_width(columns, &sandbox, &arguments) else { return };
-            run.wait_for(|shown| shown.matches('\n').count() >= 14);
+            run.wait_for(|shown| shown.matches('\n').count() >= 15);
             let shown = run.exits(0);
             let lines: Vec<&str> = shown.lines().collect();
-            assert_eq!(lines.len(), 14, "{columns} {more:?}: {shown}");
+            assert_eq!(lines.len(), 15, "{columns} {more:?}: {shown}");
             for line in &lines[1..] {
                 assert!(line.width() <= usize::from(columns), "{columns} {more:?}: {line}");
                 assert!(!line.contains('\x1b'), "{columns} {more:?}: {line:?}");

@@ -152,10 +152,12 @@ fn a_server_that_is_too_busy_to_greet_is_for_later() {
 
 #[test]
 fn what_a_server_says_cannot_drive_the_terminal() {
-    let server =
-        server(mails(1)).answer("PASS", "-ERR \x1b[2J\x07 gone").answer("AUTH", "-ERR \x1b[2J\x07 gone").start();
-    let run = fetch(Account::on(server.port)).exits(77).says(&["\\x1b[2J"]);
-    assert!(!run.stderr.contains(['\x1b', '\x07']), "{run:#?}");
+    let server = server(mails(1))
+        .answer("PASS", "-ERR \x1b[2J\x07 gone")
+        .answer("AUTH", "-ERR \x1b[2J\x07\u{fffb} gone")
+        .start();
+    let run = fetch(Account::on(server.port)).exits(77).says(&["\\x1b[2J", "\\u{fffb}"]);
+    assert!(!run.stderr.contains(['\x1b', '\x07', '\u{fffb}']), "{run:#?}");
 }
 
 // STLS and TLS
