@@ -81,6 +81,8 @@ fn address(field: &MailHeader<'_>) -> Option<String> {
 fn is_plausible(address: &str) -> bool {
     !address.is_empty()
         && address.len() <= LONGEST_ADDRESS
+        && !address.starts_with('@')
+        && !address.ends_with('@')
         && !address.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>'))
 }
 
@@ -133,6 +135,14 @@ mod tests {
         assert_eq!(sender("From: <a\x1b[2J@x>\n\n"), None);
         assert_eq!(sender("From: <\"a b\"@x>\n\n"), None);
         assert_eq!(sender(&format!("From: <{}@x>\n\n", "a".repeat(300))), None);
+    }
+
+    #[test]
+    fn an_address_without_a_local_part_or_a_domain_is_none() {
+        for none in ["@", "@x", "a@", "<@>", "A <@x>"] {
+            assert_eq!(sender(&format!("From: {none}\n\n")), None, "{none}");
+            assert_eq!(sender(&format!("From: b@y\nSender: {none}\n\n")).as_deref(), Some("b@y"), "{none}");
+        }
     }
 
     proptest! {

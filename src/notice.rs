@@ -422,7 +422,7 @@ impl fmt::Display for Notice {
             ),
             Notice::Relisted(messages) => write!(
                 f,
-                "{} still listed although the server confirmed the deletion; deleted once more",
+                "{} still listed although the server confirmed the deletion; to be deleted once more",
                 counted(*messages, "message")
             ),
         }

@@ -337,7 +337,9 @@ fn what_was_deleted_and_is_still_listed_is_said_and_deleted_once_more() {
     let server = server(mails(2)).answer("DELE 1", "+OK deleted, or so it says").start();
     let sandbox = Sandbox::with(Account::on(server.port).set("keep", false));
     sandbox.popfetch(["-q"]).exits(0).silently();
-    sandbox.popfetch(["-q"]).exits(0).says(&["1 message still listed", "deleted once more"]);
+    let run = sandbox.popfetch(["--dry-run"]).exits(0).says(&["1 message still listed", "to be deleted once more"]);
+    assert_eq!(server.count("DELE"), 2, "{run:#?}");
+    sandbox.popfetch(["-q"]).exits(0).says(&["1 message still listed", "to be deleted once more"]);
     assert_eq!((server.count("RETR"), server.count("DELE"), server.unique_ids(USER).len()), (2, 3, 1));
     sandbox.popfetch(["-q", "--keep"]).exits(0).silently();
     assert_eq!((server.count("RETR"), server.count("DELE")), (2, 3), "what is kept is not deleted");

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Datelike as _};
+
 use super::{LONGEST, fields};
 use crate::text;
 
@@ -73,8 +75,24 @@ impl Arrival {
 fn date(value: &[u8]) -> Option<i64> {
     let value = Some(value).filter(|value| value.len() <= LONGEST_DATE)?;
     let words: Vec<&str> = std::str::from_utf8(value).ok()?.split_ascii_whitespace().collect();
+    let words = words.join(" ");
     // Words without a date in them are 0 to mailparse.
-    mailparse::dateparse(&words.join(" ")).ok().filter(|date| *date > 0)
+    mailparse::dateparse(&words).ok().filter(|date| *date > 0 && is_of_the_calendar(&words))
+}
+
+/// False for a day, a year or a time that no calendar and no clock has, and that `mailparse` counts on: 29 Feb 2023 is
+/// 1 March to it, the year 0000 is 2000. `words` is a date to it.
+fn is_of_the_calendar(words: &str) -> bool {
+    let tokens = words.split([' ', ':']).filter(|token| !token.is_empty());
+    let mut tokens = tokens.skip_while(|token| token.parse::<u8>().is_err());
+    let (Some(day), Some(month), Some(year)) = (tokens.next(), tokens.next(), tokens.next()) else { return false };
+    let midnight = mailparse::dateparse(&format!("{day} {month} {year}")).ok();
+    let counted = midnight.and_then(|midnight| DateTime::from_timestamp(midnight, 0)).map(|date| date.day());
+    // RFC 5322 §4.3: two digits are a year of this century or of the last one.
+    let is_a_year = year.len() == 2 || year.parse::<u32>().is_ok_and(|year| year >= 100);
+    let is_a_time =
+        |(token, limit): (&str, u8)| token.len() > 2 || token.parse::<u8>().is_ok_and(|value| value < limit);
+    is_a_year && counted.is_some() && counted == day.parse().ok() && tokens.zip([24, 60, 61]).all(is_a_time)
 }
 
 /// The text of a field, safe to print.
@@ -171,6 +189,27 @@ mod tests {
     fn a_date_that_is_none_is_none() {
         for value in ["", "yesterday", "32 Nov 2026 10:00:00 +0000", "1 Foo 2026", "24 Nov 99999999999 1:1:1 +0"] {
             assert_eq!(Heading::read(format!("Date: {value}\n\n").as_bytes()).date, None, "{value}");
+        }
+        let date = |value: &str| Heading::read(format!("Date: {value}\n\n").as_bytes()).date;
+        for value in [
+            "29 Feb 2023 10:00:00 +0000",
+            "30 Feb 2024",
+            "31 Apr 2026 10:00:00 +0000",
+            "1 Jan 0000 00:00:00 +0000",
+            "1 Jan 0026 00:00:00 +0000",
+            "24 Nov 2026 24:00:00 +0000",
+            "24 Nov 2026 10:60:00 +0000",
+            "24 Nov 2026 10:00:61 +0000",
+        ] {
+            assert_eq!(date(value), None, "{value}");
+        }
+        for (value, seconds) in [
+            ("Thu, 29 Feb 2024 10:00:00 +0000", 1_709_200_800),
+            ("31 Dec 26 23:59:60 GMT", 1_798_761_600),
+            ("24 Nov 2026 10:00:00 +0100 (CET)", 1_795_510_800),
+            ("01 Jan 99 00:00:00 -0100", 915_152_400),
+        ] {
+            assert_eq!(date(value), Some(seconds), "{value}");
         }
         let second = b"Date: soon\nDate: Tue, 24 Nov 2026 18:33:41 +0100\n\n";
         assert_eq!(Heading::read(second).date, Some(1_795_541_621));
