@@ -177,6 +177,7 @@ impl Lister<'_> {
             (Ok(mut surveyed), _) => {
                 let policy = self.find_room(&mut surveyed, policy, ledger)?;
                 let known = surveyed.plan.known(surveyed.survey.listing.len());
+                self.summary.notices.extend(session::doubtful_age(self.account, ledger));
                 let is_withheld = known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
                 let Surveyed { survey, standings, rulings, plan, .. } = &surveyed;
                 self.summary.known = known;

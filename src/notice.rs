@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::failure::Kind;
 use crate::maildrop::MessageNumber;
-use crate::text::{counted, octets, printable};
+use crate::text::{counted, octets, printable, time};
 
 /// Something that a person should hear, though the run goes on.
 #[derive(Debug)]
@@ -109,8 +109,8 @@ pub enum Notice {
     Unproved(usize),
     /// Known messages that are listed under new unique-ids.
     Renamed(usize),
-    /// The clock is wrong, so that nothing is deleted because of its age.
-    Clock,
+    /// The clock cannot be trusted, so that nothing is deleted because of its age.
+    Clock(Clock),
     /// A maildrop without a ledger was fetched to a target that held mail already.
     FirstRun {
         /// The target.
@@ -158,6 +158,35 @@ pub enum Notice {
         /// The server.
         host: String,
     },
+}
+
+/// Why the clock cannot be trusted.
+#[derive(Debug)]
+pub struct Clock {
+    /// The newest date of the ledger, and the unique-id of its message, where the clock stands before it.
+    pub later: Option<(u64, String)>,
+}
+
+impl Clock {
+    /// What to do about it.
+    pub fn advice(&self) -> &'static str {
+        match self.later {
+            None => "set the clock right",
+            Some(_) => {
+                "set the clock right if it is behind; if it is right, it was ahead once: wait until that date, or let \
+                 `popfetch state forget ACCOUNT --id ID` forget the message, which is then fetched once more"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.later {
+            None => f.write_str("before this release, or absurd"),
+            Some((at, id)) => write!(f, "before the newest date of the ledger ({}, of the message `{id}`)", time(*at)),
+        }
+    }
 }
 
 /// What a target held before the first run.
@@ -219,7 +248,7 @@ impl Notice {
         };
         matches!(
             self,
-            Clock
+            Clock(_)
                 | Compared(_)
                 | Nameless { .. }
                 | NoRoom { .. }
@@ -338,8 +367,10 @@ impl fmt::Display for Notice {
                 "{} without unique-id left on the server: the others have one, and these may have been delivered under theirs before; `--all` fetches them",
                 counted(*messages, "message")
             ),
-            Notice::Clock => f.write_str(
-                "the clock stands before the newest date of the ledger, or is absurd: nothing is deleted because of its age; set the clock right",
+            Notice::Clock(clock) => write!(
+                f,
+                "the clock stands {clock}: nothing is deleted because of its age; {}",
+                clock.advice()
             ),
             Notice::Unproved(messages) => write!(
                 f,

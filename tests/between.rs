@@ -440,6 +440,32 @@ fn what_a_wrong_clock_has_delivered_is_dated_by_a_right_one() {
 }
 
 #[test]
+fn a_date_of_a_clock_that_was_ahead_once_is_named_and_can_be_forgotten() {
+    let server = server(mails(3)).start();
+    let sandbox = delivered(&server, "\"1s\"");
+    let ledger = sandbox.ledger(USER, server.port);
+    let text = String::from_utf8(read(&ledger)).unwrap();
+    let at = text.lines().find_map(|line| line.split_once("\"at\":1").filter(|_| line.contains("\"m2\""))).unwrap().1;
+    let at = format!("\"at\":1{}", &at[..9]);
+    let dated = |line: &str| match line.contains("\"m2\"") {
+        true => line.replace(&at, "\"at\":2700000000") + "\n",
+        false => line.to_owned() + "\n",
+    };
+    fs::write(&ledger, text.lines().map(dated).collect::<String>()).unwrap();
+    let words = ["2055-07-24T00:00:00Z", "`m2`", "`popfetch state forget ACCOUNT --id ID`"];
+    for command in [&["-q"][..], &["--dry-run"], &["list"], &["check"]] {
+        let run = sandbox.popfetch(command).exits(0);
+        for word in words {
+            assert!(format!("{}{}", run.stdout, run.stderr).contains(word), "{word}: {run:#?}");
+        }
+    }
+    assert_eq!(server.count("DELE"), 0);
+    sandbox.popfetch(["state", "forget", "--id", "m2", "--yes"]).exits(0);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((server.count("RETR"), server.count("DELE")), (4, 2));
+}
+
+#[test]
 fn a_server_whose_top_shows_another_header_doubles_nothing() {
     for keep in ["false", "\"1s\""] {
         let all = mails(2);

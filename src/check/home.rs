@@ -131,13 +131,12 @@ impl Checking<'_> {
         let seconds = now();
         let time = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         let time = time.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true);
-        let is_trusted = ledger.is_none_or(|ledger| ledger.trusts_clock(seconds));
-        self.row(match is_trusted {
-            true => Row::good(Point::Clock, time),
-            false => Row::doubtful(
+        self.row(match ledger.and_then(|ledger| session::doubt_of(ledger, seconds)) {
+            None => Row::good(Point::Clock, time),
+            Some(doubt) => Row::doubtful(
                 Point::Clock,
-                format!("{time} is before the newest date of the ledger, or absurd"),
-                "set the clock right; until then nothing is deleted because of its age",
+                format!("{time} is {doubt}: nothing is deleted because of its age"),
+                doubt.advice(),
             ),
         });
     }

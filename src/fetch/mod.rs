@@ -376,7 +376,7 @@ impl<'f> Fetch<'f> {
         self.find_room(ledger, &mut surveyed)?;
         let lanes = self.open_lanes(ledger, &mut surveyed)?;
         let Surveyed { survey, standings, rulings, plan, .. } = surveyed;
-        self.note_clock(ledger);
+        self.summary.notices.extend(session::doubtful_age(self.account, ledger));
         self.note_plan(&plan, &survey.listing, ledger)?;
         self.note_undecided(&rulings, &survey.listing);
         let is_new_target = self.summary.known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
@@ -783,14 +783,6 @@ impl<'f> Fetch<'f> {
             self.summary.notices.push(Notice::Expires { days });
         }
         Ok(())
-    }
-
-    /// While the clock is wrong, nothing becomes old: that could go on for long without anybody noticing.
-    fn note_clock(&mut self, ledger: &Ledger) {
-        let counts_days = matches!(self.account.keep, Keep::For(_)) && !ledger.facts().is_empty();
-        if counts_days && !ledger.trusts_clock(now()) {
-            self.summary.notices.push(Notice::Clock);
-        }
     }
 
     /// Takes from the verdicts what a person should hear of them.

@@ -293,6 +293,12 @@ impl Facts {
         first_seen.chain(self.gone_since.values().copied()).map(u64::from)
     }
 
+    /// The unique-id of a message that was first seen, or is gone, since this time.
+    pub fn id_of_date(&self, at: u64) -> Option<&[u8]> {
+        let has = |fact: &u32| u64::from(self.get(*fact).at) == at || self.gone_since(*fact).map(u64::from) == Some(at);
+        (0..self.len() as u32).find(has).map(|fact| self.id(fact))
+    }
+
     /// The fact about the `nth` message with this id.
     pub fn find(&mut self, id: &[u8], nth: u32) -> Option<u32> {
         let next = self.cursor as u32;

@@ -1014,6 +1014,13 @@ impl Ledger {
         (RELEASE..LATEST).contains(&now) && self.newest <= now
     }
 
+    /// The newest date of the ledger, when a clock that could be right stands before it, and the unique-id that has it.
+    /// Either the clock is behind, or it was ahead once.
+    pub fn later_date(&self, now: u64) -> Option<(u64, &[u8])> {
+        let is_later = (RELEASE..LATEST).contains(&now) && self.newest > now;
+        is_later.then(|| (self.newest, self.loaded.facts.id_of_date(self.newest).unwrap_or_default()))
+    }
+
     /// Notes that a run has succeeded.
     pub fn succeeded(&self) {
         self.lock.iter().for_each(Lock::succeeded);

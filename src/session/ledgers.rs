@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::account::{Account, Target};
+use crate::account::{Account, Keep, Target};
 use crate::deliver::{self, Found};
 use crate::failing::Failing;
 use crate::header;
 use crate::ledger::{self, Door, Error, Former, Kin, Ledger, Notices, Opened, Wanted};
-use crate::notice::Notice;
+use crate::notice::{Clock, Notice};
 use crate::os::clock::now;
 use crate::stop::Stop;
 use crate::text::printable;
@@ -109,6 +109,18 @@ pub fn suppose(ledger: &mut Ledger, context: &deliver::Context) {
         let found = deliver::look(&places, context).unwrap_or_else(|_| vec![Found::InDoubt; places.len()]);
         ledger.suppose(batch, &found);
     }
+}
+
+/// While the clock is wrong, nothing becomes old: that could go on for long without anybody noticing.
+pub fn doubtful_age(account: &Account, ledger: &Ledger) -> Option<Notice> {
+    let counts_days = matches!(account.keep, Keep::For(_)) && !ledger.facts().is_empty();
+    doubt_of(ledger, now()).filter(|_| counts_days).map(Notice::Clock)
+}
+
+/// Why this clock cannot be trusted, if it cannot.
+pub fn doubt_of(ledger: &Ledger, now: u64) -> Option<Clock> {
+    let later = || ledger.later_date(now).map(|(at, id)| (at, printable(id)));
+    (!ledger.trusts_clock(now)).then(|| Clock { later: later() })
 }
 
 /// What a person should hear about ledgers that were opened.

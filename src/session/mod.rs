@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use error::Error;
 pub use judge::Judge;
-pub use ledgers::{Ledgers, context, damage, suppose, waits};
+pub use ledgers::{Ledgers, context, damage, doubt_of, doubtful_age, suppose, waits};
 pub use line::Line;
 pub use manner::{LOCK_STEP, Manner, NO_TOP};
 pub use room::{AtHome, no_room};
