@@ -64,9 +64,9 @@ impl Kind {
     }
 }
 
-/// The hint against a full disk.
+/// The hint against a full disk. The file itself may be gone by now.
 pub(crate) fn make_room(path: &Path) -> String {
-    format!("make room on the file system of `{}`; nothing is lost", path.display())
+    format!("make room on the file system of `{}`; nothing is lost", path.parent().unwrap_or(path).display())
 }
 
 /// An error of any room.

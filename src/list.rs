@@ -251,7 +251,9 @@ impl Lister<'_> {
         };
         self.run.results.line(&self.summary.list_line());
         if !has_headings {
+            let needs_headings = matches!(order, Some(Order::Age | Order::From)) && positions.len() > 1;
             positions.iter().for_each(|position| print(*position, None));
+            self.summary.notices.extend(needs_headings.then_some(Notice::Unsorted));
             return Ok(true);
         }
         let mut kept: Vec<(u32, Heading)> = vec![];

@@ -96,6 +96,8 @@ pub enum Notice {
         /// After so many days; 0: as soon as they were retrieved.
         days: u32,
     },
+    /// The server has no TOP, so that a list cannot be sorted by what the messages say.
+    Unsorted,
     /// The server does not answer TOP; how.
     NoTop(String),
     /// Messages without unique-id, which cannot be remembered.
@@ -279,7 +281,7 @@ impl fmt::Display for Notice {
         match self {
             Notice::LedgerMissing(path) => write!(
                 f,
-                "the ledger `{}` was gone or empty though this account was fetched before; a new one is begun",
+                "the ledger `{}` was gone or empty though this account was fetched before; nothing of what it knew is used",
                 path.display()
             ),
             Notice::LedgerDamaged { path, lines, kept } => {
@@ -357,6 +359,10 @@ impl fmt::Display for Notice {
                 f,
                 "the server announces EXPIRE {days}: it may delete messages after {}, which is sooner than `keep` says",
                 counted(*days as usize, "day")
+            ),
+            Notice::Unsorted => f.write_str(
+                "the server has no TOP, which tells dates and senders; the list is in the server's order (`--sort size` \
+                 works)",
             ),
             Notice::NoTop(error) => write!(
                 f,

@@ -237,6 +237,18 @@ fn a_top_without_an_answer_is_said_and_the_rest_is_listed() {
 }
 
 #[test]
+fn a_list_that_cannot_be_sorted_without_top_says_so() {
+    let server = server(mails(2)).capabilities(&["UIDL", "USER"]).answer("TOP", "-ERR what?").start();
+    let sandbox = Sandbox::with(Account::on(server.port));
+    for sort in ["age", "from"] {
+        sandbox.popfetch(["list", "--sort", sort]).exits(0).says(&["no TOP", "in the server's order"]);
+    }
+    for command in [&["list", "--sort", "size"][..], &["list"]] {
+        assert_eq!(sandbox.popfetch(command).exits(0).stderr, "");
+    }
+}
+
+#[test]
 fn rows_are_sorted_as_wanted() {
     let dated = |id: &str, from: &str, date: &str, octets: usize| {
         Mail::new(id, format!("Date: {date}\r\nFrom: {from}\r\n\r\n{}", "x".repeat(octets)))

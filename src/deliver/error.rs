@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::failure::{Failure, Kind, make_room};
 use crate::os::exposure::Exposure;
 use crate::os::{self, limits, user};
@@ -154,6 +156,10 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::CannotCreate { path, .. } | Error::Io { path, .. } if self.is_disk_full() => Some(make_room(path)),
+            Error::Io { source, .. } if source.raw_os_error() == Some(Errno::FBIG.raw_os_error()) => Some(
+                "raise the limit for the size of a file (`ulimit -f`), or that of the file system; nothing is lost"
+                    .into(),
+            ),
             Error::NoRoom { path, .. } => Some(format!(
                 "make room on the file system of `{}`, or lower `min_free`; the mail waits on the server",
                 path.display()
@@ -258,7 +264,6 @@ fn folder(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::io::Errno;
 
     #[test]
     fn an_error_says_what_where_and_why() {
@@ -269,12 +274,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_may_not_become_so_large_has_a_hint() {
+        let error = Error::io("write", "/s/spool/1", Errno::FBIG);
+        assert!(error.hint().unwrap().contains("`ulimit -f`"), "{error}");
+        assert!(!error.is_disk_full());
+    }
+
+    #[test]
     fn a_full_disk_is_told_from_other_failures() {
         for errno in [Errno::NOSPC, Errno::DQUOT] {
             let error = Error::io("write", "/m/tmp/1", errno);
             assert!(error.is_disk_full());
             assert_eq!(error.to_string(), "cannot write `/m/tmp/1`: no space left");
-            assert_eq!(error.hint().unwrap(), "make room on the file system of `/m/tmp/1`; nothing is lost");
+            assert_eq!(error.hint().unwrap(), "make room on the file system of `/m/tmp`; nothing is lost");
             assert_eq!(error.kind(), Kind::Io);
         }
         assert!(!Error::io("write", "/m/tmp/1", Errno::MFILE).is_disk_full());
