@@ -220,6 +220,8 @@ pub struct Summary {
     pub notices: Vec<Notice>,
     /// Why the account was not fetched to its end.
     pub failure: Option<Box<dyn Failure>>,
+    /// The server has no unique-ids, so that nothing can be recorded under one.
+    pub is_nameless: bool,
     /// The session ended in QUIT, so that the server alone knows what it deleted.
     pub is_update_unknown: bool,
     /// How long it took.
@@ -267,6 +269,7 @@ impl Summary {
             foreseen: vec![],
             notices: vec![],
             failure: None,
+            is_nameless: false,
             is_update_unknown: false,
             elapsed: Duration::ZERO,
         }
@@ -485,7 +488,8 @@ impl Summary {
 
     /// Whether mail was delivered or waits, when an account fails.
     fn standing(&self) -> String {
-        let delivered = format!("{} delivered and recorded", counted(self.delivered, "message"));
+        let recorded = if self.is_nameless { "" } else { " and recorded" };
+        let delivered = format!("{} delivered{recorded}", counted(self.delivered, "message"));
         match (self.delivered, self.deleted) {
             (0, _) if self.is_update_unknown => String::new(),
             _ if self.is_update_unknown => format!("; {delivered}"),
@@ -493,6 +497,10 @@ impl Summary {
             (0, deleted) => {
                 format!("; nothing was delivered, {} deleted that came before", counted(deleted, "message"))
             }
+            (_, 0) if self.is_nameless => format!(
+                "; {delivered}, all are on the server still, which has no unique-ids (UIDL), so that these come once more; \
+                 `--max-messages` ends the session sooner, and deletes what has come"
+            ),
             (_, 0) => format!("; {delivered}, the rest waits on the server"),
             (_, deleted) => format!("; {delivered}, {deleted} deleted on the server, where the rest waits"),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::sandbox::{Account, Destination, Sandbox, USER, all_at_home, left_out, mails, server};
-use crate::server::{Fault, Maildrop, Misdeed, Moment};
+use crate::server::{Fault, HANG_UP, Maildrop, Misdeed, Moment};
 
 /// One way to set up an account.
 #[derive(Debug, Clone, Copy)]
@@ -266,6 +266,21 @@ fn without_unique_ids_what_could_not_be_deleted_is_fetched_again() {
     sandbox.popfetch(["-q"]).exits(0);
     assert_eq!((server.unique_ids(USER).len(), server.count("RETR")), (0, 4));
     assert_eq!(sandbox.maildir().messages().len(), 4);
+}
+
+#[test]
+fn without_unique_ids_a_broken_session_says_that_its_messages_come_once_more() {
+    let builder = server(mails(4)).capabilities(&["USER"]).answer("UIDL", "-ERR unknown command");
+    let server = builder.answer("RETR 3", HANG_UP).start();
+    let account = Account::on(server.port).set("keep", false).set("retries", 0);
+    let sandbox = Sandbox::with(account);
+    let run = sandbox.popfetch(["-q"]).exits(75);
+    let words = ["2 messages delivered, all are on the server still", "come once more", "`--max-messages`"];
+    let run = run.says(&words);
+    assert!(!run.stderr.contains("recorded"), "{run:#?}");
+    // The way out that it names.
+    sandbox.popfetch(["-q", "--max-messages", "2"]).exits(0).silently();
+    assert_eq!(server.unique_ids(USER).len(), 2);
 }
 
 #[test]

@@ -356,6 +356,7 @@ impl<'f> Fetch<'f> {
         self.room = None;
         let began = now();
         let mut surveyed = self.survey(&mut transaction, ledger, manner.without_top)?;
+        self.summary.is_nameless = !surveyed.survey.listing.has_unique_ids;
         share.settle();
         match &self.run.mark {
             Some(Mark::Known(ids)) => {
