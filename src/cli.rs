@@ -186,6 +186,15 @@ pub enum State {
         #[arg(long, value_name = "DATE", value_parser = config::day, conflicts_with_all = ["ids", "all"])]
         before: Option<u64>,
     },
+    /// Give targets once more what they have refused again and again, and what is therefore quarantined
+    Retry {
+        /// Names of accounts
+        #[arg(value_name = "ACCOUNT")]
+        accounts: Vec<String>,
+        /// Only the message with this unique-id; may be given several times
+        #[arg(long = "id", value_name = "ID")]
+        ids: Vec<OsString>,
+    },
     /// Let messages that are in a Maildir already count as delivered there, for a ledger that is lost
     Rebuild {
         /// Names of accounts
@@ -232,6 +241,11 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), global = true)]
     #[arg(help_heading = FETCH)]
     pub jobs: Option<u16>,
+
+    /// Of these, fetch this many at a time from one server
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), global = true)]
+    #[arg(help_heading = FETCH)]
+    pub jobs_per_host: Option<u16>,
 
     /// Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input
     #[arg(long, value_name = "FILE|DIR", global = true, help_heading = FILES)]
@@ -407,6 +421,7 @@ impl Cli {
                 State::Show { accounts }
                 | State::Known { accounts, .. }
                 | State::Forget { accounts, .. }
+                | State::Retry { accounts, .. }
                 | State::Rebuild { accounts, .. } => accounts,
             },
             None => &self.wanted.accounts,
@@ -428,6 +443,7 @@ impl Cli {
             State::Forget { before: Some(time), .. } => Some(Mark::Forget(Forgotten::Before(*time))),
             State::Forget { ids, .. } if ids.is_empty() => Some(Mark::Forget(Forgotten::All)),
             State::Forget { ids, .. } => Some(Mark::Forget(Forgotten::Ids(octets(ids)))),
+            State::Retry { ids, .. } => Some(Mark::Retry(octets(ids))),
             State::Rebuild { from, .. } => Some(Mark::AtHome(from.clone())),
         }
     }

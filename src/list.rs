@@ -181,6 +181,7 @@ impl Lister<'_> {
                 let is_withheld = known > 0 && ledger.is_at_new_targets() && ledger.note_new_targets(now())?;
                 let Surveyed { survey, standings, rulings, plan, .. } = &surveyed;
                 self.summary.known = known;
+                self.summary.quarantined = plan.quarantined();
                 self.summary.skipped = plan.left(Reason::Ruled);
                 self.summary.notices.extend(is_withheld.then_some(Notice::NewTarget(known)));
                 self.summary.foresee(plan, &policy, is_withheld);

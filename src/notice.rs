@@ -57,6 +57,13 @@ pub enum Notice {
     },
     /// It is too early for a fetch, or for one target; until when, and why.
     Waiting(String),
+    /// Messages that a target has refused too often: it is not given them any more.
+    Quarantined {
+        /// The target.
+        target: String,
+        /// Their unique-ids.
+        ids: Vec<Vec<u8>>,
+    },
     /// The account works again.
     Mended {
         /// How long it has failed, for people.
@@ -320,6 +327,18 @@ impl fmt::Display for Notice {
                 octets(*least)
             ),
             Notice::Waiting(words) => write!(f, "{words}; `--now` does not wait"),
+            Notice::Quarantined { target, ids } => {
+                let shown: Vec<String> = ids.iter().take(3).map(|id| format!("`{}`", printable(id))).collect();
+                let more = if ids.len() > shown.len() { ", …" } else { "" };
+                write!(
+                    f,
+                    "{} ({}{more}) refused by `{}` in five runs that brought it others: quarantined there, not tried again, \
+                     and left on the server; `popfetch state retry` tries again",
+                    counted(ids.len(), "message"),
+                    shown.join(", "),
+                    printable(target.as_bytes())
+                )
+            }
             Notice::Mended { length, times } => {
                 write!(f, "works again, after {} in a row within {length}", counted(*times as usize, "failure"))
             }

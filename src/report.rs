@@ -17,7 +17,7 @@ use row::Refused;
 pub use row::{Outcome, Row};
 
 use crate::account::{Account, Password};
-use crate::failing::Failing;
+use crate::failing::{Cause, Failing};
 use crate::failure::{self, Failure, Kind};
 use crate::maildrop::{Listing, MessageNumber};
 use crate::notice::{Held, Notice};
@@ -45,6 +45,8 @@ pub enum Marked {
         /// How many are not known for all that.
         unknown: usize,
     },
+    /// So many messages that targets have refused are tried there again.
+    Freed(usize),
     /// The person said no.
     Declined,
 }
@@ -68,14 +70,15 @@ pub struct Shown {
     pub failing: Option<Failing>,
     /// Those of its targets.
     pub failing_targets: Vec<(String, Failing)>,
+    /// The unique-ids of messages that are quarantined, and the targets at which each is.
+    pub quarantined: Vec<(String, Vec<String>)>,
 }
 
 impl Marked {
     fn messages(&self) -> Option<usize> {
         match self {
-            Marked::Known(messages) | Marked::Forgotten { messages, .. } | Marked::Found { messages, .. } => {
-                Some(*messages)
-            }
+            Marked::Known(messages) | Marked::Forgotten { messages, .. } => Some(*messages),
+            Marked::Found { messages, .. } | Marked::Freed(messages) => Some(*messages),
             Marked::Shown(_) | Marked::Declined => None,
         }
     }
@@ -90,12 +93,13 @@ impl Marked {
 
 impl Shown {
     fn json(&self) -> serde_json::Value {
-        let Shown { last_success, known, deleted, gone, in_doubt, notes, failing, failing_targets } = self;
+        let Shown { last_success, known, deleted, gone, in_doubt, notes, failing, failing_targets, quarantined } = self;
         let of_target = |(target, failing): &(String, Failing)| {
             let mut row = self::failing(failing);
             row["target"] = json!(target);
             row
         };
+        let quarantined = quarantined.iter().map(|(id, targets)| json!({ "unique_id": id, "targets": targets }));
         let notes: serde_json::Map<_, _> = notes.iter().map(|(word, count)| (word.clone(), json!(count))).collect();
         json!({
             "last_success": last_success.map(text::time),
@@ -106,15 +110,17 @@ impl Shown {
             "notes": notes,
             "failing": failing.as_ref().map(self::failing),
             "failing_targets": failing_targets.iter().map(of_target).collect::<Vec<_>>(),
+            "quarantined": quarantined.collect::<Vec<_>>(),
         })
     }
 
     /// The rows: one for the account, and one for each target that fails. Where nothing fails, there are no columns about
     /// that.
     fn rows(&self, account: &str, has_failing: bool) -> Vec<Vec<String>> {
-        let Shown { last_success, known, in_doubt, notes, failing, failing_targets, .. } = self;
+        let Shown { last_success, known, in_doubt, notes, failing, failing_targets, quarantined, .. } = self;
         let note = |(word, count): &(String, usize)| if *count == 1 { word.clone() } else { format!("{word} {count}") };
-        let notes: Vec<String> = notes.iter().map(note).collect();
+        let quarantined = Some(("quarantined".to_owned(), quarantined.len())).filter(|(_, count)| *count > 0);
+        let notes: Vec<String> = quarantined.iter().chain(notes).map(note).collect();
         let last = last_success.map_or_else(|| "never".into(), text::time);
         let columns = |failing: Option<&Failing>| match failing {
             _ if !has_failing => vec![],
@@ -194,6 +200,8 @@ pub struct Summary {
     pub later: usize,
     /// Messages that count as known from now on, or would, because of `start`.
     pub before_start: usize,
+    /// Not given to a target that has refused them too often.
+    pub quarantined: usize,
     /// Messages that stay on the server, and why.
     pub rows: Vec<Row>,
     /// Failures in a row, the one of this run among them.
@@ -222,6 +230,8 @@ pub struct Summary {
     pub failure: Option<Box<dyn Failure>>,
     /// The server has no unique-ids, so that nothing can be recorded under one.
     pub is_nameless: bool,
+    /// What may help besides the failure's own hint.
+    pub proposal: Option<String>,
     /// The session ended in QUIT, so that the server alone knows what it deleted.
     pub is_update_unknown: bool,
     /// How long it took.
@@ -255,6 +265,7 @@ impl Summary {
             octets: 0,
             deleted: 0,
             later: 0,
+            quarantined: 0,
             before_start: 0,
             rows: vec![],
             failing: None,
@@ -270,6 +281,7 @@ impl Summary {
             notices: vec![],
             failure: None,
             is_nameless: false,
+            proposal: None,
             is_update_unknown: false,
             elapsed: Duration::ZERO,
         }
@@ -329,6 +341,19 @@ impl Summary {
         }
     }
 
+    /// Proposes this where the server takes no more sessions or logins at this moment.
+    pub fn propose_where_throttled(&mut self, proposal: String) {
+        let cause = self.failing.as_ref().map(|failing| failing.trouble.cause);
+        self.proposal = Some(proposal).filter(|_| self.failure.is_some() && cause == Some(Cause::Throttled));
+    }
+
+    /// What to do about the failure.
+    fn hint(&self) -> Option<String> {
+        let own = self.failure.as_ref().and_then(|failure| failure.hint());
+        let all: Vec<String> = own.into_iter().chain(self.proposal.clone()).collect();
+        Some(all.join("; ")).filter(|hint| !hint.is_empty())
+    }
+
     /// True when no new mail came, or would come.
     pub fn is_without_mail(&self) -> bool {
         self.delivered == 0 && self.would_retrieve == 0
@@ -383,7 +408,7 @@ impl Summary {
         if let Some(failure) = self.failure.as_ref().filter(|failure| !is_silent(Some(failure.kind()))) {
             lines.push(format!("popfetch: {account}: {failure}{}", self.standing()));
             lines.extend(failure.details().iter().map(|detail| format!("  {detail}")));
-            lines.extend(failure.hint().map(|hint| format!("  hint: {hint}")));
+            lines.extend(self.hint().map(|hint| format!("  hint: {hint}")));
         }
         let is_counted = !self.is_silent && !self.is_waiting;
         if let Some(failing) = self.failing.as_ref().filter(|failing| failing.times > 1 && is_counted) {
@@ -445,6 +470,10 @@ impl Summary {
                     "{listed} on the server; {messages} were found that {counts} as delivered there from now on{rest}"
                 )
             }
+            Marked::Freed(freed) => format!(
+                "{freed} {} to targets that refused them",
+                if would { "would be given again" } else { "are given again, by the next run," }
+            ),
             Marked::Declined => "nothing was changed".into(),
         };
         failure.is_none().then(|| format!("{account}: {line}"))
@@ -532,6 +561,7 @@ impl Summary {
         also(self.later, "left for a later run");
         also(self.before_start, "from before `start`");
         also(self.skipped, "skipped");
+        also(self.quarantined, "quarantined");
         also(self.known, "known");
         line.push_str(&format!(" in {:.1} s", self.elapsed.as_secs_f64()));
         line
@@ -579,7 +609,7 @@ impl Summary {
             "error": self.error(),
             "details": self.failure.iter().flat_map(|failure| failure.details())
                 .map(|detail| self.without_secret(detail)).collect::<Vec<_>>(),
-            "hint": self.failure.as_ref().and_then(|failure| failure.hint()).map(|hint| self.without_secret(hint)),
+            "hint": self.hint().map(|hint| self.without_secret(hint)),
             "target": self.without_secret(self.target()),
             "listed": self.listed,
             "listed_octets": self.listed_octets,
@@ -588,6 +618,7 @@ impl Summary {
             "octets": self.octets,
             "deleted": self.deleted,
             "later": self.later,
+            "quarantined": self.quarantined,
             "before_start": self.before_start,
             "skipped": self.skipped,
             "too_large": self.too_large().count(),

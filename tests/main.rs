@@ -81,8 +81,12 @@ mod selection;
 /// A line that breaks, and is dialled again.
 mod retries;
 
+/// A message that a target refuses again and again.
+mod quarantine;
 /// Room that is to stay free at home.
 mod room;
+/// Many accounts, and how many of them at a time.
+mod side_by_side;
 
 /// Servers that hand out their messages in batches, and those that do not keep them for long.
 mod batches;

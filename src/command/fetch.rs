@@ -7,7 +7,7 @@ use super::{configured, end, misused, or_complain, progress};
 use crate::cli::{self, Cli};
 use crate::config;
 use crate::failure::{self, Kind};
-use crate::fetch::{self, Mark, Run};
+use crate::fetch::{self, Jobs, Mark, Run};
 use crate::listings::Budget;
 use crate::report::{self, Results, Style, Summary};
 use crate::session::Ledgers;
@@ -49,9 +49,10 @@ pub fn fetch(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> {
         ledgers,
         listings: Budget::default(),
     };
+    let jobs = Jobs { all: options.jobs.unwrap_or(JOBS), per_host: options.jobs_per_host };
     let style = Style { is_terminal, quiet: options.quiet, verbose: options.verbose > 0, dry_run: options.dry_run };
     results.run(if cli.is_about_state() { "state" } else { "fetch" }, accounts.len(), options.dry_run);
-    let summaries = fetch::side_by_side(&accounts, &run, options.jobs.unwrap_or(JOBS), |summary| {
+    let summaries = fetch::side_by_side(&accounts, &run, jobs, |summary| {
         summary.lines(style).iter().for_each(|line| progress.println(line));
         summary.foreseen.iter().for_each(|message| results.event("message", || message.json(summary.owner())));
         results.account(|| summary.json());

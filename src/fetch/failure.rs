@@ -79,6 +79,9 @@ pub enum Failure {
         /// The ledger does not know it.
         is_of_the_ledger: bool,
     },
+    /// No target has refused the message that a person speaks of, as often as that is counted; its unique-id, as it is
+    /// shown.
+    NotRefused(String),
     /// What is at home cannot be compared with what is on the server.
     NoTop,
     /// A Maildir has none of the messages of a maildrop whose ledger is lost.
@@ -212,7 +215,7 @@ impl failure::Failure for Failure {
             Failure::Lane { failure, .. } | Failure::Cut { failure, .. } => failure.kind(),
             Failure::MdaTakesNone { kind, .. } => *kind,
             Failure::SamePlace(_) => Kind::Configuration,
-            Failure::NoSuchMessage { .. } | Failure::NoneAtHome { .. } => Kind::BadState,
+            Failure::NoSuchMessage { .. } | Failure::NoneAtHome { .. } | Failure::NotRefused(_) => Kind::BadState,
             Failure::NoTop => Kind::Unavailable,
             Failure::NoTarget(_) => Kind::Configuration,
             Failure::Maildir { .. } => Kind::Io,
@@ -252,6 +255,7 @@ impl failure::Failure for Failure {
             Failure::NoSuchMessage { is_of_the_ledger: false, .. } => {
                 Some("`popfetch list --ids` shows those that are there".into())
             }
+            Failure::NotRefused(_) => Some("`popfetch state show --json` names those that are quarantined".into()),
             Failure::NoTop => Some("`popfetch state known` lets all that is on the server count as fetched".into()),
             Failure::NoneAtHome { .. } => Some(
                 "name the Maildir that has them with `--from`, or let what is on the server count as fetched with \
@@ -317,6 +321,9 @@ impl fmt::Display for Failure {
             }
             Failure::NoSuchMessage { id, is_of_the_ledger: false } => {
                 write!(f, "no message with the unique-id `{id}` is on the server")
+            }
+            Failure::NotRefused(id) => {
+                write!(f, "no target has refused a message with the unique-id `{id}` while it took others")
             }
             Failure::NoTop => {
                 f.write_str("the server answers no TOP, without which messages cannot be compared with those at home")

@@ -13,7 +13,7 @@ use crate::account::Target;
 use crate::deliver::{self, Owner};
 use crate::failing::Failing;
 use crate::header::Identity;
-use crate::ledger::{AtHome, Begun, Fact, Ledger, Standing, State, Top};
+use crate::ledger::{AtHome, Begun, Fact, Lanes, Ledger, Standing, State, Top};
 use crate::maildrop::{Fingerprint, Listing};
 use crate::os::clock::now;
 use crate::pop3::Transaction;
@@ -33,6 +33,8 @@ pub enum Mark {
     Forget(Forgotten),
     /// Those that are in this Maildir count as delivered there.
     AtHome(PathBuf),
+    /// What targets have refused is given to them again; with unique-ids, only those messages.
+    Retry(Vec<Vec<u8>>),
 }
 
 /// What is to be forgotten.
@@ -53,7 +55,7 @@ impl Mark {
             Mark::Known(ids) => ids.is_empty(),
             Mark::Forget(forgotten) => *forgotten == Forgotten::All,
             Mark::AtHome(_) => true,
-            Mark::Show => false,
+            Mark::Show | Mark::Retry(_) => false,
         }
     }
 
@@ -69,7 +71,7 @@ impl Mark {
 
     /// True for what needs no server.
     pub fn is_offline(&self) -> bool {
-        matches!(self, Mark::Show | Mark::Forget(_))
+        matches!(self, Mark::Show | Mark::Forget(_) | Mark::Retry(_))
     }
 }
 
@@ -117,6 +119,7 @@ impl Fetch<'_> {
             in_doubt: ledger.in_doubt(),
             failing: ledger.failing(None).cloned(),
             failing_targets: self.failing_targets(ledger),
+            quarantined: ledger.quarantine().map(|(id, lanes)| (printable(id), self.names(lanes))).collect(),
             notes: ledger.notes().map(|(word, messages)| (printable(word.as_bytes()), messages)).collect(),
         })));
     }
@@ -127,13 +130,30 @@ impl Fetch<'_> {
         failing.map(|(target, failing)| (printable(target.to_string().as_bytes()), failing.clone())).collect()
     }
 
+    /// The targets of these lanes.
+    fn names(&self, lanes: Lanes) -> Vec<String> {
+        let targets = self.account.targets.iter().enumerate().filter(|(lane, _)| lanes.has(*lane));
+        targets.map(|(_, target)| printable(target.to_string().as_bytes())).collect()
+    }
+
     /// Does what needs no server.
     pub(super) fn mark_offline(&mut self, mark: &Mark) -> Result<(), Failure> {
         let mut ledger = self.open_ledger()?;
         match mark {
             Mark::Forget(forgotten) => self.forget(forgotten, &mut ledger)?,
+            Mark::Retry(ids) => self.retry(ids, &mut ledger)?,
             _ => self.show(&ledger),
         }
+        Ok(())
+    }
+
+    /// Lets targets have what they refused once more.
+    fn retry(&mut self, ids: &[Vec<u8>], ledger: &mut Ledger) -> Result<(), Failure> {
+        if let Some(id) = ids.iter().find(|id| !ledger.is_refused(id)) {
+            return Err(Failure::NotRefused(printable(id)));
+        }
+        let freed = ledger.free(|id| ids.is_empty() || ids.iter().any(|meant| meant == id))?;
+        self.summary.marked = Some(Marked::Freed(freed));
         Ok(())
     }
 

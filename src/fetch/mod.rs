@@ -7,6 +7,7 @@ mod again;
 mod failure;
 mod in_step;
 mod mark;
+mod quarantine;
 mod side_by_side;
 mod start;
 mod transfer;
@@ -21,7 +22,8 @@ use std::time::{Duration, Instant, SystemTime};
 use again::Seen;
 pub use failure::Failure;
 pub use mark::{Forgotten, Mark};
-pub use side_by_side::side_by_side;
+use quarantine::Takings;
+pub use side_by_side::{Jobs, side_by_side};
 use transfer::{Lane, Transfer};
 
 use crate::account::{Account, Keep, Secret, Start, Target};
@@ -98,6 +100,7 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
         is_starting: false,
         parts: 0,
         room: None,
+        takings: Takings::default(),
     };
     let ended = caught(|| fetch.run()).unwrap_or_else(Err);
     fetch.run_after();
@@ -165,6 +168,8 @@ struct Fetch<'f> {
     parts: u32,
     /// What there is room for at home, in this session, where that matters.
     room: Option<Room>,
+    /// What the targets have taken and refused.
+    takings: Takings,
 }
 
 impl<'f> Fetch<'f> {
@@ -219,6 +224,7 @@ impl<'f> Fetch<'f> {
         self.summary.secret = Some(credentials.password.clone());
         self.note_unverified();
         let ended = self.sessions(ledger, &credentials);
+        let ended = if self.counts_failures() { ended.and(self.note_refusals(ledger)) } else { ended };
         ended.map_err(|failure| match failure {
             Failure::Session(error) => Failure::Session(error.after_success(ledger.last_success(), now())),
             failure => failure,
@@ -369,7 +375,7 @@ impl<'f> Fetch<'f> {
                 let _ = transaction.update(&[] as &[Committed]);
                 return Ok(());
             }
-            Some(Mark::Show | Mark::Forget(_)) | None => self.begin(ledger, &surveyed)?,
+            Some(Mark::Show | Mark::Forget(_) | Mark::Retry(_)) | None => self.begin(ledger, &surveyed)?,
         }
         if !surveyed.plan.retrieve.is_empty() && !self.account.all && ledger.is_blank(&self.account.targets) {
             self.note_held();
@@ -483,7 +489,7 @@ impl<'f> Fetch<'f> {
         loop {
             let (open, closed) = (self.open(), self.closed.len());
             for (number, target) in self.account.targets.iter().enumerate().filter(|(number, _)| open.has(*number)) {
-                let is_wanted = surveyed.plan.retrieve.iter().any(|key| key.lanes.has(number));
+                let is_wanted = surveyed.plan.retrieve.iter().any(|key| key.bound_for().has(number));
                 if !is_wanted || lanes.iter().any(|lane| lane.number == number) {
                     continue;
                 }
@@ -807,6 +813,7 @@ impl<'f> Fetch<'f> {
         self.summary.notices.extend(notices.map(|(_, notice)| notice));
         self.summary.known = plan.known(listing.len());
         self.summary.later = plan.later();
+        self.summary.quarantined = plan.quarantined();
         self.summary.skipped += plan.left(Reason::Ruled);
         let found = std::mem::take(&mut self.summary.rows);
         let outcomes = plan.rows.iter().filter_map(|row| {
@@ -847,6 +854,7 @@ impl<'f> Fetch<'f> {
         wanted: Vec<ledger::Key>,
         deletes_nothing: bool,
     ) -> Result<Vec<Recorded>, Failure> {
+        self.free_reused(&wanted, ledger)?;
         let opened = lanes.len();
         let in_doubt = wanted.iter().map(|key| &key.unique_id).filter(|id| ledger.is_doubtful(id));
         let in_doubt: Vec<Vec<u8>> = in_doubt.cloned().collect();
@@ -861,6 +869,7 @@ impl<'f> Fetch<'f> {
         };
         let moved = transfer.run(lanes, ledger);
         self.received += moved.received;
+        self.takings.add(&moved.takings, listing);
         if self.account.max_octets.per_day.is_some() {
             ledger.receive(moved.uncounted, now())?;
         }

@@ -83,12 +83,23 @@ pub struct Moved {
     pub misfits: Vec<MessageNumber>,
     /// Messages much shorter than announced.
     pub short: Vec<Short>,
+    /// What each lane has taken and refused.
+    pub takings: Vec<Taking>,
     /// Lanes that ended before the others.
     pub ended: Vec<(usize, Failure)>,
     /// Why the session cannot go on.
     pub failure: Option<Failure>,
     /// Nothing is on its way any more: the session can go on, whatever failed at home.
     pub is_in_order: bool,
+}
+
+/// What a lane has made of its messages.
+pub struct Taking {
+    /// Its position.
+    pub lane: usize,
+    /// It took one.
+    pub took: bool,
+    pub refused: Vec<MessageNumber>,
 }
 
 type Batch = Vec<(Key, Staged)>;
@@ -102,7 +113,7 @@ impl<'t> Transfer<'t, '_> {
         // Announced sizes may be absurd.
         let total = self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?));
         self.bar.begin(self.wanted.len() as u64, total);
-        let wanted: Vec<Lanes> = self.wanted.iter().map(|key| key.lanes).collect();
+        let wanted: Vec<Lanes> = self.wanted.iter().map(Key::bound_for).collect();
         let (run, account, secret) = (self.run, self.account, self.secret.take());
         let secret = &secret;
         let shared =
@@ -195,11 +206,14 @@ impl Moved {
         let mut of_several = HashMap::new();
         let delivered = |(number, octets)| (number, report::Outcome::Delivered { octets });
         for (number, done) in lanes {
+            let took = !done.delivered.is_empty();
             match is_alone {
                 true => self.rows.extend(done.delivered.into_iter().map(delivered)),
                 false => of_several.extend(done.delivered),
             }
             self.recorded.extend(done.recorded);
+            let refused = done.refused.iter().map(|(number, _)| *number).collect();
+            self.takings.push(Taking { lane: number, took, refused });
             self.rows.extend(done.refused);
             match done.failure {
                 Some(failure) if failure.is_of_a_lane() => self.ended.push((number, failure)),
@@ -391,7 +405,7 @@ fn is_short(announced: u64, octets: u64) -> bool {
 impl Arrivals {
     /// True when a lane that goes on lacks the message.
     fn wants(&self, key: &Key) -> bool {
-        self.lanes.iter().any(|lane| key.lanes.has(lane.number))
+        self.lanes.iter().any(|lane| key.bound_for().has(lane.number))
     }
 
     /// Copies one message into staging, notes its identity, and tells how large it was on the line. Of one larger than
@@ -405,7 +419,7 @@ impl Arrivals {
     ) -> Result<(Option<StagedInLanes>, Size), Failure> {
         let mut stages = Vec::with_capacity(self.lanes.len());
         let mut failed = vec![];
-        for lane in self.lanes.iter_mut().filter(|lane| key.lanes.has(lane.number)) {
+        for lane in self.lanes.iter_mut().filter(|lane| key.bound_for().has(lane.number)) {
             match lane.stage(&key.unique_id) {
                 Ok(stage) => stages.push((lane.number, stage)),
                 Err(error) => failed.push((lane.number, error)),

@@ -179,9 +179,15 @@ impl Lanes {
         Lanes(self.0 & !(1 << lane))
     }
 
+    /// Those that are not among these.
+    #[must_use]
+    pub fn less(self, these: Lanes) -> Self {
+        Lanes(self.0 & !these.0)
+    }
+
     /// This one, too.
     #[must_use]
-    fn with(self, lane: usize) -> Self {
+    pub(super) fn with(self, lane: usize) -> Self {
         Lanes(self.0 | 1 << lane)
     }
 }

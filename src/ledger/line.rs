@@ -26,6 +26,8 @@
 //! {"note":"failing","id":"","at":…,"since":…,"times":3,"said":…,"why":"network"}  failures in a row: the last, the first,
 //!                                          how many, when that was last reported; with "not_before" the next try waits;
 //!                                          with the name of a lane as id, those of a target
+//! {"note":"refusals","id":"ID","at":…,"times":3,"lane":"NAME"}  in so many runs the lane refused the message, and took
+//!                                          another one
 //! {"note":"received","id":"2026-11-25","octets":…,"at":…}  so many octets came on that day (UTC), all in all
 //! {"x-…":…}                                of others: skipped, and kept
 //! ```

@@ -13,6 +13,7 @@ use super::failing::{self, FAILING};
 use super::lane::{ELSEWHERE, LaneSet, Number, Table};
 use super::line::{Line, VERSION, id_octets, is_foreign};
 use super::notes::{Notes, RECEIVED, WORDS};
+use super::quarantine::{REFUSALS, Refusals};
 use super::rewrite::Kept;
 use crate::deliver::Place;
 use crate::failing::Failing;
@@ -66,6 +67,8 @@ pub struct Loaded {
     pub notes: Notes,
     /// Failures in a row: of the account under an empty name, of a lane under its own.
     pub failing: BTreeMap<Vec<u8>, Failing>,
+    /// Messages that lanes refuse.
+    pub refusals: Refusals,
     /// The newest note about octets that came: its day, and how many.
     pub received: Option<(Vec<u8>, u64)>,
     /// Lines that are neither facts nor batches: notes, and what others have added.
@@ -245,6 +248,9 @@ impl Loaded {
         }
         if let Some(word) = &line.note {
             self.others += 1;
+            if word == REFUSALS {
+                return self.refusals.take(line);
+            }
             let id = id_octets(line.id.as_deref()?)?;
             if line.over {
                 self.notes.remove(word, &id);

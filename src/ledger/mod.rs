@@ -32,6 +32,7 @@ mod line;
 mod load;
 mod lock;
 mod notes;
+mod quarantine;
 mod rewrite;
 mod start;
 mod takeover;
@@ -199,6 +200,8 @@ pub struct Key {
     pub is_due: bool,
     /// It stays on the server though it is delivered: the account has not done with it.
     pub is_held_back: bool,
+    /// Those of the lanes that are owed it, and do not get it: it is quarantined there.
+    pub quarantined: Lanes,
 }
 
 impl Key {
@@ -220,7 +223,13 @@ impl Key {
             known_lanes,
             is_due,
             is_held_back,
+            quarantined: Lanes::NONE,
         }
+    }
+
+    /// The lanes that it is brought to.
+    pub fn bound_for(&self) -> Lanes {
+        self.lanes.less(self.quarantined)
     }
 
     /// True for a message that is retrieved only to see whether it is the known one.

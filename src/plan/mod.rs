@@ -116,6 +116,8 @@ pub enum Reason {
     OverOctets,
     /// It would leave less than `min_free` on the disk of a target.
     NoRoom,
+    /// The lanes that it is owed to have refused it too often.
+    Quarantined,
     /// It has no unique-id, so that keeping it would fetch it again on every run.
     Nameless,
     /// It is delivered, but not deleted: its id is listed more than once and proves nothing.
@@ -146,6 +148,7 @@ impl Reason {
             Reason::Later => "later",
             Reason::OverOctets => "over-octets",
             Reason::NoRoom => "no-room",
+            Reason::Quarantined => "quarantined",
             Reason::Nameless => "no-unique-id",
             Reason::Repeated => "repeated-unique-id",
             Reason::Unproved => "unproved",
@@ -229,6 +232,12 @@ impl Plan {
     /// How many of so many listed messages are known from earlier runs, and not retrieved again.
     pub fn known(&self, listed: usize) -> usize {
         listed - self.rows.iter().filter(|row| !row.verdict.is_known()).count()
+    }
+
+    /// How many messages are not brought to a lane that is owed them, because it has refused them too often.
+    pub fn quarantined(&self) -> usize {
+        let brought = self.retrieve.iter().filter(|key| !key.quarantined.is_empty()).count();
+        self.left(Reason::Quarantined) + brought
     }
 
     /// How many of those to retrieve are not deleted for all that: the account has not done with them.
@@ -367,7 +376,10 @@ impl View<'_> {
                 let announced = comparable(self.listing.get(position).octets);
                 announced != u32::MAX && fact.octets != u32::MAX && announced != fact.octets
             };
-            let is_lacked = || !self.ledger.lacks(&fact).and(self.policy.open).is_empty();
+            let is_lacked = || {
+                let lanes = self.ledger.lacks(&fact).and(self.policy.open);
+                !lanes.less(self.ledger.quarantined(self.listing.get(position).unique_id)).is_empty()
+            };
             // A rule may say that it is due, or lacked.
             let is_open = self.policy.has_rules && !fact.is_settled;
             let is_odd = fact.state != State::Delivered || has_other_size();
@@ -487,6 +499,14 @@ impl View<'_> {
     /// The lanes to which a known message is to go.
     fn lacks(&self, position: usize, fact: &Fact) -> Lanes {
         self.ledger.lacks(fact).and(self.lanes(position))
+    }
+
+    /// The lanes at which the message is quarantined; of another one under its unique-id nobody knows that.
+    fn quarantined(&self, position: usize, identity: Option<Identity>) -> Lanes {
+        match identity {
+            Some(Identity::Another | Identity::Compare(_)) => Lanes::NONE,
+            _ => self.ledger.quarantined(self.listing.get(position).unique_id),
+        }
     }
 
     /// True for a settled message that this run is to bring to lanes that lack it.
@@ -662,7 +682,13 @@ impl Planner<'_> {
     fn wanted(&mut self, position: usize, identity: Option<Identity>) {
         let message = self.view.listing.get(position);
         let is_full = || self.view.policy.max_messages.is_some_and(|limit| self.plan.retrieve.len() as u64 >= limit);
+        let quarantined = self.view.quarantined(position, identity);
+        let rest = || self.owed(position, identity).less(quarantined);
         let verdict = match message.unique_id {
+            _ if !quarantined.is_empty() && rest().is_empty() => Verdict::Leave(Reason::Quarantined),
+            _ if !quarantined.is_empty() && rest().and(self.view.policy.open).is_empty() => {
+                Verdict::Leave(Reason::Closed)
+            }
             [] if !self.takes_nameless(position) => Verdict::Leave(Reason::Nameless),
             _ if self.is_too_large(position) => Verdict::Leave(Reason::TooLarge),
             _ if is_full() => Verdict::Leave(Reason::Later),
@@ -726,8 +752,7 @@ impl Planner<'_> {
         let is_due_by_time = |fact: &Fact| self.retention.is_due_by_time(&self.once_settled(position, *fact));
         let is_due = may_be_known && known.is_some_and(|fact| is_as_large(&fact) && is_due_by_time(&fact));
         let lacking = known.map(|fact| self.view.lacks(position, &fact));
-        let is_whole = self.view.policy.all || identity.is_some();
-        let lanes = lacking.filter(|_| !is_whole).unwrap_or(self.view.lanes(position));
+        let lanes = self.owed(position, identity);
         let known_lanes = lacking.filter(|_| !self.view.policy.all).unwrap_or(lanes);
         let reused = identity.is_some();
         let is_settled = may_be_known && known.is_some_and(|fact| fact.is_settled);
@@ -749,6 +774,17 @@ impl Planner<'_> {
             known_lanes,
             is_due,
             is_held_back,
+            quarantined: self.view.quarantined(position, identity).and(lanes),
+        }
+    }
+
+    /// The lanes that a message is to go to.
+    fn owed(&self, position: usize, identity: Option<Identity>) -> Lanes {
+        match self.view.standings.get(position) {
+            Standing::Known(fact) if !self.view.policy.all && identity.is_none() => {
+                self.view.lacks(position, &self.view.ledger.facts().get(fact))
+            }
+            _ => self.view.lanes(position),
         }
     }
 }

@@ -187,7 +187,7 @@ impl Policy {
     /// True when a message that is delivered as its key says is then deleted on the server.
     pub fn deletes(&self, key: &Key) -> bool {
         let is_due = key.is_due || key.keep.unwrap_or(self.keep) == Keep::Never;
-        is_due && !key.is_held_back && key.lanes.and(self.open) == key.lanes
+        is_due && !key.is_held_back && key.bound_for().and(self.open) == key.lanes
     }
 }
 
@@ -232,7 +232,7 @@ impl View<'_> {
             by: self.rulings.of(position).and_then(|ruling| ruling.by).filter(|_| is_ruled),
             since,
             due: due.filter(is_told),
-            lanes: key.map_or(Lanes::NONE, |key| key.lanes.and(self.policy.open)),
+            lanes: key.map_or(Lanes::NONE, |key| key.bound_for().and(self.policy.open)),
             is_deleted: fate.verdict() == "delete" || key.is_some_and(|key| self.policy.deletes(key)),
         }
     }

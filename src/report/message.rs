@@ -163,6 +163,7 @@ fn reason(outlook: &Outlook) -> String {
             Reason::Later => "later".into(),
             Reason::OverOctets => "later: `max_octets`".into(),
             Reason::NoRoom => "waits for room".into(),
+            Reason::Quarantined => "quarantined".into(),
             Reason::Nameless => "left: no unique-id".into(),
             Reason::Repeated => format!("{}; its unique-id is listed twice", known()),
             Reason::Unproved => "left: not proved to be the known one".into(),
@@ -192,6 +193,7 @@ fn word(outlook: &Outlook) -> String {
             "known".into()
         }
         (Fate::Waiting | Fate::Left(Reason::NoRoom), _) => "waits".into(),
+        (Fate::Left(Reason::Quarantined), _) => "quarantined".into(),
         (Fate::InDoubt, _) => "in doubt".into(),
         (Fate::Left(Reason::TooLarge), _) => "too large".into(),
         (Fate::Left(Reason::Later | Reason::OverOctets), _) => "later".into(),

@@ -22,7 +22,7 @@ impl AtHome {
         let mut at_home = AtHome::default();
         let Some(least) = account.min_free else { return at_home };
         for (number, target) in account.targets.iter().enumerate().filter(|(number, _)| open.has(*number)) {
-            if !plan.retrieve.iter().any(|key| key.lanes.has(number)) {
+            if !plan.retrieve.iter().any(|key| key.bound_for().has(number)) {
                 continue;
             }
             match Disks::of(target, least, context).and_then(|disks| disks.room()) {
