@@ -18,13 +18,15 @@ use crate::sandbox::{
 use crate::server::{Builder, Mail, Maildrop};
 
 /// What can be combined, and its values. A combination has one value of each.
-const DIMENSIONS: [(&str, &[&str]); 16] = [
+const DIMENSIONS: [(&str, &[&str]); 17] = [
     ("deliver", &["maildir", "mbox", "mda", "maildir, mbox", "maildir, mda"]),
     ("keep", &["true", "false", "\"1s\""]),
     ("pipelining", &["", "true", "false"]),
     ("max_messages", &["", "1", "3"]),
     ("max_size", &["", "1000"]),
-    ("rules", &["", "of no message", "the same targets", "the same keep"]),
+    // More than any disk has, until the second run.
+    ("min_free", &["", "\"8000000G\""]),
+    ("jobs", &["", "--jobs-per-host=1"]),
     ("server", &["usual", "no PIPELINING", "no TOP", "no CAPA"]),
     (
         "before",
@@ -50,6 +52,9 @@ const DIMENSIONS: [(&str, &[&str]); 16] = [
     ("progress", &["", "--progress=always"]),
     ("json", &["--json", ""]),
 ];
+
+/// The keys among them that stay what they are.
+const KEYS: [&str; 4] = ["keep", "pipelining", "max_messages", "max_size"];
 
 type Combination = BTreeMap<&'static str, &'static str>;
 
@@ -142,6 +147,7 @@ impl Trial {
         if combination["form"] == "URL" {
             targets = targets.split_off(targets.len() - 1);
             combination.insert("owner", "");
+            combination.insert("min_free", "");
         }
         if combination["owner"] == "owner" {
             match user(NOBODY) {
@@ -156,32 +162,19 @@ impl Trial {
                 None => drop(combination.insert("owner", "")),
             }
         }
-        // Those that ask for header sections end a run of an account.
-        let needs_top = ["of no message", "the same targets"].contains(&combination["rules"]);
-        if combination["server"] == "no TOP" && needs_top {
-            combination.insert("rules", "the same keep");
-        }
         Trial { combination, targets, server, sandbox }
     }
 
     fn set(&self, host: &str, keys: &[&str]) {
         let deliver: Vec<String> = self.targets.iter().map(|target| format!("{:?}", self.deliver(*target))).collect();
         let account = Account::on(self.server.port).set("deliver", format!("[{}]", deliver.join(", ")));
-        let rules = match self.combination["rules"] {
-            // One that needs no header section, and one that asks for all of them.
-            "of no message" => "[{ size = \">10M\", skip = true }, { from = \"nobody\", skip = true }]".to_owned(),
-            "the same targets" => format!("[{{ from = \"^a@x$\", deliver = [{}] }}]", deliver.join(", ")),
-            "the same keep" => format!("[{{ size = \">1\", keep = {} }}]", self.combination["keep"]),
-            _ => String::new(),
-        };
-        let value = |key: &str| if key == "rules" { &*rules } else { self.combination[key] };
-        let values = keys.iter().map(|key| (*key, value(key))).filter(|(_, value)| !value.is_empty());
+        let values = keys.iter().map(|key| (*key, self.combination[key])).filter(|(_, value)| !value.is_empty());
         let account = values.fold(account, |account, (key, value)| account.set(key, value));
         let account = account.set("server", format!("\"{host}\"")).set("auth", "\"plain\"");
         let is_owned = self.combination["owner"] == "owner";
         let account = if is_owned { account.set("owner", format!("\"{NOBODY}\"")) } else { account };
         // What is reported of failures is met by all others, like what is reported at all.
-        let account = account.set("notify_every", if self.combination["json"].is_empty() { "\"1h\"" } else { "\"0\"" });
+        let account = account.set("notify_every", if self.combination["json"] == "" { "\"1h\"" } else { "\"0\"" });
         // A server that announces nothing has no other way to log in.
         let account = if self.combination["server"] == "no CAPA" { account.set("auth", "\"user\"") } else { account };
         self.sandbox.config(&account.to_string());
@@ -226,7 +219,7 @@ impl Trial {
 
     /// What is typed.
     fn arguments(&self, more: &[&str], has_keys: bool) -> Vec<String> {
-        let words = ["verbose", "create", "progress"].map(|key| self.combination[key]);
+        let words = ["verbose", "create", "progress", "jobs"].map(|key| self.combination[key]);
         let words = words.iter().chain(more).filter(|word| !word.is_empty());
         let mut arguments: Vec<String> = words.map(|word| (*word).to_owned()).collect();
         if self.combination["form"] == "URL" {
@@ -284,7 +277,7 @@ impl Trial {
             _ => {}
         }
         thread::sleep(Duration::from_millis(1100));
-        self.set("127.0.0.1", &["keep", "pipelining", "max_messages", "max_size", "rules"]);
+        self.set("127.0.0.1", &[&KEYS[..], &["min_free"]].concat());
     }
 
     fn mails(&self) -> Vec<Mail> {
@@ -367,6 +360,10 @@ impl Trial {
             assert_eq!(said, done, "{:#?}\n{dry:#}\n{run:#}", self.combination);
         }
         self.assert_whole(&all);
+        if !self.combination["min_free"].is_empty() {
+            assert_eq!(run["delivered"], 0, "{:#?}", self.combination);
+            self.set("127.0.0.1", &KEYS);
+        }
         // To the end: everything that is wanted comes, and then nothing more does.
         for _ in 0..if self.combination["max_messages"] == "1" { 6 } else { 3 } {
             thread::sleep(Duration::from_millis(if self.combination["keep"] == "\"1s\"" { 1100 } else { 0 }));

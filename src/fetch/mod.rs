@@ -434,6 +434,8 @@ impl<'f> Fetch<'f> {
         let closed = self.closed.len();
         let is_lost_by_quit =
             batch.is_taken_by_quit(ledger, now()) || transaction.capabilities().expire == Some(Expire::Days(0));
+        // To a target at which it is quarantined.
+        let is_one_owed = wanted.iter().any(|key| !key.quarantined.is_empty());
         if !lanes.is_empty() {
             let old: HashSet<_> = wanted.iter().filter(|key| key.is_due).map(|key| key.number).collect();
             let recorded = self.transfer(
@@ -444,7 +446,7 @@ impl<'f> Fetch<'f> {
                 wanted,
                 deletes_nothing && !is_lost_by_quit,
             )?;
-            if is_lost_by_quit && self.is_some_unsafe() {
+            if is_lost_by_quit && (is_one_owed || self.is_some_unsafe()) {
                 // Without QUIT the server keeps all of it (RFC 1939 §6).
                 return self.closed_lane().map_or(Ok(()), Err);
             }

@@ -152,3 +152,43 @@ impl Ledger {
         Ok(ids.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Target;
+    use crate::ledger::Wanted;
+
+    #[test]
+    fn refusals_are_counted_by_lane_and_survive_a_rewrite() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |words: &str| {
+            let mut ledger = Ledger::open(folder.path(), "l", "u@h").unwrap().0;
+            ledger.serve(&[Target::maildir("/m"), Target::mda([words])], Wanted::Unsettled);
+            ledger
+        };
+        for times in 1..=MOST + 1 {
+            let mut ledger = open("a");
+            let news = ledger.note_refusals(vec![(1, b"x".to_vec())], 1).unwrap();
+            assert_eq!(news.len(), usize::from(times == MOST), "{times}");
+            ledger.compact(|_, _| true, |_| true).unwrap();
+            assert_eq!(ledger.quarantined(b"x") == Lanes::NONE.with(1), times >= MOST, "{times}");
+        }
+        assert_eq!(open("b").quarantined(b"x"), Lanes::NONE);
+        assert_eq!(open("a").quarantine().collect::<Vec<_>>(), [(&b"x"[..], Lanes::NONE.with(1))]);
+        assert_eq!(open("b").free(|id| id == b"x").unwrap(), 1);
+        assert!(!open("a").is_refused(b"x"));
+    }
+
+    #[test]
+    fn no_more_messages_are_remembered_than_there_is_room_for() {
+        let mut refusals = Refusals::default();
+        (0..2 * MESSAGES).for_each(|number| refusals.set(number.to_string().as_bytes(), "a", 1));
+        assert_eq!(refusals.of.len(), MESSAGES);
+        refusals.remove(b"7", "a");
+        refusals.set(b"another", "a", 1);
+        assert!(refusals.times(b"another", "a") == 1 && refusals.times(b"7", "a") == 0);
+        (0..100u8).for_each(|number| refusals.set(&[number; OCTETS / 10], "a", 1));
+        assert!(refusals.octets <= OCTETS);
+    }
+}
