@@ -18,7 +18,7 @@ use crate::sandbox::{
 use crate::server::{Builder, Mail, Maildrop};
 
 /// What can be combined, and its values. A combination has one value of each.
-const DIMENSIONS: [(&str, &[&str]); 17] = [
+const DIMENSIONS: [(&str, &[&str]); 18] = [
     ("deliver", &["maildir", "mbox", "mda", "maildir, mbox", "maildir, mda"]),
     ("keep", &["true", "false", "\"1s\""]),
     ("pipelining", &["", "true", "false"]),
@@ -27,6 +27,7 @@ const DIMENSIONS: [(&str, &[&str]); 17] = [
     // More than any disk has, until the second run.
     ("min_free", &["", "\"8000000G\""]),
     ("jobs", &["", "--jobs-per-host=1"]),
+    ("rules", &["", "of no message", "the same targets", "the same keep"]),
     ("server", &["usual", "no PIPELINING", "no TOP", "no CAPA"]),
     (
         "before",
@@ -54,7 +55,7 @@ const DIMENSIONS: [(&str, &[&str]); 17] = [
 ];
 
 /// The keys among them that stay what they are.
-const KEYS: [&str; 4] = ["keep", "pipelining", "max_messages", "max_size"];
+const KEYS: [&str; 5] = ["keep", "pipelining", "max_messages", "max_size", "rules"];
 
 type Combination = BTreeMap<&'static str, &'static str>;
 
@@ -162,19 +163,32 @@ impl Trial {
                 None => drop(combination.insert("owner", "")),
             }
         }
+        // Those that ask for header sections end a run of an account.
+        let needs_top = ["of no message", "the same targets"].contains(&combination["rules"]);
+        if combination["server"] == "no TOP" && needs_top {
+            combination.insert("rules", "the same keep");
+        }
         Trial { combination, targets, server, sandbox }
     }
 
     fn set(&self, host: &str, keys: &[&str]) {
         let deliver: Vec<String> = self.targets.iter().map(|target| format!("{:?}", self.deliver(*target))).collect();
         let account = Account::on(self.server.port).set("deliver", format!("[{}]", deliver.join(", ")));
-        let values = keys.iter().map(|key| (*key, self.combination[key])).filter(|(_, value)| !value.is_empty());
+        let rules = match self.combination["rules"] {
+            // One that needs no header section, and one that asks for all of them.
+            "of no message" => "[{ size = \">10M\", skip = true }, { from = \"nobody\", skip = true }]".to_owned(),
+            "the same targets" => format!("[{{ from = \"^a@x$\", deliver = [{}] }}]", deliver.join(", ")),
+            "the same keep" => format!("[{{ size = \">1\", keep = {} }}]", self.combination["keep"]),
+            _ => String::new(),
+        };
+        let value = |key: &str| if key == "rules" { &*rules } else { self.combination[key] };
+        let values = keys.iter().map(|key| (*key, value(key))).filter(|(_, value)| !value.is_empty());
         let account = values.fold(account, |account, (key, value)| account.set(key, value));
         let account = account.set("server", format!("\"{host}\"")).set("auth", "\"plain\"");
         let is_owned = self.combination["owner"] == "owner";
         let account = if is_owned { account.set("owner", format!("\"{NOBODY}\"")) } else { account };
         // What is reported of failures is met by all others, like what is reported at all.
-        let account = account.set("notify_every", if self.combination["json"] == "" { "\"1h\"" } else { "\"0\"" });
+        let account = account.set("notify_every", if self.combination["json"].is_empty() { "\"1h\"" } else { "\"0\"" });
         // A server that announces nothing has no other way to log in.
         let account = if self.combination["server"] == "no CAPA" { account.set("auth", "\"user\"") } else { account };
         self.sandbox.config(&account.to_string());
