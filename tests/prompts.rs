@@ -196,3 +196,16 @@ fn what_counts_as_fetched_is_a_persons_decision() {
         assert_eq!(server.count("RETR"), if marked { 0 } else { 3 }, "{typed:?}");
     }
 }
+
+#[test]
+fn a_person_hears_how_long_a_large_first_run_takes() {
+    // Its messages come no faster than one in a millisecond, so that it lasts longer than it takes to know.
+    let server = server(mails(5001)).pace(Duration::from_millis(1)).start();
+    let sandbox = Sandbox::in_memory();
+    sandbox.config(&Account::on(server.port).set("deliver", "\"mbox:~/mbox\"").to_string());
+    let Some(terminal) = OnTerminal::start(&sandbox, &[]) else { return };
+    let shown = terminal.exits(0);
+    let said = "work: this first run brings 5001 messages (";
+    assert_eq!(shown.matches(said).count(), 1, "{shown:?}");
+    assert!(shown.contains("at its pace so far takes"), "{shown:?}");
+}

@@ -46,6 +46,7 @@ pub fn fetch(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> {
         mark,
         verbose: options.verbose,
         is_watched: is_terminal,
+        tells_pace: is_terminal && !options.quiet,
         ledgers,
         listings: Budget::default(),
     };

@@ -7,6 +7,7 @@ mod again;
 mod failure;
 mod in_step;
 mod mark;
+mod pace;
 mod quarantine;
 mod side_by_side;
 mod start;
@@ -68,6 +69,8 @@ pub struct Run<'r> {
     pub verbose: u8,
     /// A person watches: standard error is a terminal.
     pub is_watched: bool,
+    /// That person hears how long a large first run takes.
+    pub tells_pace: bool,
     /// Memory for the listings of all accounts.
     pub listings: Budget,
     /// The ledgers of all maildrops.
@@ -92,6 +95,7 @@ pub fn fetch(account: &Account, run: &Run<'_>) -> Summary {
         closed: vec![],
         ended: vec![],
         used: vec![],
+        is_first: false,
         received: 0,
         held: vec![],
         seen: None,
@@ -152,6 +156,8 @@ struct Fetch<'f> {
     ended: Vec<Ended>,
     /// Targets that were opened.
     used: Vec<usize>,
+    /// Nobody has fetched this maildrop before, as far as anybody knows.
+    is_first: bool,
     /// Octets that have come.
     received: u64,
     /// What the targets held before the first run.
@@ -364,6 +370,7 @@ impl<'f> Fetch<'f> {
         let mut surveyed = self.survey(&mut transaction, ledger, manner.without_top)?;
         self.summary.is_nameless = !surveyed.survey.listing.has_unique_ids;
         share.settle();
+        self.is_first = ledger.is_blank(&self.account.targets);
         match &self.run.mark {
             Some(Mark::Known(ids)) => {
                 // The server is not kept waiting while a person thinks, and nothing depends on its farewell.
@@ -377,7 +384,7 @@ impl<'f> Fetch<'f> {
             }
             Some(Mark::Show | Mark::Forget(_) | Mark::Retry(_)) | None => self.begin(ledger, &surveyed)?,
         }
-        if !surveyed.plan.retrieve.is_empty() && !self.account.all && ledger.is_blank(&self.account.targets) {
+        if !surveyed.plan.retrieve.is_empty() && !self.account.all && self.is_first {
             self.note_held();
         }
         self.find_room(ledger, &mut surveyed)?;
@@ -868,6 +875,7 @@ impl<'f> Fetch<'f> {
             transaction,
             wanted,
             deletes_nothing,
+            tells_pace: self.is_first && self.run.tells_pace,
         };
         let moved = transfer.run(lanes, ledger);
         self.received += moved.received;

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::in_step::{Came, MOST, Places};
+use super::pace::Pace;
 use super::{Failure, Run, caught};
 use crate::account::{Account, Password, Target};
 use crate::deliver::{self, BatchLimit, Disks, Outcome, Place, Publisher, Refusal, Stage, Staged, Stager};
@@ -59,6 +60,8 @@ pub struct Transfer<'t, 'l> {
     pub wanted: Vec<Key>,
     /// Nothing will be deleted in this session, so QUIT may ride with the last RETR.
     pub deletes_nothing: bool,
+    /// A person waits for this first run.
+    pub tells_pace: bool,
 }
 
 /// What came of it.
@@ -110,9 +113,7 @@ type StagedInLanes = Vec<(usize, Staged)>;
 impl<'t> Transfer<'t, '_> {
     /// Runs until every lane has everything, or none can go on; what is complete by then is committed either way.
     pub fn run(mut self, lanes: Vec<Lane<'t>>, ledger: &mut Ledger) -> Moved {
-        // Announced sizes may be absurd.
-        let total = self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?));
-        self.bar.begin(self.wanted.len() as u64, total);
+        self.bar.begin(self.wanted.len() as u64, self.octets());
         let wanted: Vec<Lanes> = self.wanted.iter().map(Key::bound_for).collect();
         let (run, account, secret) = (self.run, self.account, self.secret.take());
         let secret = &secret;
@@ -166,6 +167,7 @@ impl<'t> Transfer<'t, '_> {
     fn receive(&mut self, arrivals: &mut Arrivals, is_over: &AtomicBool, uncounted: &AtomicU64) -> Result<(), Failure> {
         let wanted: Vec<Wanted> =
             self.wanted.iter().map(|key| Wanted { number: key.number, octets: key.octets.unwrap_or(0) }).collect();
+        let pace = self.tells_pace.then(|| self.pace()).flatten();
         let retrieval = self.transaction.retrieve(&wanted, Window::default());
         let deletes_nothing = self.deletes_nothing;
         let reader = Reader {
@@ -176,8 +178,20 @@ impl<'t> Transfer<'t, '_> {
             measures: (self.bar, self.account.max_size, uncounted),
             deletes_nothing,
             thrown_away: ThrownAway { octets: 0, may_begin: !deletes_nothing },
+            pace,
         };
         reader.run(std::mem::take(&mut self.wanted))
+    }
+
+    /// How long it takes, where that is worth a line.
+    fn pace(&self) -> Option<Pace<'t>> {
+        let Account { name, one_off, .. } = self.account;
+        Pace::begin(self.run.progress, printable(name.as_bytes()), *one_off, self.wanted.len(), self.octets())
+    }
+
+    /// Octets in all. Announced sizes may be absurd.
+    fn octets(&self) -> Option<u64> {
+        self.wanted.iter().try_fold(0u64, |sum, key| sum.checked_add(key.octets?))
     }
 
     /// While a committer still works, the server hears from us now and then.
@@ -234,6 +248,7 @@ struct Reader<'r, 'l> {
     measures: (&'r Bar, Option<u64>, &'r AtomicU64),
     deletes_nothing: bool,
     thrown_away: ThrownAway,
+    pace: Option<Pace<'r>>,
 }
 
 impl Reader<'_, '_> {
@@ -309,6 +324,9 @@ impl Reader<'_, '_> {
             };
             match self.arrivals.stage(self.measures, &mut self.thrown_away, &mut key, body) {
                 Ok((staged, size)) => {
+                    if self.pace.as_mut().is_some_and(|pace| pace.came(size.octets)) {
+                        self.pace = None;
+                    }
                     let came = self.places.came(size, self.retrieval.asked());
                     self.arrivals.held.push_back(Held { key, staged, came });
                 }
