@@ -331,6 +331,22 @@ fn new_mail_on_a_real_server_is_all_that_is_fetched() {
 }
 
 #[test]
+fn what_is_old_on_a_real_server_counts_as_known() {
+    let dated = |subject: &str, date: &str| format!("Date: {date}\nSubject: {subject}\n\n{subject}\n").into_bytes();
+    let new = dated("new", &chrono::Utc::now().to_rfc2822());
+    let mails = [dated("old", "Mon, 5 Jan 2026 10:00:00 +0000"), new.clone()];
+    let Some(dovecot) = Dovecot::start(&["now".to_string(), "month".to_string()], &mails) else { return };
+    for (user, start, expected) in [("now", "\"now\"", &[][..]), ("month", "\"30d\"", &[new])] {
+        let sandbox = Sandbox::with(dovecot.account(Mode::Clear, user).set("start", start).set("keep", false));
+        for _ in 0..2 {
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            assert!(sandbox.maildir().messages() == expected, "{user}");
+        }
+        assert_eq!(dovecot.messages(user).len(), 2 - expected.len(), "{user}");
+    }
+}
+
+#[test]
 fn a_real_server_is_listed_as_it_is_then_fetched() {
     let users = ["alice".to_string()];
     let Some(dovecot) = Dovecot::start(&users, &mails()) else { return };

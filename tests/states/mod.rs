@@ -357,6 +357,20 @@ fn the_first_run_to_an_mda_survives_a_power_cut() {
     power_cut(Scenario::first_run("the first run to an MDA, delete", Destination::Mda, false), 0.5);
 }
 
+/// The first run of an account for which all that is there counts as known.
+fn from_now_on(name: &'static str) -> Scenario {
+    let others = |sandbox: &Sandbox| {
+        let config = fs::OpenOptions::new().append(true).open(sandbox.path(".config/popfetch/config.toml"));
+        config.unwrap().write_all(b"start = \"now\"\n").unwrap();
+    };
+    Scenario { others, copies: 0..=0, ..Scenario::first_run(name, Destination::Maildir, false) }
+}
+
+#[test]
+fn a_start_survives_a_power_cut() {
+    power_cut(from_now_on("start = \"now\""), 0.5);
+}
+
 #[test]
 fn a_compaction_survives_a_power_cut() {
     let scenario = Scenario::of("a compaction", Destination::Maildir, true);
@@ -602,6 +616,11 @@ fn the_first_run_to_a_maildir_survives_a_kill_and_a_power_cut() {
 #[test]
 fn the_first_run_to_an_mbox_survives_a_kill_and_a_power_cut() {
     kill_and_power_cut(Scenario::first_run("a kill in the first run to an mbox, keep", Destination::Mbox, true));
+}
+
+#[test]
+fn a_start_survives_a_kill_and_a_power_cut() {
+    kill_and_power_cut(from_now_on("a kill at start = \"now\""));
 }
 
 #[test]
