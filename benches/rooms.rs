@@ -198,6 +198,7 @@ mod decision {
         room: None,
         has_rules: false,
         may_discard: false,
+        room: None,
         open: Lanes::ALL,
     };
 

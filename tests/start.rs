@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::faults::{Call, can_trace, kill_before};
 use crate::sandbox::{Account, Run, Sandbox, USER, at_home, mails, names, read, server};
-use crate::server::{Builder, Mail, Maildrop};
+use crate::server::{Builder, HANG_UP, Mail, Maildrop};
 
 fn account(server: &Maildrop, start: &str) -> Account {
     Account::on(server.port).set("keep", true).set("start", format!("{start:?}"))
@@ -201,6 +201,46 @@ fn what_a_url_has_fetched_is_known_and_the_rest_counts_as_known() {
         sandbox.popfetch(["-q"]).exits(0).silently();
         assert_eq!(server.count("RETR"), 3);
     }
+}
+
+#[test]
+fn what_a_url_has_fetched_to_another_target_is_owed_and_not_deleted_before() {
+    let server = server(mails(3)).start();
+    let sandbox = Sandbox::new();
+    by_url(&sandbox, &server, &["--max-messages", "1"]).exits(0);
+    sandbox.config(&account(&server, "now").set("keep", false).set("deliver", "\"maildir:~/Other\"").to_string());
+    for _ in 0..2 {
+        sandbox.popfetch(["-q"]).exits(0);
+    }
+    assert_eq!((server.count("RETR"), server.unique_ids(USER)), (2, vec!["m2".to_owned(), "m3".to_owned()]));
+}
+
+#[test]
+fn a_line_that_breaks_in_the_first_run_is_no_end_of_it() {
+    let mails = [received("old", 9), received("a", 0), received("b", 0)];
+    let server = server(mails).answer("RETR 3", HANG_UP).start();
+    let sandbox = Sandbox::with(account(&server, "3d").set("retries", 1));
+    let mut running = sandbox.start(&mut sandbox.command(["-q"]));
+    running.watch(|_| {
+        if server.count("RETR") > 1 {
+            server.answer("AUTH", Some("-ERR [IN-USE] another session holds the maildrop"));
+        }
+    });
+    running.finish().exits(75);
+    assert!(is_starting(&ledger(&sandbox, &server)) && at_home_are(&sandbox, &server, &["a"]));
+}
+
+#[test]
+fn a_server_that_wants_long_between_logins_is_asked_by_the_next_run() {
+    let names = ["TOP", "UIDL", "PIPELINING", "USER", "SASL PLAIN", "LOGIN-DELAY 900"];
+    let server = in_parts().capabilities(&names).start();
+    let sandbox = Sandbox::with(account(&server, "now"));
+    for connections in 1..=5 {
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        let text = ledger(&sandbox, &server);
+        assert_eq!((server.connections(), is_starting(&text)), (connections, connections < 5), "{text}");
+    }
+    assert_eq!(server.count("RETR"), 0);
 }
 
 #[test]

@@ -39,8 +39,8 @@ enum Next {
     Without(Manner, Notice),
     /// One that goes on where the line broke, after a pause.
     Redial(Failure),
-    /// One that finds out whether there is more from before `start`.
-    Start,
+    /// One that finds out, after a pause, whether there is more from before `start`.
+    Start(Duration),
     /// One that looks for the next batch, after a pause.
     Follow(Batch, Duration),
     /// Nothing, though the server may have another batch: why that is left to the next run.
@@ -57,6 +57,8 @@ struct Past {
     broken: Option<Failure>,
     /// How many messages are known because of them.
     counted: usize,
+    /// The one under way looks for more from before `start`, and the one before it has ended well.
+    starts: bool,
     /// One of them was opened to look for the next batch.
     follows: bool,
     /// How many were listed and known to those that went well.
@@ -72,13 +74,14 @@ impl Fetch<'_> {
         let manner = Manner::known(self.account, ledger, now());
         let said = self.summary.notices.len();
         let (known, counted, listed) = (manner, 0, 0);
-        let mut past = Past { manner, redials: 0, broken: None, counted, follows: false, listed, known: 0, said };
+        let (starts, follows) = (false, false);
+        let mut past = Past { manner, redials: 0, broken: None, counted, starts, follows, listed, known: 0, said };
         loop {
             self.seen = None;
             let ended = self.session(ledger, credentials, past.manner);
             self.add_up(&past);
             let before = self.after.take();
-            let ended = self.end_start(ledger, ended);
+            let ended = if std::mem::take(&mut past.starts) { self.end_start(ledger, ended) } else { ended };
             let notice = match self.next(&past, before, ended, ledger) {
                 Next::Nothing(ended) => {
                     // Where the line failed again, it may have been the line the first time.
@@ -95,7 +98,11 @@ impl Fetch<'_> {
                     past.manner = manner;
                     Some(notice)
                 }
-                Next::Start => None,
+                Next::Start(pause) => {
+                    self.pause("waiting to list once more", pause)?;
+                    past.starts = true;
+                    None
+                }
                 Next::Redial(failure) => {
                     past.redials += 1;
                     let seconds = 1u64.checked_shl(past.redials - 1).unwrap_or(u64::MAX).min(LONGEST_PAUSE);
@@ -118,7 +125,10 @@ impl Fetch<'_> {
 
     fn next(&self, past: &Past, before: Option<Batch>, ended: Result<(), Failure>, ledger: &Ledger) -> Next {
         let failure = match ended {
-            Ok(()) if self.has_more_to_start() => return Next::Start,
+            // Where that takes too long, the next run goes on.
+            Ok(()) if self.has_more_to_start() => {
+                return self.before_login().map_or(Next::Nothing(Ok(())), Next::Start);
+            }
             Ok(()) => return self.follow(before, ledger),
             Err(failure) => failure,
         };
@@ -152,12 +162,18 @@ impl Fetch<'_> {
             return Next::Nothing(Ok(()));
         };
         let delay = seen.login_delay.unwrap_or(Duration::ZERO);
-        let pause = delay.saturating_sub(seen.logged_in.elapsed());
-        let longest = if self.run.is_watched { LONGEST_WAIT_WATCHED } else { LONGEST_WAIT };
-        match delay > longest {
-            true => Next::Leave(format!("it wants {} s between two logins (LOGIN-DELAY)", delay.as_secs())),
-            false => Next::Follow(batch, pause),
+        match self.before_login() {
+            None => Next::Leave(format!("it wants {} s between two logins (LOGIN-DELAY)", delay.as_secs())),
+            Some(pause) => Next::Follow(batch, pause),
         }
+    }
+
+    /// How long to wait before another login; `None` where that is too long for this run.
+    fn before_login(&self) -> Option<Duration> {
+        let Some(seen) = &self.seen else { return Some(Duration::ZERO) };
+        let delay = seen.login_delay.unwrap_or(Duration::ZERO);
+        let longest = if self.run.is_watched { LONGEST_WAIT_WATCHED } else { LONGEST_WAIT };
+        (delay <= longest).then(|| delay.saturating_sub(seen.logged_in.elapsed()))
     }
 
     /// True when one more session may find other messages, and this run may fetch them.

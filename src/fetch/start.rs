@@ -48,7 +48,7 @@ impl Fetch<'_> {
     /// has done what it had to do.
     pub(super) fn end_start(&mut self, ledger: &mut Ledger, ended: Result<(), Failure>) -> Result<(), Failure> {
         match ended {
-            Err(failure) if self.is_starting && self.seen.is_none() && !matches!(failure, Failure::Stopped(_)) => {
+            Err(failure) if self.seen.is_none() && !matches!(failure, Failure::Stopped(_)) => {
                 self.is_starting = false;
                 Ok(ledger.begin_wholly(now())?)
             }
