@@ -3,7 +3,7 @@
 //! Asks the file systems and decides nothing but whether they have less than that. What others write meanwhile is seen
 //! when they are asked again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Context, Error, destination, owner};
 use crate::account::Target;
@@ -52,7 +52,7 @@ impl Disks {
         Ok(least.expect("what is delivered is written somewhere"))
     }
 
-    fn room_in(&self, folder: &PathBuf) -> Result<Room, Error> {
+    fn room_in(&self, folder: &Path) -> Result<Room, Error> {
         // The spool is root's, and a file server may keep root out of the owner's folders.
         let free = folder::free(folder).or_else(|failure| {
             let _acting = owner::act_as(&self.owner)?;
@@ -60,7 +60,7 @@ impl Disks {
         })?;
         let least = self.least;
         let octets = free.checked_sub(least);
-        let octets = octets.ok_or_else(|| Error::NoRoom { path: folder.clone(), free, least })?;
-        Ok(Room { octets, folder: folder.clone(), free, least })
+        let octets = octets.ok_or_else(|| Error::NoRoom { path: folder.to_owned(), free, least })?;
+        Ok(Room { octets, folder: folder.to_owned(), free, least })
     }
 }
