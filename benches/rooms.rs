@@ -195,7 +195,6 @@ mod decision {
         max_messages: None,
         max_octets: [None, None],
         own: Lanes::ALL,
-        room: None,
         has_rules: false,
         may_discard: false,
         room: None,

@@ -40,6 +40,9 @@ _popfetch() {
             popfetch__subcmd__state,rebuild)
                 cmd="popfetch__subcmd__state__subcmd__rebuild"
                 ;;
+            popfetch__subcmd__state,retry)
+                cmd="popfetch__subcmd__state__subcmd__retry"
+                ;;
             popfetch__subcmd__state,show)
                 cmd="popfetch__subcmd__state__subcmd__show"
                 ;;
@@ -50,7 +53,7 @@ _popfetch() {
 
     case "${cmd}" in
         popfetch)
-            opts="-q -v -h -V --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help --version fetch check list login state"
+            opts="-q -v -h -V --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help --version fetch check list login state"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -116,6 +119,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jobs-per-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -136,7 +143,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__check)
-            opts="-q -v -h --login --twice --offline --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --login --twice --offline --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -199,6 +206,10 @@ _popfetch() {
                     return 0
                     ;;
                 --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jobs-per-host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -222,7 +233,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__fetch)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -288,6 +299,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jobs-per-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -308,7 +323,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__list)
-            opts="-q -v -h --new --sort --ids --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --new --sort --ids --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -378,6 +393,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jobs-per-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -398,7 +417,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__login)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -461,6 +480,10 @@ _popfetch() {
                     return 0
                     ;;
                 --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jobs-per-host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -484,7 +507,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help show known forget rebuild"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help show known forget retry rebuild"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -550,6 +573,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jobs-per-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -570,7 +597,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__forget)
-            opts="-q -v -h --id --before --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --id --before --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -644,6 +671,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jobs-per-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -664,7 +695,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__known)
-            opts="-q -v -h --id --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --id --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -734,6 +765,10 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jobs-per-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -754,7 +789,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__rebuild)
-            opts="-q -v -h --from --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --from --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -824,6 +859,104 @@ _popfetch() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jobs-per-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        popfetch__subcmd__state__subcmd__retry)
+            opts="-q -v -h --id --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deliver)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delete-over)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-messages)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-octets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --order)
+                    COMPREPLY=($(compgen -W "oldest newest smallest" -- "${cur}"))
+                    return 0
+                    ;;
+                --tls)
+                    COMPREPLY=($(compgen -W "implicit starttls none" -- "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-pin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --auth)
+                    COMPREPLY=($(compgen -W "auto user plain apop login cram-md5 scram-sha-1 scram-sha-1-plus scram-sha-256 scram-sha-256-plus external xoauth2 oauthbearer" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jobs-per-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -844,7 +977,7 @@ _popfetch() {
             return 0
             ;;
         popfetch__subcmd__state__subcmd__show)
-            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --config --state-dir --json --progress --quiet --verbose --help"
+            opts="-q -v -h --deliver --keep --no-keep --keep-newest --delete-over --all --max-size --max-messages --max-octets --order --tls --ca-file --tls-pin --auth --timeout --retries --create --fill --now --yes --dry-run --fail-if-none --jobs --jobs-per-host --config --state-dir --json --progress --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -907,6 +1040,10 @@ _popfetch() {
                     return 0
                     ;;
                 --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jobs-per-host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_popfetch_global_optspecs
-    string join \n deliver= keep= no-keep keep-newest= delete-over= all max-size= max-messages= max-octets= order= tls= ca-file= tls-pin= auth= timeout= retries= create fill now yes dry-run fail-if-none jobs= config= state-dir= json progress= q/quiet v/verbose h/help V/version
+    string join \n deliver= keep= no-keep keep-newest= delete-over= all max-size= max-messages= max-octets= order= tls= ca-file= tls-pin= auth= timeout= retries= create fill now yes dry-run fail-if-none jobs= jobs-per-host= config= state-dir= json progress= q/quiet v/verbose h/help V/version
 end
 
 function __fish_popfetch_needs_command
@@ -55,6 +55,7 @@ oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_needs_command" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_needs_command" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_needs_command" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
@@ -109,6 +110,7 @@ oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
@@ -157,6 +159,7 @@ oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
@@ -211,6 +214,7 @@ oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
@@ -261,6 +265,7 @@ oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
@@ -278,22 +283,22 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l json -d 'Rep
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l max-messages -d 'Fetch at most this many messages per account' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
 newest\t''
 smallest\t''"
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
 starttls\t''
 none\t''"
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
 user\t''
 plain\t''
 apop\t''
@@ -306,30 +311,32 @@ scram-sha-256-plus\t''
 external\t''
 xoauth2\t''
 oauthbearer\t''"
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l timeout -d 'Wait this long for a server that says nothing' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l jobs -d 'Fetch this many accounts at a time' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
 always\t'Always'
 never\t'Never'"
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l no-keep -d 'Delete messages from the server once they are safe at home'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l all -d 'Fetch messages that have been fetched before, too'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l now -d 'Do not wait after failures in a row'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l yes -d 'Do not ask before `state known` and `state forget`'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l fail-if-none -d 'End with 1 when no new mail came'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -l json -d 'Report on standard output as JSON Lines, as things happen'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -s q -l quiet -d 'Say nothing but errors'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -f -a "show" -d 'Show what is known of each account, without its server'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -f -a "known" -d 'Let what is on the server now count as fetched: no run delivers it'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -f -a "forget" -d 'Forget messages: what is still on the server comes again. Wants --id, --before or --all'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget rebuild" -f -a "rebuild" -d 'Let messages that are in a Maildir already count as delivered there, for a ledger that is lost'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l now -d 'Do not wait after failures in a row'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l yes -d 'Do not ask before `state known` and `state forget`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l fail-if-none -d 'End with 1 when no new mail came'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l json -d 'Report on standard output as JSON Lines, as things happen'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -f -a "show" -d 'Show what is known of each account, without its server'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -f -a "known" -d 'Let what is on the server now count as fetched: no run delivers it'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -f -a "forget" -d 'Forget messages: what is still on the server comes again. Wants --id, --before or --all'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -f -a "retry" -d 'Give targets once more what they have refused again and again, and what is therefore quarantined'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -f -a "rebuild" -d 'Let messages that are in a Maildir already count as delivered there, for a ledger that is lost'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
@@ -361,6 +368,7 @@ oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
@@ -410,6 +418,7 @@ oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
@@ -460,6 +469,7 @@ oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
@@ -477,6 +487,56 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l id -d 'Only the message with this unique-id; may be given several times' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+newest\t''
+smallest\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+starttls\t''
+none\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+user\t''
+plain\t''
+apop\t''
+login\t''
+cram-md5\t''
+scram-sha-1\t''
+scram-sha-1-plus\t''
+scram-sha-256\t''
+scram-sha-256-plus\t''
+external\t''
+xoauth2\t''
+oauthbearer\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l now -d 'Do not wait after failures in a row'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l yes -d 'Do not ask before `state known` and `state forget`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l fail-if-none -d 'End with 1 when no new mail came'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l json -d 'Report on standard output as JSON Lines, as things happen'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l from -d 'The Maildir' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
@@ -509,6 +569,7 @@ oauthbearer\t''"
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l timeout -d 'Wait this long for a server that says nothing' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'

@@ -213,7 +213,7 @@ fn limits_are_those_of_the_whole_run() {
             runs += 1;
             assert!(runs < 9, "{option}");
         }
-        assert_home(sandbox.maildir().messages(), &all, &format!("{option}"));
+        assert_home(sandbox.maildir().messages(), &all, option);
     }
 }
 
@@ -262,7 +262,7 @@ fn a_login_that_is_refused_before_the_next_batch_is_no_failure() {
         assert_eq!((server.connections(), sandbox.maildir().messages().len()), (2, BATCH), "{words}");
         server.answer("AUTH", None);
         sandbox.popfetch(["-q"]).exits(0).silently();
-        assert_home(sandbox.maildir().messages(), &all, &format!("{words}"));
+        assert_home(sandbox.maildir().messages(), &all, words);
     }
 }
 

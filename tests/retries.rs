@@ -162,3 +162,12 @@ fn a_line_that_breaks_twice_at_top_is_not_asked_a_third_time() {
     sandbox.popfetch(["-q", "--no-keep"]).exits(0);
     assert_eq!(server.connections(), connections + 1, "for a day it is known");
 }
+
+#[test]
+fn without_unique_ids_what_has_come_does_not_come_again_in_the_same_run() {
+    let server = server([large("a"), large("b"), large("c")]).answer("UIDL", "-ERR what?");
+    let server = server.capabilities(&["PIPELINING", "TOP", "USER"]).faults([hang_up(50_000)]).start();
+    let sandbox = Sandbox::with(Account::on(server.port).without("retries").set("keep", false).set("auth", "\"user\""));
+    sandbox.popfetch(["-q"]).exits(75);
+    assert_eq!((server.connections(), sandbox.maildir().messages().len()), (1, 2));
+}

@@ -204,8 +204,12 @@ impl Fetch<'_> {
         }
     }
 
-    /// What one more session leaves out, when the server has answered badly to it. What has come is not fetched again.
+    /// What one more session leaves out, when the server has answered badly to it. What has come is not fetched again, so
+    /// that there is none where nothing tells what has.
     fn next_manner(&self, manner: Manner, failure: &Failure) -> Option<(Manner, Notice)> {
+        if self.summary.is_nameless && self.summary.delivered > 0 {
+            return None;
+        }
         let error = match failure {
             // Without TOP nothing can be found at home.
             Failure::Session(error) if !matches!(self.run.mark, Some(Mark::AtHome(_))) => Some(error),
@@ -214,10 +218,10 @@ impl Fetch<'_> {
         manner.next(self.account, failure.is_unanswered_ahead(), error)
     }
 
-    /// True when the line broke, which may help itself. With `--all` what has come would come again.
+    /// True when the line broke, which may help itself. With `--all`, or without unique-ids, what has come would come again.
     fn is_worth_a_redial(&self, past: &Past, failure: &Failure) -> bool {
         let is_broken = failure.is_of_the_line() && failure.kind() == Kind::Temporary;
-        let is_again = self.account.all && self.summary.delivered > 0;
+        let is_again = (self.account.all || self.summary.is_nameless) && self.summary.delivered > 0;
         // A server that cannot be reached in the first place is the next run's.
         is_broken && (self.seen.is_some() || past.broken.is_some()) && !is_again
     }
