@@ -242,7 +242,17 @@ pub(super) static KEYS: &[Row<Draft>] = &[
         Takes::Value("FILE"),
         "Trust the certificate authorities in this PEM file, and no others",
     )
-    .elsewhere(&["ca_file", "cafile", "ca", "cacert", "ca_certs", "sslcertfile", "sslcertpath", "tls_trust_file"]),
+    .elsewhere(&[
+        "tls_ca",
+        "ca_file",
+        "cafile",
+        "ca",
+        "cacert",
+        "ca_certs",
+        "sslcertfile",
+        "sslcertpath",
+        "tls_trust_file",
+    ]),
     Row::<Draft>::new("tls_pin", |draft, said| said.set(&mut draft.account.tls.pins, pins))
         .flag(
             CONNECTION,

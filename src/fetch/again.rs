@@ -157,10 +157,17 @@ impl Fetch<'_> {
         if self.run.dry_run || is_over {
             return Next::Nothing(Ok(()));
         }
-        let seen = self.seen.as_ref().filter(|seen| seen.has_quit).and_then(|seen| Some((seen, seen.batch?)));
+        let seen = self.seen.as_ref().and_then(|seen| Some((seen, seen.batch?)));
         let Some((seen, batch)) = seen.filter(|(_, batch)| self.may_be_followed(*batch, ledger)) else {
             return Next::Nothing(Ok(()));
         };
+        // The wish to stop may have come while nothing but the farewell was awaited.
+        if let Err(stopped) = self.run.stop.check() {
+            return Next::Nothing(Err(stopped.into()));
+        }
+        if !seen.has_quit {
+            return Next::Nothing(Ok(()));
+        }
         let delay = seen.login_delay.unwrap_or(Duration::ZERO);
         match self.before_login() {
             None => Next::Leave(format!("it wants {} s between two logins (LOGIN-DELAY)", delay.as_secs())),
