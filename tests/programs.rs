@@ -281,7 +281,8 @@ fn messages_that_an_mda_refuses_at_each_run_keep_no_other_back() {
     let run = || sandbox.popfetch(["-q"]).code();
     (0..4).for_each(|_| assert_eq!(run(), 75));
     sandbox.file("mended", "");
-    (0..3).for_each(|_| assert_ne!(run(), 75));
+    // After so many failures the account would wait.
+    (0..3).for_each(|_| drop(sandbox.popfetch(["-q", "--now"])));
     assert_eq!(server.unique_ids(USER), ["m1", "m2", "m3", "m4", "m5"]);
 }
 
