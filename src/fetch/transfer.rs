@@ -526,7 +526,7 @@ impl Arrivals {
 
     fn hand_on_one(&mut self, Held { mut key, staged, came }: Held) {
         let octets = came.size.octets;
-        if key.known_head.is_some() && key.known_head == key.head {
+        if key.known_head.is_some() && key.known_head.as_deref() == key.head.as_ref() {
             if key.known_lanes.is_empty() {
                 self.moved.rows.push((key.number, report::Outcome::Known));
                 self.moved.known.push(key);

@@ -188,12 +188,12 @@ pub struct Key {
     pub reused: bool,
     /// The lanes that it goes to: those of its verdict that lack it. When they have it, it is settled.
     pub lanes: Lanes,
-    /// What a rule says in the place of the account's `keep`.
-    pub keep: Option<Keep>,
+    /// What a rule says in the place of the account's `keep`. There may be a million keys, and few of them have it.
+    pub keep: Option<Box<Keep>>,
     /// What its header says of it, as soon as that has been read.
     pub head: Option<Fingerprint>,
     /// With this fingerprint it is the message that the ledger speaks of, after all.
-    pub known_head: Option<Fingerprint>,
+    pub known_head: Option<Box<Fingerprint>>,
     /// Then these lanes lack it.
     pub known_lanes: Lanes,
     /// If it is the message that the ledger speaks of, it is due to be deleted.
@@ -624,7 +624,7 @@ impl Ledger {
             recorded.push(if is_delivered { self.note_delivered(key, &batch, line) } else { None });
         }
         let facts = recorded.iter().zip(&batch.keys);
-        let facts = facts.filter_map(|(recorded, key)| Some((recorded.as_ref()?.fact?, key.keep)));
+        let facts = facts.filter_map(|(recorded, key)| Some((recorded.as_ref()?.fact?, key.keep.as_deref().copied())));
         let facts: Vec<(u32, Option<Keep>)> = facts.collect();
         self.settled(&facts)?;
         if outcomes.iter().any(is_taken_by_an_mda) {

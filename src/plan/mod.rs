@@ -246,7 +246,7 @@ impl Plan {
     }
 
     fn may_delete(&self, keep: Keep) -> bool {
-        let is_deleted = |key: &Key| key.is_due || key.keep.unwrap_or(keep) == Keep::Never;
+        let is_deleted = |key: &Key| key.is_due || key.keep.as_deref().copied().unwrap_or(keep) == Keep::Never;
         let has_due = !self.delete.is_empty() || !self.discard.is_empty();
         has_due || keep == Keep::Never || self.retrieve.iter().any(is_deleted)
     }
@@ -768,9 +768,9 @@ impl Planner<'_> {
             again,
             reused,
             lanes,
-            keep,
+            keep: keep.map(Box::new),
             head: None,
-            known_head,
+            known_head: known_head.map(Box::new),
             known_lanes,
             is_due,
             is_held_back,
@@ -927,8 +927,11 @@ mod tests {
             view.plan(&identities, &[]).unwrap()
         };
         let plan = planned(&policy);
-        let retrieved: Vec<_> =
-            plan.retrieve.iter().map(|key| (ids[key.number.0 as usize - 1], key.lanes, key.keep)).collect();
+        let retrieved: Vec<_> = plan
+            .retrieve
+            .iter()
+            .map(|key| (ids[key.number.0 as usize - 1], key.lanes, key.keep.as_deref().copied()))
+            .collect();
         assert_eq!(retrieved, [("b", Lanes::of(&[1]), None), ("m", Lanes::of(&[1]), fortnight)]);
         assert_eq!(plan.settle, [(0, fortnight), (2, None)]);
         let ruled = |ruled: &[Ruled]| ruled.iter().map(|ruled| ids[ruled.number.0 as usize - 1]).collect::<Vec<_>>();

@@ -186,7 +186,7 @@ impl Policy {
 
     /// True when a message that is delivered as its key says is then deleted on the server.
     pub fn deletes(&self, key: &Key) -> bool {
-        let is_due = key.is_due || key.keep.unwrap_or(self.keep) == Keep::Never;
+        let is_due = key.is_due || key.keep.as_deref().copied().unwrap_or(self.keep) == Keep::Never;
         is_due && !key.is_held_back && key.bound_for().and(self.open) == key.lanes
     }
 }
