@@ -149,6 +149,11 @@ pub fn judge(rules: &[Rule], message: &Message<'_>) -> Judgement {
     Judgement::NoneFits
 }
 
+/// True when it can be told of each rule whether it fits.
+pub fn are_told(rules: &[Rule], message: &Message<'_>) -> bool {
+    rules.iter().all(|rule| all_hold(&rule.conditions, message).is_some())
+}
+
 /// True when some rule asks for more than a size.
 pub fn need_heads(rules: &[Rule]) -> bool {
     rules.iter().any(|rule| ask_head(&rule.conditions))

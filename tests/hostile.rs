@@ -424,7 +424,7 @@ fn a_million_messages_are_listed_in_a_bounded_memory() {
     running.watch(|pid| peak = peak.max(status(pid, "VmHWM").unwrap_or(0)));
     let run = running.finish().exits(0);
     assert!(run.stdout.contains("would deliver 1000000"), "{run:#?}");
-    assert!(peak >> 10 <= 176, "{} MiB", peak >> 10);
+    assert!(peak >> 10 <= 184, "{} MiB", peak >> 10);
 }
 
 /// What half a million messages, and their long ids, need is more than half of the budget.

@@ -11,7 +11,7 @@ use crate::sandbox::{Account, Destination, Sandbox, status};
 use crate::server::Responder;
 
 /// What a run may need at most, in KiB: program, buffers and stacks.
-const BOUND: u64 = 16 << 10;
+const BOUND: u64 = 20 << 10;
 
 /// A megabyte of text, one line of it in need of stuffing.
 fn megabyte() -> Vec<u8> {

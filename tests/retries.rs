@@ -3,7 +3,9 @@
 
 use rustix::process::Signal;
 
-use crate::sandbox::{Account, Destination, Sandbox, USER, all_at_home, at_home, mails, message, server, wait_until};
+use crate::sandbox::{
+    Account, Destination, Run, Sandbox, USER, all_at_home, at_home, mails, message, server, wait_until,
+};
 use crate::server::{Fault, HANG_UP, Mail, Misdeed, Moment};
 
 const fn hang_up(octets: u64) -> Fault {
@@ -32,7 +34,8 @@ fn a_line_that_breaks_is_dialled_again_and_the_run_is_one() {
             assert_eq!(account["deleted"], 4 - left, "{destination:?}: {account:#}");
             assert_eq!(run.stderr, "", "what helped itself is no news");
             assert!(account["notices"][0].as_str().unwrap().contains("dialled again"), "{account:#}");
-            assert_eq!((server.connections(), server.unique_ids(USER).len()), (3, left));
+            // What cut the line twice is retrieved when nothing is left to delete.
+            assert_eq!((server.connections(), server.unique_ids(USER).len()), (if keep { 3 } else { 4 }, left));
             assert_eq!(destination.messages(&sandbox), all_at_home(&all), "{destination:?}");
             sandbox.popfetch(["-q"]).exits(0).silently();
             assert_eq!(destination.messages(&sandbox).len(), 4);
@@ -116,6 +119,30 @@ fn what_cuts_the_line_twice_holds_nothing_up_and_the_hint_names_max_size() {
 }
 
 #[test]
+fn what_cuts_the_line_whenever_it_is_retrieved_does_not_hold_deletions_up() {
+    for destination in Destination::ALL {
+        let server = server(mails(4)).start();
+        server.answer("RETR 1", Some(HANG_UP));
+        let sandbox = Sandbox::new();
+        let account = Account::on(server.port).set("keep", false).set("notify_every", "\"0\"");
+        sandbox.config(&account.set("deliver", destination.deliver(&sandbox)).to_string());
+        let left = |run: Run| {
+            run.exits(75).says(&["message 1", "has cut the line twice", "max_size"]);
+            server.unique_ids(USER)
+        };
+        left(sandbox.popfetch(["-q", "--retries=2"]));
+        server.arrive(USER, Mail::new("late", message(9)));
+        for _ in 0..2 {
+            assert_eq!(left(sandbox.popfetch(["-q", "--retries=0"])), ["m1"], "{destination:?}");
+            assert_eq!(destination.messages(&sandbox).len(), 4, "{destination:?}");
+        }
+        server.answer("RETR 1", None);
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert!(server.unique_ids(USER).is_empty() && destination.messages(&sandbox).len() == 5);
+    }
+}
+
+#[test]
 fn a_line_that_broke_once_is_blamed_on_no_message() {
     let server = server([large("a"), large("b")]).faults([hang_up(9000)]).start();
     let sandbox = Sandbox::with(Account::on(server.port));
@@ -151,7 +178,7 @@ fn a_line_that_breaks_once_at_top_says_nothing_about_top() {
 }
 
 #[test]
-fn a_line_that_breaks_twice_at_top_is_not_asked_a_third_time() {
+fn top_is_given_up_for_a_day_when_each_dial_breaks_at_it() {
     let server = server(mails(3)).start();
     let sandbox = Sandbox::with(Account::on(server.port).without("retries").set("keep", true));
     sandbox.popfetch(["-q"]).exits(0).silently();

@@ -50,7 +50,7 @@ fn below_min_free_nothing_is_fetched_and_what_is_safe_is_deleted() {
 #[test]
 fn a_message_that_would_leave_too_little_waits_and_smaller_ones_behind_it_come() {
     let mut all = mails(3);
-    all[0].announced = Some(1 << 60);
+    all[0].announced = Some(1 << 40);
     let server = server(all).start();
     let sandbox = Sandbox::with(Account::on(server.port).set("min_free", 1000).set("notify_every", "\"0\""));
     let dry = sandbox.popfetch(["--dry-run", "--json"]).exits(75).account();

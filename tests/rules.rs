@@ -7,7 +7,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::faults::{calls_of, can_trace, kill_before};
-use crate::sandbox::{Account, Maildir, Run, Sandbox, USER, all_at_home, mails, server};
+use crate::sandbox::{Account, CANARY, Maildir, Run, Sandbox, USER, all_at_home, mails, server};
 use crate::server::{Mail, Maildrop};
 
 fn mail(id: &str, head: &str) -> Mail {
@@ -602,4 +602,53 @@ fn a_filter_deletes_nothing_without_permission() {
         .exits(75)
         .says(&["has said `delete`, and the account has no `allow_delete_unread = true`"]);
     assert_eq!((server.count("DELE"), server.unique_ids(USER).len()), (0, 4));
+}
+
+#[test]
+fn a_filter_that_says_more_than_a_word_decides_nothing() {
+    for script in ["printf 'delete%9000sx'", "printf 'delete\\n%9000s\\nfetch'", "printf '%9000s'; echo skip"] {
+        let server = server(some()).start();
+        let account = account(&server, "[]").set("allow_delete_unread", true).set("keep", true);
+        let sandbox = Sandbox::with(account.set("filter", format!("[\"sh\", \"-c\", {script:?}]")));
+        let run = sandbox.popfetch(["-q"]).exits(75).says(&["has said too much"]);
+        assert_eq!((server.unique_ids(USER).len(), server.count("RETR")), (4, 0), "{run:#?}");
+    }
+}
+
+#[test]
+fn a_filter_deletes_nothing_behind_a_rule_of_which_nobody_can_tell_whether_it_fits() {
+    let server = server(some()).start();
+    let account = account(&server, "[{ age = \">300d\", keep = true }]").set("allow_delete_unread", true);
+    let sandbox = Sandbox::with(account.set("filter", "[\"echo\", \"delete\"]").set("keep", true));
+    sandbox.popfetch(["-q"]).exits(0);
+    assert_eq!((server.unique_ids(USER).len(), server.count("RETR"), server.count("DELE")), (4, 4, 0));
+}
+
+#[test]
+fn what_an_account_leaves_on_the_server_is_not_its_own_because_a_run_by_url_has_it() {
+    for (rules, known) in [("[{ subject = \".\", skip = true }]", false), ("[]", true)] {
+        let server = server(some()).start();
+        let account = account(&server, rules).set("keep", true);
+        let sandbox = Sandbox::with(account.clone());
+        match known {
+            true => drop(sandbox.popfetch(["state", "known", "--yes"]).exits(0)),
+            false => drop(sandbox.popfetch(["-q"]).exits(0)),
+        }
+        let left: Vec<String> =
+            if known { server.unique_ids(USER) } else { ["person", "ad", "list"].map(str::to_owned).into() };
+        let url = format!("pop3://{USER}@127.0.0.1:{}", server.port);
+        sandbox.file(".netrc", format!("machine 127.0.0.1 login {USER} password {CANARY}\n"));
+        sandbox.mode(".netrc", 0o600);
+        let by_url = ["-q", "--tls", "none", "--deliver", "maildir:~/Other", &url];
+        sandbox.popfetch(by_url).exits(0);
+        assert_eq!(ids(&sandbox, "Other").len(), 4);
+        for options in [&["--no-keep"][..], &["--keep-newest", "1"], &["--delete-over", "1"], &["--no-keep"]] {
+            sandbox.popfetch([&["-q"], options].concat());
+            let there = server.unique_ids(USER);
+            assert!(left.iter().all(|id| there.contains(id)), "{options:?} {left:?} {there:?}");
+        }
+        // Also when the ledger was written anew.
+        (0..3).for_each(|_| drop(sandbox.popfetch(["-q", "--no-keep"])));
+        assert!(left.iter().all(|id| server.unique_ids(USER).contains(id)));
+    }
 }

@@ -11,7 +11,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use super::Context;
-use super::mda::{Complaints, Ended, Reason, Refusal, become_user, give_to, kill, reason, sender_of, wait};
+use super::mda::{
+    Complaints, Ended, Reason, Refusal, SAID_OCTETS, become_user, give_to, kill, reason, sender_of, wait,
+};
 use crate::os::child;
 use crate::text;
 
@@ -39,6 +41,10 @@ pub fn ask_filter(words: &[String], head: &[u8], unique_id: &[u8], context: &Con
     let (ended, said, complaints) =
         asked.map_err(|source| format!("the filter `{program}` cannot be run: {}", text::reason(&source)))?;
     let why = match ended {
+        // The rest was not read, and may say something else.
+        Ended::Alone(status) if status.success() && said.len() >= SAID_OCTETS => {
+            return Err(format!("the filter `{program}` has said too much; expected `fetch`, `skip` or `delete`"));
+        }
         Ended::Alone(status) if status.success() => {
             let said = said.trim_ascii();
             let answer = WORDS.iter().find(|(word, _)| *word == said).map(|(_, answer)| *answer);

@@ -52,7 +52,7 @@ const EX_TEMPFAIL: i32 = 75;
 /// How much of what an MDA writes to standard error is repeated.
 const SAID_LINES: usize = 3;
 const SAID_CHARACTERS: usize = 400;
-const SAID_OCTETS: usize = 4 * SAID_CHARACTERS;
+pub(super) const SAID_OCTETS: usize = 4 * SAID_CHARACTERS;
 
 /// How many of the first words of two complaints must be the same, when the cause is.
 const ALIKE_WORDS: usize = 3;

@@ -129,13 +129,17 @@ impl Fetch<'_> {
             Ok(()) if self.has_more_to_start() => {
                 return self.before_login().map_or(Next::Nothing(Ok(())), Next::Start);
             }
-            Ok(()) => return self.follow(before, ledger),
+            Ok(()) => {
+                return self
+                    .postponed(before)
+                    .map_or_else(|| self.follow(before, ledger), |(batch, pause)| Next::Follow(batch, pause));
+            }
             Err(failure) => failure,
         };
         let may_redial = past.redials < self.account.retries && self.is_worth_a_redial(past, &failure);
-        // Once it may have been the line; twice it is TOP.
+        // It may be the line.
         let is_at_top = matches!(&failure, Failure::Session(error) if error.is_broken_off_at_top());
-        if is_at_top && past.redials == 0 && may_redial {
+        if is_at_top && may_redial {
             return Next::Redial(failure);
         }
         if let Some((manner, notice)) = self.next_manner(past.manner, &failure) {
@@ -147,6 +151,14 @@ impl Fetch<'_> {
             return Next::Leave(failure.to_string());
         }
         if may_redial { Next::Redial(failure) } else { Next::Nothing(Err(failure)) }
+    }
+
+    /// The batch behind which one more session retrieves what might have ended this one before its deletions.
+    fn postponed(&self, before: Option<Batch>) -> Option<(Batch, Duration)> {
+        let is_once = before.is_none_or(|before| before.postponed == 0);
+        let seen = self.seen.as_ref().filter(|seen| is_once && seen.has_quit && !self.run.dry_run)?;
+        let batch = seen.batch.filter(|batch| batch.postponed > 0)?;
+        Some((batch, self.before_login()?))
     }
 
     /// What comes after a session that has ended well.
@@ -275,7 +287,9 @@ impl Fetch<'_> {
         if manner.in_lock_step && !known.in_lock_step {
             ledger.note_for_now(LOCK_STEP, now())?;
         }
-        if manner.without_top && !known.without_top {
+        // Without it nothing was better where header sections are needed.
+        let is_any_better = !matches!(ended, Err(Failure::Session(_)));
+        if manner.without_top && !known.without_top && is_any_better {
             ledger.note_for_now(NO_TOP, now())?;
         }
         Ok(ledger.sync()?)

@@ -8,13 +8,14 @@ use std::path::Path;
 
 use super::brief::{Brief, brief};
 use super::error::Error;
-use super::facts::{Fact, Facts, State, comparable};
+use super::facts::{Decided, Fact, Facts, State, comparable};
 use super::failing::{self, FAILING};
 use super::lane::{ELSEWHERE, LaneSet, Number, Table};
 use super::line::{Line, VERSION, id_octets, is_foreign};
 use super::notes::{Notes, RECEIVED, WORDS};
 use super::quarantine::{REFUSALS, Refusals};
 use super::rewrite::Kept;
+use crate::account::Keep;
 use crate::deliver::Place;
 use crate::failing::Failing;
 
@@ -458,6 +459,7 @@ impl Loaded {
         };
         let old = self.facts.get(known);
         let is_first = is_reused || old.lanes == LaneSet::EMPTY;
+        let is_left = !is_reused && !is_settled && old.is_settled && old.lanes == LaneSet::EMPTY;
         let lanes = if is_first { self.lanes.alone(lane) } else { self.lanes.with(old.lanes, lane)? };
         self.facts.set_listed(known);
         self.facts.set(known, |fact| {
@@ -467,6 +469,10 @@ impl Loaded {
             }
             fact.is_settled = is_settled || (fact.is_settled && !is_reused);
             fact.decided = fact.decided.filter(|_| !is_reused);
+            // The account has left it on the server, and what a run by URL does with it changes nothing for it.
+            if is_left {
+                fact.decided = fact.decided.or(Some(Decided::Keep(Keep::Forever)));
+            }
             (fact.octets, fact.line, fact.state, fact.lanes) = (octets, line, State::Delivered, lanes);
         });
         Some(known)

@@ -37,6 +37,8 @@ pub struct Batch {
     pub taken: usize,
     /// New ones among these.
     pub new: usize,
+    /// Those that are retrieved by a session that has nothing to delete.
+    pub postponed: usize,
 }
 
 /// True for a maildrop that is known to be handed out in batches.
@@ -122,7 +124,7 @@ mod tests {
     }
 
     fn batch(listed: usize, known: usize, taken: usize, new: usize) -> Batch {
-        Batch { listed, known, taken, new }
+        Batch { listed, known, taken, new, postponed: 0 }
     }
 
     #[test]

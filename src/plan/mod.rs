@@ -211,7 +211,8 @@ impl Plan {
         let Plan { retrieve, delete, discard, .. } = self;
         let new = retrieve.iter().filter(|key| !key.again).count() + discard.len();
         let known = self.known(listed).saturating_sub(delete.len());
-        Batch { listed, known, taken: retrieve.len() + delete.len() + discard.len(), new }
+        let postponed = self.left(Reason::Distrusted);
+        Batch { listed, known, taken: retrieve.len() + delete.len() + discard.len(), new, postponed }
     }
 
     /// The positions of messages with this verdict.
@@ -463,18 +464,19 @@ impl View<'_> {
         let is_in = |ids: Option<&Noted>, position: usize| {
             ids.is_some_and(|ids| ids.contains(self.listing.get(position).unique_id))
         };
-        let is_last = |position: &usize| is_in(distrusted, *position) || is_in(misfits, *position);
+        // What cut the line twice would hold deletions up for ever.
+        let cut = self.ledger.noted(CUT_AGAIN);
+        let is_last = |position: &usize| [distrusted, misfits, cut].iter().any(|ids| is_in(*ids, *position));
         let mut positions: Vec<usize> = positions.collect();
         order::sort(&mut positions, self.policy.order, self.listing);
         let (mut last, others): (Vec<usize>, Vec<usize>) = positions.into_iter().partition(is_last);
         // Of those the ones that are known to have been cut are most likely to end the session.
-        last.sort_by_key(|position| is_in(misfits, *position));
+        last.sort_by_key(|position| (is_in(cut, *position), is_in(misfits, *position)));
         let (mut later, first): (Vec<usize>, Vec<usize>) =
             others.into_iter().partition(|position| is_in(refused, *position) || is_compared(position));
-        let cut = self.ledger.noted(CUT_AGAIN);
         // Those that wait for the longest time come first: each has its turn.
         let refused_at = |position: usize| refused.and_then(|ids| ids.at(self.listing.get(position).unique_id));
-        later.sort_by_key(|position| (is_in(cut, *position), refused_at(*position)));
+        later.sort_by_key(|position| refused_at(*position));
         first.into_iter().chain(later).for_each(|position| planner.decide(position));
         let (trusted, rows) = (planner.plan.retrieve.len(), planner.plan.rows.len());
         last.into_iter().for_each(|position| planner.decide(position));
@@ -532,7 +534,8 @@ impl View<'_> {
         let fact = self.ledger.facts().get(fact);
         // What rules have not decided about may be for any lane.
         let is_at_home = self.ledger.may_be_deleted(&fact) && self.ledger.lacks(&fact).is_empty();
-        is_at_home && !self.standings.is_repeated(position)
+        let is_kept = !self.ledger.is_by_url() && retention::is_kept_for_ever(&fact);
+        is_at_home && !is_kept && !self.standings.is_repeated(position)
     }
 }
 

@@ -36,6 +36,7 @@ impl Retention {
     /// is wrong. A time that has passed is the next run's.
     pub fn due_at(&self, position: usize, fact: &Fact) -> Option<u64> {
         match self.beyond.get(position) {
+            _ if self.heeds_rules && is_kept_for_ever(fact) => None,
             Some(true) => Some(self.now),
             _ => self.due_by_time(fact),
         }
@@ -66,6 +67,11 @@ impl Retention {
     pub(super) fn is_due_by_time(&self, fact: &Fact) -> bool {
         self.due_by_time(fact).is_some_and(|at| at <= self.now)
     }
+}
+
+/// True for a message that stays on the server whatever the account says.
+pub(super) fn is_kept_for_ever(fact: &Fact) -> bool {
+    fact.decided == Some(Decided::Keep(Keep::Forever))
 }
 
 /// True for a message that `keep` asks to delete as soon as all lanes have it; `clock` is now, where that can be trusted.

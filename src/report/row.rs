@@ -83,7 +83,7 @@ impl Outcome {
     /// The session got out of step behind it in an earlier run.
     pub fn distrusted() -> Self {
         let reason = "an earlier session broke off behind it; it is retrieved by a run that has nothing to delete";
-        Outcome::refused(Kind::Protocol, reason.into())
+        Outcome::refused(Kind::Temporary, reason.into())
     }
 
     /// Neither a rule nor the filter has decided about it.

@@ -22,12 +22,19 @@ pub struct Judge<'j> {
 }
 
 impl Judge<'_> {
-    /// What becomes of a message that no rule fits.
-    fn ask_filter(self, head: &[u8], message: &Listed<'_>) -> Result<(Option<By>, Option<Decision>), String> {
+    /// What becomes of a message that no rule fits; `is_told` when that is certain.
+    fn ask_filter(
+        self,
+        head: &[u8],
+        message: &Listed<'_>,
+        is_told: bool,
+    ) -> Result<(Option<By>, Option<Decision>), String> {
         let Some(words) = &self.account.filter else { return Ok((None, None)) };
         let decision = match ask_filter(words, head, message.unique_id, self.context)? {
             Answer::Fetch => None,
             Answer::Skip => Some(Decision::Skip),
+            // It may be one that a rule would keep.
+            Answer::Delete if self.account.allow_delete_unread && !is_told => None,
             Answer::Delete if self.account.allow_delete_unread => Some(Decision::Discard),
             Answer::Delete => {
                 return Err("the filter has said `delete`, and the account has no `allow_delete_unread = true`".into());
@@ -78,7 +85,8 @@ pub(super) fn rulings(
             let message = Message { octets: listed.octets, head: Some(&read), clock };
             let head = Some(std::mem::take(&mut identity).fingerprint());
             let by_rule = rule(account, &message).ok().flatten().map(|(by, decision)| (Some(by), Some(decision)));
-            match by_rule.map_or_else(|| judge.ask_filter(&octets, &listed), Ok) {
+            let is_told = || rules::are_told(&account.rules, &message);
+            match by_rule.map_or_else(|| judge.ask_filter(&octets, &listed, is_told()), Ok) {
                 Ok((by, decision)) => {
                     let decision = decision.unwrap_or_else(|| Decision::own(account));
                     rulings.insert(headless[nth], Ruling { by, decision, head });
