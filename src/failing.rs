@@ -114,6 +114,15 @@ impl Trouble {
         let kept = || text::fingerprint(&words.chars().filter(is_kept).collect::<String>());
         Trouble { cause, words: cause.is_told_by_words().then(kept) }
     }
+
+    /// The same failure of these messages: that of another one is another failure.
+    pub fn of_messages<'m>(self, unique_ids: impl Iterator<Item = &'m [u8]>) -> Self {
+        let mut ids: Vec<_> = unique_ids.map(text::printable).collect();
+        ids.sort_unstable();
+        let with_ids =
+            |words: String| if ids.is_empty() { words } else { text::fingerprint(&(words + &ids.join("\n"))) };
+        Trouble { words: self.words.map(with_ids), ..self }
+    }
 }
 
 /// Failures in a row.

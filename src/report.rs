@@ -586,6 +586,11 @@ impl Summary {
         self.without_secret(Vec::from_iter(words).join("\n"))
     }
 
+    /// The unique-ids of messages that were refused, or not deleted.
+    pub fn failed_ids(&self) -> impl Iterator<Item = &[u8]> {
+        self.rows.iter().filter(|row| row.outcome.kind().is_some()).map(|row| &*row.unique_id)
+    }
+
     /// Why the account has another exit status than 0.
     fn error(&self) -> Option<String> {
         if let Some(failure) = &self.failure {

@@ -163,20 +163,48 @@ fn what_was_only_marked_as_known_does_not_stay_in_the_way() {
     assert_eq!(server.unseen(USER), 0);
 }
 
-#[test]
-fn what_counts_as_known_because_of_start_does_not_stay_in_the_way() {
+/// A maildrop of three batches, all of them old, and an account that wants what comes from now on.
+fn old_batches(gmail_by_name: bool) -> (Maildrop, Sandbox, Account) {
     let received = "Received: from a by b; Mon, 5 Jan 2026 10:00:00 +0000\r\n";
     let old = |mail: Mail| Mail::new(mail.unique_id, [received.as_bytes(), &mail.octets].concat());
-    let server = server(mails(2 * BATCH + 20).into_iter().map(old)).hands_out(BATCH).start();
-    let account = Account::on(1).set("server", "\"pop.gmail.com\"").set("tunnel", dial(server.port));
-    let sandbox = Sandbox::with(account.set("start", "\"now\""));
-    let account = sandbox.popfetch(["--json"]).exits(0).account();
-    assert_eq!((&account["delivered"], &account["before_start"]), (&0.into(), &(2 * BATCH + 20).into()));
-    let late = mails_from(9000, 3);
-    late.iter().for_each(|mail| server.arrive(USER, mail.clone()));
-    sandbox.popfetch(["-q"]).exits(0).silently();
-    sandbox.popfetch(["-q"]).exits(0).silently();
-    assert_home(sandbox.maildir().messages(), &late, "");
+    let builder = server(mails(2 * BATCH + 20).into_iter().map(old)).hands_out(BATCH);
+    let server = if gmail_by_name { builder } else { with_capability(builder, "EXPIRE 0") }.start();
+    let host = if gmail_by_name { "\"pop.gmail.com\"" } else { "\"mail.example\"" };
+    let account = Account::on(1).set("server", host).set("tunnel", dial(server.port)).set("start", "\"now\"");
+    (server, Sandbox::new(), account)
+}
+
+#[test]
+fn what_counts_as_known_because_of_start_does_not_stay_in_the_way() {
+    for (keep, gmail_by_name) in [(true, true), (false, true), (true, false), (false, false)] {
+        let (server, sandbox, account) = old_batches(gmail_by_name);
+        sandbox.config(&account.set("keep", keep).to_string());
+        let account = sandbox.popfetch(["--json"]).exits(0).account();
+        assert_eq!((&account["delivered"], &account["before_start"]), (&0.into(), &(2 * BATCH + 20).into()), "{keep}");
+        let late = mails_from(9000, 3);
+        late.iter().for_each(|mail| server.arrive(USER, mail.clone()));
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_home(sandbox.maildir().messages(), &late, "");
+        let old = server.unique_ids(USER).len();
+        assert_eq!(old, 2 * BATCH + 20 + if keep { 3 } else { 0 }, "what never came home is not deleted");
+    }
+}
+
+#[test]
+fn a_limit_does_not_end_a_start_before_all_batches_are_known() {
+    for limit in [["max_octets", "\"9K\""], ["max_messages", "20"]] {
+        let (server, sandbox, account) = old_batches(true);
+        sandbox.config(&account.set(limit[0], limit[1]).to_string());
+        let mut runs = 0;
+        while server.unseen(USER) >= BATCH {
+            sandbox.popfetch(["-q"]).exits(0).silently();
+            runs += 1;
+            assert!(runs < 90, "{limit:?}: {} are unseen", server.unseen(USER));
+        }
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_home(sandbox.maildir().messages(), &[], &format!("{limit:?}"));
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::faults::{Call, can_trace, kill_before};
 use crate::prompts::OnTerminal;
-use crate::sandbox::{Account, CANARY, Run, Sandbox, USER, mails, read, server};
-use crate::server::{HANG_UP, Maildrop};
+use crate::sandbox::{Account, CANARY, Run, Sandbox, USER, mails, message, read, server};
+use crate::server::{HANG_UP, Mail, Maildrop};
 
 const IN_USE: &str = "-ERR [IN-USE] another session has the maildrop";
 
@@ -190,6 +190,24 @@ fn what_fails_in_part_goes_on_like_what_fails_altogether() {
     fails(&sandbox, &["message 1 (`m1`) stays on the server", "failure 3 in a row"]);
     server.answer("RETR 1", Some("-ERR I would rather not"));
     fails(&sandbox, &["rather not"]);
+    fails(&sandbox, &[]);
+}
+
+#[test]
+fn another_message_that_fails_in_the_same_way_is_another_failure() {
+    let server = server(mails(1)).start();
+    let sandbox = Sandbox::new();
+    let refuse = "cat >/dev/null; echo busy >&2; exit 75";
+    sandbox.config(&account(&server).set("deliver", sandbox.mda_script("exit 0")).to_string());
+    sandbox.popfetch([""; 0]).exits(0);
+    sandbox.config(&account(&server).set("deliver", sandbox.mda_script(refuse)).to_string());
+    server.arrive(USER, Mail::new("one", message(1)));
+    server.answer("RETR 2", Some("-ERR later"));
+    fails(&sandbox, &["(`one`) stays on the server"]);
+    fails(&sandbox, &[]);
+    server.arrive(USER, Mail::new("two", message(2)));
+    server.answer("RETR 3", Some("-ERR later"));
+    fails(&sandbox, &["(`one`) stays", "(`two`) stays"]);
     fails(&sandbox, &[]);
 }
 

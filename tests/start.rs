@@ -479,6 +479,35 @@ fn without_top_nobody_can_tell_how_old_messages_are() {
 }
 
 #[test]
+fn a_line_that_breaks_at_top_says_nothing_about_top() {
+    let by_rule = "[[accounts.work.rules]]\nfrom = \"boss\"\nskip = true\n";
+    for (start, rules) in [("30d", ""), ("all", by_rule)] {
+        let server = server(mails(2)).answer("TOP", HANG_UP).start();
+        let sandbox = Sandbox::new();
+        sandbox.config(&format!("{}{rules}", account(&server, start)));
+        for retries in ["--retries=0", "--retries=1"] {
+            let run = sandbox.popfetch(["-q", "--now", retries]).exits(75);
+            if retries == "--retries=0" {
+                run.says(&["closed the connection", "TOP"]);
+            }
+        }
+        server.answer("TOP", Some("+OK\r\nReceived: by x; Mon, 5 Jan 2026 10:00:00 +0000\r\n\r\n."));
+        sandbox.popfetch(["-q", "--now"]).exits(0);
+    }
+}
+
+#[test]
+fn what_never_came_home_is_not_looked_at_where_all_that_did_is_deleted() {
+    let server = server(mails(9)).start();
+    let sandbox = Sandbox::with(account(&server, "now").set("keep", false));
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    let asked = |server: &Maildrop| server.count("TOP") + server.count("RETR");
+    let before = asked(&server);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((asked(&server), server.unique_ids(USER).len()), (before, 9));
+}
+
+#[test]
 fn a_wrong_clock_tells_no_age() {
     let server = server([received("a", 9), received("b", 0)]).start();
     let sandbox = Sandbox::new();

@@ -35,8 +35,8 @@ pub(super) struct Seen {
 enum Next {
     /// Nothing; the run ends as the session did.
     Nothing(Result<(), Failure>),
-    /// One that does without what the server did not answer.
-    Without(Manner, Notice),
+    /// One that does without what the server did not answer, or without TOP, at which the line broke.
+    Without(Manner, Notice, Option<Failure>),
     /// One that goes on where the line broke, after a pause.
     Redial(Failure),
     /// One that finds out, after a pause, whether there is more from before `start`.
@@ -55,6 +55,8 @@ struct Past {
     redials: u32,
     /// How it broke, while nothing has gone well since.
     broken: Option<Failure>,
+    /// How the line broke at TOP, when the last one does without that.
+    at_top: Option<Failure>,
     /// How many messages are known because of them.
     counted: usize,
     /// The one under way looks for more from before `start`, and the one before it has ended well.
@@ -75,7 +77,8 @@ impl Fetch<'_> {
         let said = self.summary.notices.len();
         let (known, counted, listed) = (manner, 0, 0);
         let (starts, follows) = (false, false);
-        let mut past = Past { manner, redials: 0, broken: None, counted, starts, follows, listed, known: 0, said };
+        let mut past =
+            Past { manner, redials: 0, broken: None, at_top: None, counted, starts, follows, listed, known: 0, said };
         loop {
             self.seen = None;
             let ended = self.session(ledger, credentials, past.manner);
@@ -88,14 +91,15 @@ impl Fetch<'_> {
                     if past.redials == 0 || past.manner.without_top {
                         self.note_manner(ledger, known, past.manner, &ended)?;
                     }
-                    return ended.map_err(|failure| self.why(past.broken, failure));
+                    return ended.map_err(|failure| self.why(past, failure));
                 }
                 Next::Leave(why) => {
                     self.summary.notices.push(Notice::Batches { why, is_shown: self.run.is_watched });
                     return Ok(());
                 }
-                Next::Without(manner, notice) => {
+                Next::Without(manner, notice, broken) => {
                     past.manner = manner;
+                    past.at_top = broken;
                     Some(notice)
                 }
                 Next::Start(pause) => {
@@ -143,7 +147,7 @@ impl Fetch<'_> {
             return Next::Redial(failure);
         }
         if let Some((manner, notice)) = self.next_manner(past.manner, &failure) {
-            return Next::Without(manner, notice);
+            return Next::Without(manner, notice, is_at_top.then_some(failure));
         }
         // The session before this one has ended well.
         let is_refused_anew = past.follows && self.seen.is_none() && past.broken.is_none();
@@ -267,9 +271,12 @@ impl Fetch<'_> {
     }
 
     /// Why the run failed. A maildrop that the broken session still holds says nothing of why that broke.
-    fn why(&self, broken: Option<Failure>, failure: Failure) -> Failure {
+    /// One that needs TOP says nothing of it when the line broke there.
+    fn why(&self, past: Past, failure: Failure) -> Failure {
         let is_shut_out = self.seen.is_none() && failure.kind() == Kind::Temporary;
-        broken.filter(|_| is_shut_out).unwrap_or(failure)
+        let needs_top = matches!(&failure, Failure::Session(error) if error.is_for_want_of_top());
+        let broken = past.broken.filter(|_| is_shut_out);
+        broken.or(past.at_top.filter(|_| needs_top)).unwrap_or(failure)
     }
 
     /// Remembers what helped.

@@ -317,7 +317,9 @@ impl<'f> Fetch<'f> {
                 let words = self.summary.words(failure.map(Failure::to_string));
                 let has_progress = self.summary.delivered + self.summary.deleted > 0;
                 let delay = failure.and_then(Failure::login_delay);
-                Failing::of_account(before, Trouble::new(cause, &words), has_progress, delay, now)
+                let trouble = Trouble::new(cause, &words);
+                let trouble = if failure.is_none() { trouble.of_messages(self.summary.failed_ids()) } else { trouble };
+                Failing::of_account(before, trouble, has_progress, delay, now)
             }
         };
         let is_shown = self.run.is_watched || self.run.verbose > 0;
@@ -830,6 +832,9 @@ impl<'f> Fetch<'f> {
             let octets = message.octets.unwrap_or(u64::MAX);
             let outcome = match row.verdict {
                 Verdict::Leave(Reason::TooLarge) => Outcome::TooLarge { octets, is_news: false },
+                Verdict::Leave(Reason::Distrusted) if ledger.has_note(plan::CUT_AGAIN, message.unique_id) => {
+                    Outcome::cut()
+                }
                 Verdict::Leave(Reason::Distrusted) => Outcome::distrusted(),
                 _ => return None,
             };

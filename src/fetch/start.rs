@@ -2,7 +2,7 @@
 
 use super::{Failure, Fetch};
 use crate::account::Start;
-use crate::ledger::{Begun, Key, Ledger};
+use crate::ledger::{Begun, Ledger};
 use crate::os::clock::now;
 use crate::plan::{Reason, Verdict};
 use crate::session::{self, Surveyed};
@@ -27,8 +27,7 @@ impl Fetch<'_> {
             return Ok(());
         }
         self.summary.before_start += positions.len();
-        // Others are listed when known ones in their way have been retrieved.
-        let is_blocked = positions.is_empty() && plan.retrieve.iter().any(Key::is_compared);
+        let is_blocked = positions.is_empty() && surveyed.is_blocked;
         match ledger.begun() {
             _ if self.account.one_off => Ok(()),
             Begun::Since(_) if is_blocked => Ok(()),

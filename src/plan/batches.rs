@@ -46,6 +46,13 @@ pub fn are_handed_out(ledger: &Ledger, now: u64) -> bool {
     ledger.has_note(BATCHES, b"") || (is_gmail(ledger.maildrop()) && !is_whole(ledger, now))
 }
 
+/// True where a listing of this length, of a server that keeps nothing that was retrieved (EXPIRE 0), is likely a batch:
+/// Gmail's is, also by way of another host.
+pub fn is_like_a_batch(ledger: &Ledger, listed: usize, now: u64) -> bool {
+    let may_be_gmail = !ledger.maildrop().starts_with("recent:") && !is_whole(ledger, now);
+    may_be_gmail && (BATCH..=LARGEST).contains(&listed)
+}
+
 fn is_whole(ledger: &Ledger, now: u64) -> bool {
     ledger.has_fresh_note(WHOLE, now, WHOLE_FOR)
 }
@@ -89,7 +96,7 @@ impl View<'_> {
     /// their facts. It still lists them because the sessions that brought them broke off, or because nobody has ever
     /// retrieved them.
     pub fn in_the_way(&self) -> Vec<(usize, u32)> {
-        let is_batch = self.listing.len() >= BATCH && !self.policy.all && self.policy.keep != Keep::Never;
+        let is_batch = self.listing.len() >= BATCH && !self.policy.all;
         if !is_batch || !are_handed_out(self.ledger, self.now) {
             return vec![];
         }
@@ -97,9 +104,10 @@ impl View<'_> {
             Standing::Known(fact) if !self.standings.is_repeated(position) => Some((position, fact)),
             _ => None,
         });
-        let is_done = |(_, number): &(usize, u32)| {
+        let is_done = |(position, number): &(usize, u32)| {
             let fact = self.ledger.facts().get(*number);
-            fact.state == State::Delivered && self.ledger.lacks(&fact).is_empty()
+            let is_deleted = self.policy.keep == Keep::Never && self.is_deletable(*position);
+            fact.state == State::Delivered && self.ledger.lacks(&fact).is_empty() && !is_deleted
         };
         let known: Vec<(usize, u32)> = known.filter(is_done).collect();
         if known.len() * 2 >= self.listing.len() { known } else { vec![] }

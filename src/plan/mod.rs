@@ -21,7 +21,7 @@ use crate::ledger::{
     Standings, State, comparable,
 };
 use crate::maildrop::Listing;
-pub use batches::{Batch, are_handed_out};
+pub use batches::{BATCHES, Batch, are_handed_out, is_like_a_batch};
 pub use outlook::{Fate, Outlook, Prospects, SoFar};
 pub use retention::{Retention, is_due};
 pub use ruling::{By, Decision, NeedsHead, Ruling, Rulings, rule};
@@ -330,7 +330,7 @@ impl View<'_> {
                 self.policy.all
                     || self.standings.is_repeated(position)
                     || fact.state != State::Delivered
-                    || retention.is_due(position, &fact)
+                    || self.may_go_now(&retention, position, &fact)
                     || !self.ledger.lacks(&fact).is_empty()
             }
         };
@@ -384,7 +384,7 @@ impl View<'_> {
             // A rule may say that it is due, or lacked.
             let is_open = self.policy.has_rules && !fact.is_settled;
             let is_odd = fact.state != State::Delivered || has_other_size();
-            is_odd || is_open || is_lacked() || retention.is_due(position, &fact)
+            is_odd || is_open || is_lacked() || self.may_go_now(&retention, position, &fact)
         };
         let first = if !has_doubts && self.are_known_left() { self.listing.first_measured() } else { 0 };
         (first..self.listing.len())
@@ -520,6 +520,11 @@ impl View<'_> {
     /// What is to be deleted, and when.
     pub fn retention(&self) -> Retention {
         Retention::of(self)
+    }
+
+    /// True for a known message that is deleted now when it is proved to be the one that was delivered.
+    fn may_go_now(&self, retention: &Retention, position: usize, fact: &Fact) -> bool {
+        retention.is_due(position, fact) && self.ledger.may_be_deleted(fact)
     }
 
     /// True when the age of messages beside one another may ask for their deletion.

@@ -83,6 +83,12 @@ impl Outcome {
     /// The session got out of step behind it in an earlier run.
     pub fn distrusted() -> Self {
         let reason = "an earlier session broke off behind it; it is retrieved by a run that has nothing to delete";
+        Outcome::refused(Kind::Protocol, reason.into())
+    }
+
+    /// The line broke at it in earlier sessions.
+    pub fn cut() -> Self {
+        let reason = "the line broke at it twice; it is retrieved by a run that has nothing to delete";
         Outcome::refused(Kind::Temporary, reason.into())
     }
 

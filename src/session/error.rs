@@ -97,6 +97,11 @@ impl Error {
         self.is_of_the_line() && !matches!(line_error(error), Some(net::Error::TimedOut { .. }))
     }
 
+    /// True when nothing can be done without the header sections of messages.
+    pub fn is_for_want_of_top(&self) -> bool {
+        matches!(self, Error::NoStart(NoStart::WithoutTop) | Error::NoHeads(_))
+    }
+
     /// True when the connection failed, and not what went over it.
     pub fn is_of_the_line(&self) -> bool {
         match self {

@@ -16,8 +16,8 @@ use crate::ledger::{
 };
 use crate::maildrop::{Fingerprint, Listing, MessageNumber};
 use crate::notice::Notice;
-use crate::plan::{Batch, Border, Identities, NoStart, Plan, Policy, Rulings, View};
-use crate::pop3::{Head, Survey, Transaction};
+use crate::plan::{self, Batch, Border, Identities, NoStart, Plan, Policy, Rulings, View};
+use crate::pop3::{Expire, Head, Survey, Transaction};
 
 /// From this many known messages on, sizes are asked for one by one: LIST of everything costs the server as much as
 /// UIDL, and of a large maildrop only a few messages are new.
@@ -66,6 +66,8 @@ pub struct Surveyed {
     identities: Identities,
     /// Positions of messages that count as known because of `start`, in ascending order.
     pub before_start: Vec<usize>,
+    /// Others are listed when known messages have been retrieved once more.
+    pub is_blocked: bool,
     /// What rules have decided.
     pub rulings: Rulings,
     /// What follows from it.
@@ -157,12 +159,12 @@ pub fn compare(
     }
     surveyor.learn()?;
     let mut identities = surveyor.identify()?;
-    surveyor.compare_what_is_in_the_way(&mut identities)?;
+    let is_blocked = surveyor.compare_what_is_in_the_way(&mut identities)?;
     let before_start = surveyor.before_start(begun)?;
     surveyor.rule(&identities, &before_start)?;
     let plan = surveyor.view().plan(&identities, &before_start)?;
     let Surveyor { survey, standings, rulings, .. } = surveyor;
-    Ok(Surveyed { survey, standings, identities, rulings, before_start, plan })
+    Ok(Surveyed { survey, standings, identities, rulings, before_start, is_blocked, plan })
 }
 
 impl Surveyor<'_, '_> {
@@ -269,22 +271,27 @@ impl Surveyor<'_, '_> {
 
     /// Learns whether the server hands its messages out in batches.
     fn learn(&mut self) -> Result<(), Error> {
+        let (listed, now) = (self.survey.listing.len(), self.terms.now);
+        let keeps_nothing = self.transaction.capabilities().expire == Some(Expire::Days(0));
+        if keeps_nothing && plan::is_like_a_batch(self.ledger, listed, now) && !self.ledger.has_note(plan::BATCHES, b"")
+        {
+            self.ledger.note_for_now(plan::BATCHES, now)?;
+        }
         let Some(before) = self.terms.after else { return Ok(()) };
-        let listed = self.survey.listing.len();
         let new = (0..listed).filter(|position| matches!(self.standings.get(*position), Standing::New { .. })).count();
         if let Some((so, not_so)) = before.lesson(listed, new) {
             self.ledger.note_over(not_so, [&b""[..]])?;
-            self.ledger.note_for_now(so, self.terms.now)?;
+            self.ledger.note_for_now(so, now)?;
         }
         Ok(())
     }
 
-    /// Has known messages retrieved once more that keep others from being listed. Where nothing is recorded of one, TOP
-    /// tells what its text is to be compared with.
-    fn compare_what_is_in_the_way(&mut self, identities: &mut Identities) -> Result<(), Error> {
+    /// Has known messages retrieved once more that keep others from being listed, and returns whether there are any. Where
+    /// nothing is recorded of one, TOP tells what its text is to be compared with.
+    fn compare_what_is_in_the_way(&mut self, identities: &mut Identities) -> Result<bool, Error> {
         let known = self.view().in_the_way();
         if known.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let recorded = self.ledger.heads(known.iter().map(|(_, fact)| *fact))?;
         let unrecorded: Vec<usize> =
@@ -298,7 +305,7 @@ impl Surveyor<'_, '_> {
                 identities.insert(position, Identity::Compare(*head));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Asks for the sizes that a decision needs, and for all of them when STAT shows that a known message has changed.
