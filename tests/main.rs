@@ -30,6 +30,9 @@ mod tls;
 /// What arrives in a Maildir, an mbox or an MDA: octets, names, modes, locks.
 mod delivery;
 
+/// An mbox in `/var/mail`, where only a group may make locks.
+mod spool_folder;
+
 /// The programs that popfetch runs: an MDA, a tunnel, a password command; and what they may do to it.
 mod programs;
 

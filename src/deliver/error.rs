@@ -96,6 +96,13 @@ pub enum Error {
         /// Who holds it, as far as one can tell.
         holder: String,
     },
+    /// Neither this process nor dotlockfile(1) may make the dotlock of the mbox.
+    NoDotlock {
+        /// The dotlock.
+        path: PathBuf,
+        /// Why the program did not make it; `None` when there is no such program.
+        refused: Option<String>,
+    },
     /// The run was asked to stop while it waited for the lock of the mbox.
     Stopped {
         /// The mbox.
@@ -145,6 +152,7 @@ impl Failure for Error {
             Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => Kind::CannotCreate,
             Error::Gone { .. } | Error::Apart { .. } | Error::Become { .. } => Kind::CannotCreate,
             Error::Others { .. } | Error::Exposed { .. } | Error::Mda { .. } => Kind::CannotCreate,
+            Error::NoDotlock { .. } => Kind::CannotCreate,
             Error::Io { .. } => Kind::Io,
             Error::Locked { .. } | Error::Changed { .. } | Error::Unlocked { .. } | Error::NoRoom { .. } => {
                 Kind::Temporary
@@ -181,6 +189,15 @@ impl Failure for Error {
             Error::Apart { path } => Some(format!(
                 "put `tmp`, `new` and `cur` of `{}` on the same file system: messages are renamed between them",
                 path.display()
+            )),
+            Error::NoDotlock { path, refused: None } => Some(format!(
+                "install `dotlockfile` (Debian's package `liblockfile-bin`), or become a member of the group of `{}`",
+                folder(path).display()
+            )),
+            Error::NoDotlock { path, refused: Some(_) } => Some(format!(
+                "`dotlockfile` locks only an mbox of its user's own, and must be setgid to the group of `{}`; or become a \
+                 member of that group",
+                folder(path).display()
             )),
             Error::Untrusted { path } => {
                 Some(format!("others can write to `{}`; deliver to a folder of your own", folder(path).display()))
@@ -227,6 +244,13 @@ impl fmt::Display for Error {
             Error::NoRoom { path, free, least } => {
                 let (free, least) = (octets(*free), octets(*least));
                 write!(f, "only {free} are free on the disk of `{}`, and `min_free` is {least}", path.display())
+            }
+            Error::NoDotlock { path, refused } => {
+                write!(f, "cannot create the lock `{}`: permission denied, and ", path.display())?;
+                match refused {
+                    None => f.write_str("there is no `dotlockfile` in `PATH`"),
+                    Some(why) => write!(f, "`dotlockfile` {why}"),
+                }
             }
             Error::Locked { path, holder } => write!(f, "mbox `{}` is locked by {holder}", path.display()),
             Error::Stopped { path, stopped } => {

@@ -16,6 +16,9 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::Error;
+use super::destination::check_access;
+use super::dotlockfile::{Answer, Dotlockfile};
+use super::owner::Owner;
 use crate::os::{self, host_name};
 use crate::stop::Stop;
 
@@ -99,8 +102,34 @@ impl Locked {
 }
 
 /// Opens a resolved path, creating the file if need be, and takes its locks.
-pub(super) fn lock(path: &Path, stop: &Stop) -> Result<Locked, Error> {
-    wait(path, stop, LOCK_TIMEOUT, attempt)
+pub(super) fn lock(path: &Path, owner: &Owner, stop: &Stop) -> Result<Locked, Error> {
+    wait(path, stop, LOCK_TIMEOUT, |path| attempt(path, owner))
+}
+
+/// Fails when the locks of a resolved path can never be taken, so that nothing is fetched for it.
+pub(super) fn check_lockable(path: &Path, owner: &Owner) -> Result<(), Error> {
+    match needs_dotlockfile(path, owner) {
+        true => attempt(path, owner).map(drop),
+        false => Ok(()),
+    }
+}
+
+/// True in a folder to which other programs may write, but we may not.
+fn needs_dotlockfile(mbox: &Path, owner: &Owner) -> bool {
+    let folder = folder(mbox);
+    matches!(check_access(folder, owner), Err(Errno::ACCESS | Errno::PERM)) && is_shared(folder)
+}
+
+/// Fails where such a program is needed and missing.
+pub(super) fn check_dotlockfile(mbox: &Path, owner: &Owner) -> Result<(), Error> {
+    if !needs_dotlockfile(mbox, owner) {
+        return Ok(());
+    }
+    find_dotlockfile(&dotlock_path(mbox), owner).map(drop)
+}
+
+fn find_dotlockfile(dotlock: &Path, owner: &Owner) -> Result<Dotlockfile, Error> {
+    Dotlockfile::find(owner).ok_or_else(|| Error::NoDotlock { path: dotlock.to_owned(), refused: None })
 }
 
 /// Opens a resolved path, creating the file if need be, only to look at it.
@@ -185,12 +214,12 @@ fn wait<T>(
     }
 }
 
-fn attempt(path: &Path) -> Result<Result<Locked, Busy>, Error> {
+fn attempt(path: &Path, owner: &Owner) -> Result<Result<Locked, Busy>, Error> {
     let claim = match Claim::take(path) {
         Ok(claim) => claim,
         Err(busy) => return Ok(Err(busy)),
     };
-    let dotlock = match Dotlock::take(path)? {
+    let dotlock = match Dotlock::take(path, owner)? {
         Ok(dotlock) => dotlock,
         Err(busy) => return Ok(Err(busy)),
     };
@@ -280,24 +309,30 @@ impl Drop for Claim {
 }
 
 /// `PATH.lock`, ours. It holds `PID:HOST`: readers that take it for a plain number see the process, others
-/// also see on which host to look for it.
+/// also see on which host to look for it. One that `dotlockfile` made holds the number alone.
 #[derive(Debug)]
 struct Dotlock {
     path: PathBuf,
     /// Open, so that no other file gets its number.
     file: File,
+    made_by: Option<Dotlockfile>,
 }
 
 impl Dotlock {
-    /// `None` where none can be made: in `/var/mail` only privileged programs may, and the rest of the world
-    /// makes do with fcntl locks there.
-    fn take(mbox: &Path) -> Result<Result<Option<Self>, Busy>, Error> {
+    /// `None` where nobody can make one: on a read-only disk, and in a folder to which no other program may write either.
+    /// In `/var/mail` only a group may, and it has a program for the others.
+    fn take(mbox: &Path, owner: &Owner) -> Result<Result<Option<Self>, Busy>, Error> {
         let path = dotlock_path(mbox);
         for _ in 0..2 {
             match create(&path) {
-                Ok(file) => return Ok(Ok(Some(Dotlock { path, file }))),
+                Ok(file) => return Ok(Ok(Some(Dotlock { path, file, made_by: None }))),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied) => return Ok(Ok(None)),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return match is_shared(folder(mbox)) {
+                        true => Self::have_made(path, find_dotlockfile(&dotlock_path(mbox), owner)?),
+                        false => Ok(Ok(None)),
+                    };
+                }
                 Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(Ok(None)),
                 Err(error) => return Err(Error::cannot_create(path, error)),
             }
@@ -305,9 +340,23 @@ impl Dotlock {
             if !found.is_stale() {
                 return Ok(Err(found.holder(&path)));
             }
-            found.remove(&path);
+            found.remove(&path, owner);
         }
-        Ok(Err(format!("whoever created `{}`", path.display())))
+        Ok(Err(whoever_created(&path)))
+    }
+
+    fn have_made(path: PathBuf, dotlockfile: Dotlockfile) -> Result<Result<Option<Self>, Busy>, Error> {
+        match dotlockfile.lock(&path)? {
+            Answer::Made => {}
+            Answer::Held => return Ok(Err(whoever_created(&path))),
+            Answer::Refused(why) => return Err(Error::NoDotlock { path, refused: Some(why) }),
+        }
+        // Somebody who takes it for a leftover may have made another one since.
+        let is_ours = Found::look(&path).is_some_and(|found| found.is_of_this_process());
+        match os::file::options().read(true).open(&path) {
+            Ok(file) if is_ours => Ok(Ok(Some(Dotlock { path, file, made_by: Some(dotlockfile) }))),
+            _ => Ok(Err(whoever_created(&path))),
+        }
     }
 
     fn is_there(&self) -> bool {
@@ -320,9 +369,16 @@ impl Drop for Dotlock {
         // Where somebody has removed it, the next one is another program's.
         if self.is_there() {
             // If it cannot be removed it says whose it is, and is stale when this process has ended.
-            let _ = fs::remove_file(&self.path);
+            let _ = match &self.made_by {
+                Some(dotlockfile) => dotlockfile.unlock(&self.path),
+                None => fs::remove_file(&self.path).is_ok(),
+            };
         }
     }
+}
+
+fn whoever_created(path: &Path) -> Busy {
+    format!("whoever created `{}`", path.display())
 }
 
 fn dotlock_path(mbox: &Path) -> PathBuf {
@@ -333,12 +389,12 @@ fn dotlock_path(mbox: &Path) -> PathBuf {
 
 /// Removes a dotlock that counts no more: a dead process of this host left it, or, after a power cut, nobody can read who
 /// did and it is old. Returns how many.
-pub(super) fn sweep(mbox: &Path) -> usize {
+pub(super) fn sweep(mbox: &Path, owner: &Owner) -> usize {
     // Another account of this run may hold it.
     let Ok(_claim) = Claim::take(mbox) else { return 0 };
     let path = dotlock_path(mbox);
     match Found::look(&path) {
-        Some(found) if found.is_stale() => usize::from(found.remove(&path)),
+        Some(found) if found.is_stale() => usize::from(found.remove(&path, owner)),
         _ => 0,
     }
 }
@@ -415,17 +471,29 @@ impl Found {
                 format!("process {} on {}", process.as_raw_nonzero(), crate::text::printable(on.as_bytes()))
             }
             Some((process, _)) => format!("process {}", process.as_raw_nonzero()),
-            None => format!("whoever created `{}`", path.display()),
+            None => whoever_created(path),
         }
     }
 
+    fn is_of_this_process(&self) -> bool {
+        self.owner().is_some_and(|(process, _)| process == rustix::process::getpid())
+    }
+
     /// Another waiting program may have replaced it since we looked: only the one that was stale goes.
-    fn remove(&self, path: &Path) -> bool {
+    fn remove(&self, path: &Path, owner: &Owner) -> bool {
         let is_same = |now: fs::Metadata| {
             (now.dev(), now.ino(), now.mtime_nsec())
                 == (self.metadata.dev(), self.metadata.ino(), self.metadata.mtime_nsec())
         };
-        fs::symlink_metadata(path).is_ok_and(is_same) && fs::remove_file(path).is_ok()
+        if !fs::symlink_metadata(path).is_ok_and(is_same) {
+            return false;
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Dotlockfile::find(owner).is_some_and(|dotlockfile| dotlockfile.unlock(path))
+            }
+            result => result.is_ok(),
+        }
     }
 }
 
@@ -451,7 +519,7 @@ mod tests {
     }
 
     fn lock_soon(path: &Path, stop: &Stop) -> Result<Locked, Error> {
-        wait(path, stop, Duration::from_millis(20), attempt)
+        wait(path, stop, Duration::from_millis(20), |path| attempt(path, &None))
     }
 
     fn dead_process() -> u32 {
@@ -463,7 +531,7 @@ mod tests {
     #[test]
     fn a_lock_says_who_holds_it_and_is_gone_when_dropped() {
         let (_folder, path, stop) = mbox();
-        let locked = lock(&path, &stop).unwrap();
+        let locked = lock(&path, &None, &stop).unwrap();
         let content = fs::read_to_string(dotlock_path(&path)).unwrap();
         assert_eq!(content, format!("{}:{}\n", std::process::id(), host_name()));
         assert_eq!(
@@ -478,15 +546,15 @@ mod tests {
     #[test]
     fn the_lock_of_another_account_is_not_swept() {
         let (_folder, path, stop) = mbox();
-        let _locked = lock(&path, &stop).unwrap();
-        assert_eq!(sweep(&path), 0);
+        let _locked = lock(&path, &None, &stop).unwrap();
+        assert_eq!(sweep(&path, &None), 0);
         assert!(dotlock_path(&path).exists());
     }
 
     #[test]
     fn a_dotlock_that_somebody_removed_is_missed_and_that_of_another_program_stays() {
         let (_folder, path, stop) = mbox();
-        let locked = lock(&path, &stop).unwrap();
+        let locked = lock(&path, &None, &stop).unwrap();
         locked.check(0).unwrap();
         fs::remove_file(dotlock_path(&path)).unwrap();
         let error = locked.check(0).unwrap_err();
@@ -502,13 +570,13 @@ mod tests {
         let (_folder, path, stop) = mbox();
         for (content, holder) in [
             ("1\n", "process 1".to_owned()),
-            ("", format!("whoever created `{}`", dotlock_path(&path).display())),
+            ("", whoever_created(&dotlock_path(&path))),
             ("99999999:elsewhere", "process 99999999 on elsewhere".to_owned()),
         ] {
             fs::write(dotlock_path(&path), content).unwrap();
             let error = lock_soon(&path, &stop).unwrap_err();
             assert_eq!(error.to_string(), format!("mbox `{}` is locked by {holder}", path.display()));
-            assert_eq!(sweep(&path), 0);
+            assert_eq!(sweep(&path, &None), 0);
         }
     }
 
@@ -519,7 +587,7 @@ mod tests {
             fs::write(dotlock_path(&path), &content).unwrap();
             lock_soon(&path, &stop).unwrap();
             fs::write(dotlock_path(&path), &content).unwrap();
-            assert_eq!(sweep(&path), 1);
+            assert_eq!(sweep(&path, &None), 1);
         }
     }
 
@@ -531,7 +599,7 @@ mod tests {
         file.set_modified(old).unwrap();
         lock_soon(&path, &stop).unwrap();
         File::create(dotlock_path(&path)).unwrap().set_modified(old).unwrap();
-        assert_eq!(sweep(&path), 1);
+        assert_eq!(sweep(&path, &None), 1);
     }
 
     #[test]
@@ -539,7 +607,7 @@ mod tests {
         let (_folder, path, stop) = mbox();
         fs::write(dotlock_path(&path), "1").unwrap();
         stop.request(15);
-        assert!(matches!(lock(&path, &stop), Err(Error::Stopped { .. })));
+        assert!(matches!(lock(&path, &None, &stop), Err(Error::Stopped { .. })));
     }
 
     #[test]

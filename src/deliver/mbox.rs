@@ -91,6 +91,7 @@ impl Destination for Mbox {
         }
         match path.symlink_metadata() {
             Ok(_) => {
+                lock::check_dotlockfile(&path, &context.owner)?;
                 let holder = lock::try_out(&path, |file| checked_length(file, &path))?;
                 Ok(holder.map_or(Tried::Ready, Tried::Locked))
             }
@@ -115,7 +116,7 @@ impl Destination for Mbox {
     /// Removes the dotlock of a run that was killed.
     fn sweep(&self, context: &Context) -> Result<usize, Error> {
         let _acting = owner::act_as(&context.owner)?;
-        Ok(lock::sweep(&lock::resolve(&self.path)?))
+        Ok(lock::sweep(&lock::resolve(&self.path)?, &context.owner))
     }
 }
 
@@ -124,6 +125,7 @@ fn open(path: &Path, context: &Context) -> Result<(Stager, Publisher), Error> {
     os::folder::create(path.parent().unwrap_or(Path::new("")))?;
     let path = lock::resolve(path)?;
     lock::look(&path, &context.stop, |file| checked_length(file, &path))?;
+    lock::check_lockable(&path, &context.owner)?;
     let stager = Stager {
         spools: Spools::new("mbox", context),
         writer: Arc::default(),
@@ -331,7 +333,7 @@ impl super::Publisher for Publisher {
         }
         // The spool is not the owner's: what belongs to it comes before this line, and is dropped after it.
         let _acting = owner::act_as(&self.owner)?;
-        let locked = lock::lock(&self.path, &self.stop)?;
+        let locked = lock::lock(&self.path, &self.owner, &self.stop)?;
         let mut offset = separated(&locked)?;
         self.locked = Some((locked, offset));
         let place = |(spooled, octets): (Box<Spooled>, u64)| {
@@ -585,7 +587,7 @@ fn mend(path: &Path, places: &[Place], context: &Context) -> Result<Vec<Recovere
     let spools = open_spools(&intended)?;
     let _acting = owner::act_as(&context.owner)?;
     let ranges: Vec<_> = intended.iter().map(|message| message.range(&spools)).collect();
-    let locked = lock::lock(path, &context.stop)?;
+    let locked = lock::lock(path, &context.owner, &context.stop)?;
     let mut whole = locked.opened().find(&intended, &ranges)?;
     if locked.opened().can_continue(&intended, &ranges, &whole)? {
         whole.fill(true);

@@ -17,6 +17,7 @@
 mod after;
 mod barrier;
 mod destination;
+mod dotlockfile;
 mod error;
 mod filter;
 mod kept;

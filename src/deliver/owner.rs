@@ -4,10 +4,15 @@
 //! the ledger stays root's. Only the effective ids change: while the real and the saved one are root's, the user can
 //! neither signal nor trace this process, and root's rights can be taken again.
 
+use std::io;
 use std::marker::PhantomData;
+#[cfg(target_os = "linux")]
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
 use std::sync::Arc;
 
 use super::Error;
+use crate::os::child;
 use crate::os::user::User;
 
 /// Whose rights the file operations at a target have: those of the process, or this user's.
@@ -40,8 +45,28 @@ pub(super) fn act_as(owner: &Owner) -> Result<Acting, Error> {
 pub(super) fn act_as(owner: &Owner) -> Result<Acting, Error> {
     match owner {
         None => Ok(Acting { _of_this_thread: PhantomData }),
-        Some(owner) => Err(Error::Become { user: owner.name.clone(), source: std::io::ErrorKind::Unsupported.into() }),
+        Some(owner) => Err(Error::Become { user: owner.name.clone(), source: io::ErrorKind::Unsupported.into() }),
     }
+}
+
+/// Starts a program with the owner's rights for good, also where this thread has them only for a while: root starts it.
+#[cfg(target_os = "linux")]
+pub(super) fn spawn(command: &mut Command, owner: &Owner) -> io::Result<Child> {
+    let Some(owner) = owner.as_ref().filter(|owner| rustix::process::getuid().as_raw() != owner.id) else {
+        return child::spawn(command);
+    };
+    let before = rustix::process::geteuid();
+    rustix::thread::set_thread_res_uid(None, rustix::process::Uid::ROOT, None)?;
+    let started = child::spawn(command.uid(owner.id).gid(owner.group));
+    if rustix::thread::set_thread_res_uid(None, before, None).is_err() {
+        std::process::abort();
+    }
+    started
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn spawn(command: &mut Command, _owner: &Owner) -> io::Result<Child> {
+    child::spawn(command)
 }
 
 #[cfg(target_os = "linux")]
