@@ -450,12 +450,13 @@ pub enum SecretKind {
     Token,
 }
 
-impl fmt::Display for SecretKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl SecretKind {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
             SecretKind::Password => "password",
             SecretKind::Token => "token",
-        })
+        }
     }
 }
 
@@ -464,17 +465,39 @@ impl fmt::Display for SecretKind {
 pub struct OAuth2 {
     /// Where tokens are asked for (RFC 6749 §3.2).
     pub token_endpoint: String,
-    /// How `popfetch login` gets the user's consent.
+    /// Where tokens are revoked (RFC 7009), if that is known.
+    pub revocation_endpoint: Option<String>,
+    /// Whose consent is needed, and how it is got.
     pub flow: Flow,
     /// As which client popfetch is registered there.
     pub client_id: String,
-    /// What proves it, where the provider gave one out.
-    pub client_secret: Option<Password>,
+    /// What proves that it is this client.
+    pub proof: ClientProof,
     /// What is asked for (RFC 6749 §3.3).
     pub scope: Option<String>,
 }
 
-/// A way to the user's consent.
+/// What proves to a provider that it is this client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientProof {
+    /// Nothing: a program on users' machines keeps no secret (RFC 6749 §2.1).
+    Nothing,
+    /// A secret written in the configuration.
+    Secret(Password),
+    /// The secret is the first line of what this command prints.
+    SecretCommand(Vec<String>),
+    /// The secret is the first line of this file.
+    SecretFile(PathBuf),
+    /// A token signed with a key, `private_key_jwt` (RFC 7523).
+    Key {
+        /// The certificate, a PEM file.
+        certificate: PathBuf,
+        /// Its key, a PEM file.
+        key: PathBuf,
+    },
+}
+
+/// A way to the user's consent, or to do without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flow {
     /// A code typed in on any device (RFC 8628).
@@ -487,6 +510,8 @@ pub enum Flow {
         /// What the browser opens.
         authorization_endpoint: String,
     },
+    /// A service, to which an administrator has given the mailboxes (RFC 6749 §4.4).
+    ClientCredentials,
 }
 
 /// A password, or a token: it can be used, but not printed, and its memory is overwritten when it is dropped.

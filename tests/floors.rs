@@ -50,7 +50,7 @@ const ONLY_IN: [(&str, &[&str]); 24] = [
     ("mailparse::", &["header"]),
     ("md5::", &["pop3/sasl/"]),
     ("native_tls::", &["net/tls/"]),
-    ("openssl::", &["net/tls/"]),
+    ("openssl::", &["net/tls/", "secret/oauth/assertion.rs"]),
     ("openssl_probe::", &["net/tls/"]),
     ("pbkdf2::", &["pop3/sasl/"]),
     ("regex::", &["rules.rs"]),

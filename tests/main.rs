@@ -115,6 +115,9 @@ mod prompts;
 /// OAuth 2.0: signing in, refreshing, and a real authorization server.
 mod oauth;
 
+/// OAuth 2.0 of a service, without a person.
+mod oauth_service;
+
 /// Account definitions and their mistakes.
 mod config;
 

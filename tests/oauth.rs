@@ -217,7 +217,7 @@ fn an_endpoint_that_is_not_there_is_tried_again_later() {
     let sandbox = Sandbox::with(account(mail.port, "http://127.0.0.1:1", ""));
     signed_in(&sandbox, mail.port, "http://127.0.0.1:1", LONG_AGO);
     let run = assert_no_token(sandbox.popfetch(["-q"])).exits(75);
-    run.says(&["cannot get a token from `http://127.0.0.1:1/token`: connection refused"]);
+    run.says(&["cannot reach `http://127.0.0.1:1/token`: connection refused"]);
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub(super) static KEYS: &[Row<Draft>] = &[
         "eval",
     ]),
     Row::<Draft>::new("password_file", |draft, said| {
-        said.set(&mut draft.account.secret, |value| password_file(value, said.paths))
+        said.set(&mut draft.account.secret, |value| credential_or_path(value, said.paths).map(Secret::File))
     })
     .of_account()
     .one_of(SECRET)
@@ -628,7 +628,7 @@ pub(super) fn words(value: &Value) -> Result<Vec<String>, Expected> {
     if words.first().is_none_or(String::is_empty) { Err(WORDS) } else { Ok(words) }
 }
 
-fn program(value: &Value, paths: Paths<'_>) -> Result<Vec<String>, Expected> {
+pub(super) fn program(value: &Value, paths: Paths<'_>) -> Result<Vec<String>, Expected> {
     paths.resolve_program(words(value)?)
 }
 
@@ -641,10 +641,11 @@ fn password(value: &Value) -> Result<Password, Expected> {
     Ok(Password::new(text))
 }
 
-fn password_file(value: &Value, paths: Paths<'_>) -> Result<Secret, Expected> {
+/// A file, or the name of a credential of the service.
+pub(super) fn credential_or_path(value: &Value, paths: Paths<'_>) -> Result<PathBuf, Expected> {
     match paths.environment.credentials.find(value.text()) {
-        Some(credential) => Ok(Secret::File(credential)),
-        None => path(value, paths).map(Secret::File),
+        Some(credential) => Ok(credential),
+        None => path(value, paths),
     }
 }
 

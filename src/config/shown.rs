@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use chrono::DateTime;
 
+use super::account_keys;
 use super::keys::{Key, Secrecy};
-use super::{account_keys, oauth2_keys};
-use crate::account::{Account, Auth, Flow, Keep, MaxOctets, OAuth2, Order, Proxy, Route, Secret, Start, TlsMode};
+use crate::account::{
+    Account, Auth, ClientProof, Flow, Keep, MaxOctets, OAuth2, Order, Proxy, Route, Secret, Start, TlsMode,
+};
 use crate::rules::{Action, Bound, Condition, Rule};
 use crate::text;
 
@@ -194,21 +196,30 @@ fn file(name: &Path) -> String {
 }
 
 fn of_oauth2(oauth2: &OAuth2) -> String {
-    let OAuth2 { token_endpoint, flow, client_id, client_secret, scope } = oauth2;
-    let (kind, endpoint, url) = match flow {
-        Flow::Device { device_endpoint } => ("device", "device_endpoint", device_endpoint),
-        Flow::Redirect { authorization_endpoint } => ("redirect", "authorization_endpoint", authorization_endpoint),
+    let OAuth2 { token_endpoint, revocation_endpoint, flow, client_id, proof, scope } = oauth2;
+    let (kind, endpoint) = match flow {
+        Flow::Device { device_endpoint } => ("device", Some(("device_endpoint", device_endpoint))),
+        Flow::Redirect { authorization_endpoint } => {
+            ("redirect", Some(("authorization_endpoint", authorization_endpoint)))
+        }
+        Flow::ClientCredentials => ("client_credentials", None),
     };
-    let known = [("client_id", Some(&**client_id)), ("flow", Some(kind)), (endpoint, Some(url))];
-    let also = [("token_endpoint", Some(&**token_endpoint)), ("scope", scope.as_deref())];
-    let secret = client_secret.as_ref().map(|_| ("client_secret", Some("")));
-    let said = known.into_iter().chain(also).chain(secret);
-    let is_secret = |name: &str| oauth2_keys().any(|key| key.name == name && key.secrecy == Secrecy::Secret);
-    let pair = |(name, value): (&str, Option<&str>)| {
-        let value = value.map(|value| if is_secret(name) { MASK.to_owned() } else { string(value) })?;
-        Some(format!("{name} = {value}"))
-    };
-    format!("{{ {} }}", said.filter_map(pair).collect::<Vec<_>>().join(", "))
+    let mut said = vec![("client_id", string(client_id)), ("flow", string(kind))];
+    said.extend(endpoint.map(|(name, url)| (name, string(url))));
+    said.push(("token_endpoint", string(token_endpoint)));
+    said.extend(revocation_endpoint.as_ref().map(|url| ("revocation_endpoint", string(url))));
+    said.extend(scope.as_ref().map(|scope| ("scope", string(scope))));
+    match proof {
+        ClientProof::Nothing => {}
+        ClientProof::Secret(_) => said.push(("client_secret", MASK.to_owned())),
+        ClientProof::SecretCommand(words) => said.push(("client_secret_command", program(words))),
+        ClientProof::SecretFile(name) => said.push(("client_secret_file", file(name))),
+        ClientProof::Key { certificate, key } => {
+            said.extend([("client_certificate", path(certificate)), ("client_key", path(key))]);
+        }
+    }
+    let pairs: Vec<_> = said.into_iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    format!("{{ {} }}", pairs.join(", "))
 }
 
 fn of_proxy(proxy: &Proxy) -> String {

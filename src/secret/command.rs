@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::{Error, LIMIT};
-use crate::account::SecretKind;
 use crate::os::child;
 use crate::stop::{Stop, Woken};
 
@@ -25,7 +24,7 @@ const END: Duration = Duration::from_millis(5);
 /// Runs the command and gives what it printed; fails when it fails.
 pub(super) fn run(
     words: &[String],
-    kind: SecretKind,
+    kind: &'static str,
     limit: Option<Duration>,
     stop: &Stop,
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -54,7 +53,7 @@ struct Running<'w> {
     child: Child,
     stdout: ChildStdout,
     program: &'w str,
-    kind: SecretKind,
+    kind: &'static str,
     began: Instant,
     limit: Option<Duration>,
 }
@@ -66,7 +65,7 @@ impl Drop for Running<'_> {
 }
 
 impl<'w> Running<'w> {
-    fn start(words: &'w [String], kind: SecretKind, limit: Option<Duration>) -> Result<Self, Error> {
+    fn start(words: &'w [String], kind: &'static str, limit: Option<Duration>) -> Result<Self, Error> {
         let (program, arguments) = words.split_first().expect("the configuration has no empty command");
         let spawned = child::spawn(Command::new(program).args(arguments).stdout(Stdio::piped()));
         let mut child = spawned.map_err(|source| Error::Start { kind, program: program.clone(), source })?;
@@ -145,7 +144,7 @@ mod tests {
 
     fn sh_within(limit: Option<Duration>, script: &str, stop: &Stop) -> Result<String, String> {
         let words = ["sh", "-c", script].map(String::from);
-        match run(&words, SecretKind::Password, limit, stop) {
+        match run(&words, "password", limit, stop) {
             Ok(output) => Ok(String::from_utf8(output.to_vec()).unwrap()),
             Err(error) => Err(error.to_string()),
         }
@@ -171,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_the_configurations_fault() {
-        let error = run(&["/no such program".to_owned()], SecretKind::Password, None, &never()).unwrap_err();
+        let error = run(&["/no such program".to_owned()], "password", None, &never()).unwrap_err();
         let expected = "cannot run the password command `/no such program`: no such file or directory";
         assert_eq!(error.to_string(), expected);
         assert_eq!(error.kind(), Kind::Configuration);

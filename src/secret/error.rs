@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::oauth;
-use crate::account::SecretKind;
 use crate::failure::{Failure, Kind};
 use crate::os::exposure::Exposure;
 use crate::stop::Stopped;
@@ -18,7 +17,7 @@ pub enum Error {
     /// The command cannot be run.
     Start {
         /// What it was to print.
-        kind: SecretKind,
+        kind: &'static str,
         /// The program.
         program: String,
         /// Why.
@@ -27,7 +26,7 @@ pub enum Error {
     /// The command failed.
     Failed {
         /// What it was to print.
-        kind: SecretKind,
+        kind: &'static str,
         /// The program.
         program: String,
         /// How it ended.
@@ -36,7 +35,7 @@ pub enum Error {
     /// The command took too long, and was ended.
     TimedOut {
         /// What it was to print.
-        kind: SecretKind,
+        kind: &'static str,
         /// The program.
         program: String,
         /// How long it was waited for.
@@ -44,6 +43,8 @@ pub enum Error {
     },
     /// The file cannot be read.
     Unreadable {
+        /// What it was to hold.
+        kind: &'static str,
         /// Its path.
         path: PathBuf,
         /// Why.
@@ -51,6 +52,8 @@ pub enum Error {
     },
     /// The file is no secret.
     Exposed {
+        /// What it holds.
+        kind: &'static str,
         /// Its path.
         path: PathBuf,
         /// Who else could know.
@@ -72,6 +75,8 @@ pub enum Error {
     },
     /// What was read cannot be a password.
     Unusable {
+        /// What it was to be.
+        kind: &'static str,
         /// Where it was read.
         origin: String,
         /// Why it cannot be one.
@@ -158,15 +163,15 @@ impl fmt::Display for Error {
             Error::TimedOut { kind, program, limit } => {
                 write!(f, "the {kind} command `{}` did not end within {} s", shown(program), limit.as_secs_f64())
             }
-            Error::Unreadable { path, source } => {
-                write!(f, "cannot read the password from `{}`: {}", path.display(), reason(source))
+            Error::Unreadable { kind, path, source } => {
+                write!(f, "cannot read the {kind} from `{}`: {}", path.display(), reason(source))
             }
-            Error::Exposed { path, exposure } => f.write_str(&exposure.of_secret(path, "a password")),
+            Error::Exposed { kind, path, exposure } => f.write_str(&exposure.of_secret(path, &format!("a {kind}"))),
             Error::UnreadableIdentity { path, source } => {
                 write!(f, "cannot read the client identity `{}`: {}", path.display(), reason(source))
             }
             Error::ExposedIdentity { path, exposure } => f.write_str(&exposure.of_secret(path, "a key")),
-            Error::Unusable { origin, why } => write!(f, "the password from {origin} {why}"),
+            Error::Unusable { kind, origin, why } => write!(f, "the {kind} from {origin} {why}"),
             Error::Terminal(source) => write!(f, "cannot ask for the password: {}", reason(source)),
             Error::Nowhere { .. } => f.write_str("no password, and no terminal to ask on"),
             Error::Token { error, .. } => error.fmt(f),

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use error::Error;
 pub use prompt::Aside;
 
-use crate::account::{Account, ClientIdentity, Identity, Password, Secret, SecretKind};
+use crate::account::{Account, ClientIdentity, ClientProof, Identity, Password, Secret};
 use crate::os::credentials::Credentials;
 use crate::os::exposure;
 use crate::stop::Stop;
@@ -96,10 +96,30 @@ pub fn sign_in(login: &Login<'_>, folder: &Path, stop: &Stop, say: impl FnOnce(o
     oauth::login(login, oauth2, folder, stop, say).map_err(|error| refused(login, error))
 }
 
+/// Removes the tokens of the state and revokes them with the provider.
+pub fn sign_out(login: &Login<'_>, folder: &Path, stop: &Stop) -> Result<oauth::SignedOut, Error> {
+    let Secret::OAuth2(oauth2) = login.secret else { return Err(Error::NoOAuth2) };
+    oauth::logout(login, oauth2, folder, stop).map_err(|error| refused(login, error))
+}
+
 fn refused(login: &Login<'_>, error: oauth::Error) -> Error {
     match error {
         oauth::Error::Stopped(stopped) => Error::Stopped(stopped),
         error => Error::Token { name: login.name.to_owned(), error },
+    }
+}
+
+/// Finds a client's own secret, where it has one.
+fn client_secret(login: &Login<'_>, proof: &ClientProof, stop: &Stop) -> Result<Option<Password>, Error> {
+    const KIND: &str = "client secret";
+    match proof {
+        ClientProof::Nothing | ClientProof::Key { .. } => Ok(None),
+        ClientProof::Secret(secret) => Ok(Some(secret.clone())),
+        ClientProof::SecretCommand(words) => {
+            let limit = command_timeout(login, io::stderr().is_terminal());
+            from_command(words, KIND, limit, stop).map(Some)
+        }
+        ClientProof::SecretFile(path) => from_file(path, KIND, &Environment::of_process()).map(Some),
     }
 }
 
@@ -142,9 +162,9 @@ fn find_password(
         Secret::Literal(password) => Ok(password.clone()),
         Secret::Command(words) | Secret::TokenCommand(words) => {
             let limit = command_timeout(login, io::stderr().is_terminal());
-            from_command(words, login.secret.kind(), limit, stop)
+            from_command(words, login.secret.kind().word(), limit, stop)
         }
-        Secret::File(path) => from_file(path, environment),
+        Secret::File(path) => from_file(path, PASSWORD, environment),
         Secret::OAuth2(_) => unreachable!("the state has its tokens"),
         Secret::Ambient => ambient(login, environment, stop, aside),
     }
@@ -155,22 +175,23 @@ fn command_timeout(login: &Login<'_>, is_terminal: bool) -> Option<Duration> {
     login.command_timeout.or((!is_terminal).then_some(COMMAND_TIMEOUT))
 }
 
-fn from_command(words: &[String], kind: SecretKind, limit: Option<Duration>, stop: &Stop) -> Result<Password, Error> {
+fn from_command(words: &[String], kind: &'static str, limit: Option<Duration>, stop: &Stop) -> Result<Password, Error> {
     let output = command::run(words, kind, limit, stop)?;
     match first_line(&output) {
         // Some programs do not tell by their exit status that they have found nothing.
         Err(EMPTY) => Err(Error::Failed { kind, program: words[0].clone(), ending: "printed nothing".to_owned() }),
-        line => line.map_err(|why| Error::Unusable { origin: format!("`{}`", shown(&words[0])), why }),
+        line => line.map_err(|why| Error::Unusable { kind, origin: format!("`{}`", shown(&words[0])), why }),
     }
 }
 
-fn from_file(path: &Path, environment: &Environment) -> Result<Password, Error> {
-    let contents = exposure::read(path, LIMIT).map_err(|source| Error::Unreadable { path: path.into(), source })?;
+fn from_file(path: &Path, kind: &'static str, environment: &Environment) -> Result<Password, Error> {
+    let contents =
+        exposure::read(path, LIMIT).map_err(|source| Error::Unreadable { kind, path: path.into(), source })?;
     // The service manager shows credentials to the service alone, by means that the mode does not tell.
     if let Some(exposure) = contents.exposure.filter(|_| !environment.credentials.has(path)) {
-        return Err(Error::Exposed { path: path.into(), exposure });
+        return Err(Error::Exposed { kind, path: path.into(), exposure });
     }
-    first_line(&contents.octets).map_err(|why| Error::Unusable { origin: format!("`{}`", path.display()), why })
+    first_line(&contents.octets).map_err(|why| Error::Unusable { kind, origin: format!("`{}`", path.display()), why })
 }
 
 fn ambient(login: &Login<'_>, environment: &Environment, stop: &Stop, aside: Aside<'_>) -> Result<Password, Error> {
@@ -179,7 +200,7 @@ fn ambient(login: &Login<'_>, environment: &Environment, stop: &Stop, aside: Asi
 
 fn unasked(login: &Login<'_>, environment: &Environment) -> Result<Option<Password>, Error> {
     match environment.credentials.find(login.name) {
-        Some(path) => from_file(&path, environment).map(Some),
+        Some(path) => from_file(&path, PASSWORD, environment).map(Some),
         None => from_netrc(login, &environment.netrc),
     }
 }
@@ -188,14 +209,15 @@ fn from_netrc(login: &Login<'_>, path: &Path) -> Result<Option<Password>, Error>
     let contents = match exposure::read(path, LIMIT) {
         Ok(contents) => contents,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::Unreadable { path: path.into(), source }),
+        Err(source) => return Err(Error::Unreadable { kind: PASSWORD, path: path.into(), source }),
     };
     let text = String::from_utf8_lossy(&contents.octets);
     let Some(found) = netrc::find(&text, login.host, login.user) else { return Ok(None) };
     match contents.exposure {
-        Some(exposure) => Err(Error::Exposed { path: path.into(), exposure }),
+        Some(exposure) => Err(Error::Exposed { kind: PASSWORD, path: path.into(), exposure }),
         None => {
-            usable(&found).map(Some).map_err(|why| Error::Unusable { origin: format!("`{}`", path.display()), why })
+            let unusable = |why| Error::Unusable { kind: PASSWORD, origin: format!("`{}`", path.display()), why };
+            usable(&found).map(Some).map_err(unusable)
         }
     }
 }
@@ -206,8 +228,11 @@ fn ask(login: &Login<'_>, stop: &Stop, aside: Aside<'_>) -> Result<Password, Err
     };
     let question = format!("popfetch: {}: password of `{}` at `{}`: ", login.name, login.user, login.host);
     let line = prompt::ask(&terminal, &text::printable(question.as_bytes()), stop, aside)?;
-    first_line(&line).map_err(|why| Error::Unusable { origin: "the terminal".to_owned(), why })
+    first_line(&line).map_err(|why| Error::Unusable { kind: PASSWORD, origin: "the terminal".to_owned(), why })
 }
+
+/// What is looked for where the configuration names no token.
+const PASSWORD: &str = "password";
 
 const EMPTY: &str = "is empty";
 const NOT_UTF8: &str = "is not UTF-8";

@@ -51,6 +51,8 @@ pub enum Error {
     Token {
         /// The account's name.
         account: String,
+        /// True when the account gets its tokens without a person.
+        is_service: bool,
         /// The refusal.
         login: Box<Error>,
     },
@@ -234,6 +236,7 @@ impl Failure for Error {
                 let hint = refusals::hint(host, method, &error.words());
                 Some(worked.map_or_else(|| hint.clone(), |ago| refusals::hint_after_success(ago, &hint)))
             }
+            Error::Token { is_service: true, .. } => Some(refusals::SERVICE.to_owned()),
             Error::Token { account, .. } => Some(format!(
                 "the next run gets a new access token; when that is refused too, run `popfetch login {}`",
                 shell_words::quote(account)

@@ -24,7 +24,7 @@ pub use manner::{LOCK_STEP, Manner, NO_TOP};
 pub use room::{AtHome, no_room};
 pub use survey::{Surveyed, Terms, Wishes, compare, list, start, tops};
 
-use crate::account::{Account, Auth, Identity, Keep, Password, Route, Secret, TlsMode};
+use crate::account::{Account, Auth, Flow, Identity, Keep, Password, Route, Secret, TlsMode};
 use crate::listings::Share;
 use crate::net::{self, Stream};
 use crate::notice::Notice;
@@ -194,9 +194,12 @@ impl<'o> Opener<'o> {
         let (host, user) = (host.clone(), user.clone());
         let login = Error::Login { host, port: *port, user, error: Box::new(error), delay, worked: None };
         // A second login with a fresh token has to wait for the next run: servers count refusals.
-        match matches!(secret, Secret::OAuth2(_)) && self.forget(&login, &credentials.password) {
-            true => Error::Token { account: name.clone(), login: Box::new(login) },
-            false => login,
+        match secret {
+            Secret::OAuth2(oauth2) if self.forget(&login, &credentials.password) => {
+                let is_service = oauth2.flow == Flow::ClientCredentials;
+                Error::Token { account: name.clone(), is_service, login: Box::new(login) }
+            }
+            _ => login,
         }
     }
 

@@ -31,6 +31,14 @@ const TOKEN_MICROSOFT: &str = "Microsoft takes no passwords for POP3, only OAuth
      \"microsoft\", client_id = \"…\" }` in place of the password, and run `popfetch login ACCOUNT`; POP has to be \
      switched on for the mailbox, too";
 
+/// A service's token was refused. Microsoft does not say why; the first reason is the one that people find last.
+/// "Authenticate an IMAP, POP or SMTP connection using OAuth", learn.microsoft.com.
+pub const SERVICE: &str = "the service may not open this mailbox. With Microsoft: 1. its service principal must be registered \
+     in Exchange (`New-ServicePrincipal`) by the object ID that stands under `Enterprise applications`; the one under `App \
+     registrations` is another. 2. POP3 must be switched on for the mailbox (`Set-CASMailbox -PopEnabled $true`). 3. the \
+     service principal needs the mailbox (`Add-MailboxPermission -AccessRights FullAccess`), and the client the permission \
+     `POP.AccessAsApp` with an administrator's consent. The next run gets a new token";
+
 const REFUSALS: [Refusal; 15] = [
     Refusal {
         hosts: GOOGLE,
@@ -186,6 +194,12 @@ mod tests {
         }
         let words = "[SYS/PERM] Your account is not enabled for POP access.";
         assert!(hint("pop.gmail.com", TOKEN, words).contains("Forwarding and POP/IMAP"));
+    }
+
+    #[test]
+    fn a_service_is_told_of_the_wrong_object_id_first_and_of_pop3_next() {
+        let [id, pop3] = ["`Enterprise applications`", "POP3 must be switched on"].map(|words| SERVICE.find(words));
+        assert!(id.is_some() && id < pop3, "{SERVICE}");
     }
 
     #[test]

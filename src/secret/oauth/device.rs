@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::Prompt;
-use super::endpoint::{self, Form, Tokens, seconds, text};
+use super::endpoint::{self, Form, Proof, Tokens, seconds, text};
 use super::error::Error;
 use super::http::Client;
 use crate::account::OAuth2;
@@ -34,15 +34,16 @@ struct Device {
 pub(super) fn consent(
     client: &Client<'_>,
     oauth2: &OAuth2,
+    proof: &Proof,
     device_endpoint: &str,
     stop: &Stop,
     say: impl FnOnce(Prompt),
 ) -> Result<Tokens, Error> {
-    let members = endpoint::ask(client, device_endpoint, &Form::of(oauth2).with_scope(oauth2))?;
+    let members = endpoint::ask(client, device_endpoint, &Form::of(oauth2, proof).with_scope(oauth2))?;
     let incomplete = Error::Malformed { endpoint: device_endpoint.into(), why: "has no code to type in" };
     let (device, prompt) = understand(&members).ok_or(incomplete)?;
     say(prompt);
-    let form = Form::grant(GRANT, oauth2).with("device_code", &device.code);
+    let form = Form::grant(GRANT, oauth2, proof).with("device_code", &device.code);
     let end = Instant::now() + device.expires_in;
     let ask = || Tokens::ask(client, &oauth2.token_endpoint, &form);
     poll(device.interval, ask, |interval| {

@@ -11,7 +11,19 @@ use crate::account::{OAuth2, Password};
 use crate::text::{printable, printable_within};
 
 /// Parameters that must not come back in the words of an error.
-const SECRETS: [&str; 5] = ["client_secret", "refresh_token", "device_code", "code", "code_verifier"];
+const SECRETS: [&str; 7] =
+    ["client_secret", "client_assertion", "refresh_token", "device_code", "code", "code_verifier", "token"];
+
+/// RFC 7523 §2.2.
+const JWT: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What a request says to prove that it is the client's.
+pub(super) enum Proof {
+    Nothing,
+    Secret(Password),
+    /// Good for one request.
+    Assertion(Password),
+}
 
 /// The parameters of a request.
 pub(super) struct Form(Vec<(&'static str, String)>);
@@ -19,17 +31,18 @@ pub(super) struct Form(Vec<(&'static str, String)>);
 impl Form {
     /// A request as the registered client. The secret goes into the body: that is what providers document, though
     /// RFC 6749 §2.3.1 would rather see it in a header.
-    pub fn of(oauth2: &OAuth2) -> Self {
+    pub fn of(oauth2: &OAuth2, proof: &Proof) -> Self {
         let form = Form(vec![]).with("client_id", &oauth2.client_id);
-        match &oauth2.client_secret {
-            Some(secret) => form.with("client_secret", secret.reveal()),
-            None => form,
+        match proof {
+            Proof::Nothing => form,
+            Proof::Secret(secret) => form.with("client_secret", secret.reveal()),
+            Proof::Assertion(token) => form.with("client_assertion_type", JWT).with("client_assertion", token.reveal()),
         }
     }
 
     /// A request for tokens (RFC 6749 §4, §6).
-    pub fn grant(grant_type: &str, oauth2: &OAuth2) -> Self {
-        Form::of(oauth2).with("grant_type", grant_type)
+    pub fn grant(grant_type: &str, oauth2: &OAuth2, proof: &Proof) -> Self {
+        Form::of(oauth2, proof).with("grant_type", grant_type)
     }
 
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
@@ -59,9 +72,21 @@ impl Form {
 
 /// Sends the form; gives the members of the reply when it is a success.
 pub(super) fn ask(client: &Client<'_>, endpoint: &str, form: &Form) -> Result<Map<String, Value>, Error> {
-    let Reply { status, body } = client.post(endpoint, form.encoded())?;
-    let endpoint = endpoint.to_owned();
-    let members = match serde_json::from_slice(&body) {
+    let reply = client.post(endpoint, form.encoded())?;
+    members(endpoint, form, &reply)
+}
+
+/// Sends a form that is answered by its status alone (RFC 7009 §2.2).
+pub(super) fn tell(client: &Client<'_>, endpoint: &str, form: &Form) -> Result<(), Error> {
+    match client.post(endpoint, form.encoded())? {
+        Reply { status: 200, .. } => Ok(()),
+        reply => members(endpoint, form, &reply).map(drop),
+    }
+}
+
+fn members(endpoint: &str, form: &Form, reply: &Reply) -> Result<Map<String, Value>, Error> {
+    let (endpoint, status) = (endpoint.to_owned(), reply.status);
+    let members = match serde_json::from_slice(&reply.body) {
         Ok(Value::Object(members)) => members,
         _ if status == 200 => return Err(Error::Malformed { endpoint, why: "is not a JSON object" }),
         _ => return Err(Error::Status { endpoint, status }),
@@ -117,21 +142,27 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::Flow;
+    use crate::account::{ClientProof, Flow};
 
     fn oauth2() -> OAuth2 {
         OAuth2 {
             token_endpoint: "https://a.example/token".into(),
             flow: Flow::Device { device_endpoint: "https://a.example/device".into() },
             client_id: "popfetch & co".into(),
-            client_secret: Some(Password::new("kanarinac")),
+            revocation_endpoint: None,
+            proof: ClientProof::Nothing,
             scope: Some("mail offline_access".into()),
         }
     }
 
+    fn proof() -> Proof {
+        Proof::Secret(Password::new("kanarinac"))
+    }
+
     #[test]
     fn a_form_is_encoded_with_the_client_in_it() {
-        let form = Form::grant("refresh_token", &oauth2()).with("refresh_token", "a+b/c=").with_scope(&oauth2());
+        let form =
+            Form::grant("refresh_token", &oauth2(), &proof()).with("refresh_token", "a+b/c=").with_scope(&oauth2());
         assert_eq!(
             form.encoded(),
             "client_id=popfetch+%26+co&client_secret=kanarinac&grant_type=refresh_token\
@@ -141,7 +172,7 @@ mod tests {
 
     #[test]
     fn words_of_the_server_are_shown_without_secrets_and_controls() {
-        let form = Form::grant("refresh_token", &oauth2()).with("refresh_token", "r\u{1b}efresh");
+        let form = Form::grant("refresh_token", &oauth2(), &proof()).with("refresh_token", "r\u{1b}efresh");
         assert_eq!(form.shown("\u{1b}[2J kanarinac r\u{1b}efresh"), "\\x1b[2J **** ****");
         let padded = format!("{} kanarinac", "x".repeat(195));
         assert!(!form.shown(&padded).contains("kan"), "not even a part that the cut would leave");

@@ -55,8 +55,19 @@ pub enum Error {
     },
     /// The refresh token is no longer good: expired, revoked, or used by somebody else.
     ConsentGone {
+        /// The URL of the endpoint.
+        endpoint: String,
         /// The server's `error_description`, ready to be shown.
         description: Option<String>,
+    },
+    /// The client's own secret cannot be had.
+    Client(Box<super::super::Error>),
+    /// The client's certificate or key cannot be used.
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why, in words.
+        why: String,
     },
     /// Nobody has signed in yet.
     NotSignedIn,
@@ -105,6 +116,10 @@ impl Error {
         move |source| Error::Io { action, path: path.into(), source }
     }
 
+    pub(super) fn key(path: &Path, why: impl Into<String>) -> Error {
+        Error::Key { path: path.into(), why: why.into() }
+    }
+
     /// The kind that decides about the exit status.
     pub fn kind(&self) -> Kind {
         match self {
@@ -114,6 +129,8 @@ impl Error {
             Error::Refused { error, .. } => refusal(error),
             Error::Tls { .. } => Kind::Unavailable,
             Error::ConsentGone { .. } | Error::NotSignedIn | Error::OtherClient => Kind::LoginRefused,
+            Error::Client(error) => error.kind(),
+            Error::Key { .. } => Kind::Configuration,
             Error::NoRefreshToken | Error::Exposed { .. } => Kind::Configuration,
             Error::Damaged(_) | Error::NotOurs { .. } => Kind::BadState,
             Error::Io { source, .. } if limits::is_exhausted(source) => Kind::Temporary,
@@ -126,18 +143,54 @@ impl Error {
     pub fn hint(&self, account: &str) -> Option<String> {
         let login = || format!("run `popfetch login {}`", shell_words::quote(account));
         match self {
+            Error::ConsentGone { endpoint, .. } if endpoint.starts_with(GOOGLE) => Some(format!(
+                "{}; Google ends a sign-in after seven days while the client's publishing status is `Testing`: publish \
+                 the client",
+                login()
+            )),
             Error::ConsentGone { .. } | Error::NotSignedIn | Error::OtherClient | Error::Damaged(_) => Some(login()),
             Error::TooLate(_) => Some(format!("{} again", login())),
-            Error::Refused { error, .. } if refusal(error) == Kind::LoginRefused => Some(login()),
-            Error::Refused { error, .. } if error == "invalid_client" => {
-                Some("check `client_id` and `client_secret` in `oauth2`".into())
-            }
-            Error::Refused { error, .. } if error == "invalid_scope" => Some("check `scope` in `oauth2`".into()),
+            Error::Refused { error, .. } => match error.as_str() {
+                "access_denied" => Some(format!(
+                    "the sign-in was declined, by you or by a rule of your administrator, who may have to allow the client; \
+                     {} to try again",
+                    login()
+                )),
+                error if refusal(error) == Kind::LoginRefused => Some(login()),
+                error => advice(error).map(str::to_owned),
+            },
+            Error::Client(error) => error.hint(),
             Error::NoRefreshToken => Some("some providers want `offline_access` in the `scope` of `oauth2`".into()),
             Error::Exposed { path, exposure } => Some(exposure.advice(path, true)),
             _ => None,
         }
     }
+}
+
+const GOOGLE: &str = "https://oauth2.googleapis.com/";
+
+/// What to do about a refusal of a token endpoint (RFC 6749 §5.2) for which no person has to sign in again.
+fn advice(error: &str) -> Option<&'static str> {
+    Some(match error {
+        "invalid_request" => {
+            "check the keys of `oauth2`: the provider misses something in the request, or does not take it"
+        }
+        "invalid_client" => {
+            "check `client_id` and `client_secret` in `oauth2` (the value of the secret, not its ID; it may have expired), \
+             or that the certificate is uploaded to the client's registration and has not expired"
+        }
+        "unauthorized_client" => {
+            "the client's registration does not allow this `flow`, or is not in this `tenant`: check `client_id`, `flow` \
+             and `tenant` in `oauth2`"
+        }
+        "unsupported_grant_type" => {
+            "the endpoint does not know this `flow`: check `flow` and `token_endpoint` in `oauth2`"
+        }
+        "invalid_scope" => {
+            "check `scope` in `oauth2`; with `flow = \"client_credentials\"`, Microsoft's end in `/.default`"
+        }
+        _ => return None,
+    })
 }
 
 pub(super) fn is_transient_status(status: u16) -> bool {
@@ -173,6 +226,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Listen(source) | Error::Io { source, .. } => Some(source),
+            Error::Client(error) => Some(error),
             _ => None,
         }
     }
@@ -181,7 +235,7 @@ impl std::error::Error for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Unreachable { endpoint, why } => write!(f, "cannot get a token from `{endpoint}`: {why}"),
+            Error::Unreachable { endpoint, why } => write!(f, "cannot reach `{endpoint}`: {why}"),
             Error::Tls { endpoint, why } => write!(f, "no TLS with `{endpoint}`: {why}"),
             Error::Status { endpoint, status } => write!(f, "`{endpoint}` answered with HTTP status {status}"),
             Error::Malformed { endpoint, why } => write!(f, "the answer of `{endpoint}` {why}"),
@@ -189,10 +243,12 @@ impl fmt::Display for Error {
                 write!(f, "`{endpoint}` refused: `{}`", printable(error.as_bytes()))?;
                 words(f, description.as_deref())
             }
-            Error::ConsentGone { description } => {
+            Error::ConsentGone { description, .. } => {
                 f.write_str("the consent to fetch this mail has expired or was withdrawn")?;
                 words(f, description.as_deref())
             }
+            Error::Client(error) => error.fmt(f),
+            Error::Key { path, why } => write!(f, "cannot use `{}` to get a token: {why}", path.display()),
             Error::NotSignedIn => f.write_str("nobody has signed in to this account yet"),
             Error::OtherClient => f.write_str("the sign-in was for another `client_id` or `token_endpoint`"),
             Error::NoRefreshToken => f.write_str("the sign-in gave no refresh token, so it was not kept"),
@@ -214,4 +270,33 @@ impl fmt::Display for Error {
 
 fn words(f: &mut fmt::Formatter<'_>, description: Option<&str>) -> fmt::Result {
     description.map_or(Ok(()), |description| write!(f, " ({description})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_of_the_rfc_has_its_advice() {
+        for (error, told) in [
+            ("invalid_request", "the keys of `oauth2`"),
+            ("invalid_client", "not its ID"),
+            ("invalid_grant", "popfetch login work"),
+            ("unauthorized_client", "registration"),
+            ("unsupported_grant_type", "`flow`"),
+            ("invalid_scope", "/.default"),
+            ("access_denied", "by you or by a rule of your administrator"),
+        ] {
+            let refused = Error::Refused { endpoint: "e".into(), error: error.into(), description: None };
+            assert!(refused.hint("work").unwrap().contains(told), "{error}: {:?}", refused.hint("work"));
+        }
+    }
+
+    #[test]
+    fn a_google_client_in_testing_is_thought_of() {
+        let gone = |endpoint: &str| Error::ConsentGone { endpoint: endpoint.into(), description: None };
+        let hint = gone("https://oauth2.googleapis.com/token").hint("work").unwrap();
+        assert!(hint.starts_with("run `popfetch login work`; Google") && hint.contains("seven days"), "{hint}");
+        assert_eq!(gone("https://login.example/token").hint("work").unwrap(), "run `popfetch login work`");
+    }
 }

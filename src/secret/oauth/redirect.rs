@@ -17,7 +17,7 @@ use form_urlencoded::Serializer;
 use sha2::{Digest as _, Sha256};
 
 use super::Prompt;
-use super::endpoint::{Form, Tokens};
+use super::endpoint::{Form, Proof, Tokens};
 use super::error::Error;
 use super::http::Client;
 use crate::account::OAuth2;
@@ -43,6 +43,7 @@ const DONE: &str = "popfetch has the answer. You can close this page; the rest i
 pub(super) fn consent(
     client: &Client<'_>,
     oauth2: &OAuth2,
+    proof: &Proof,
     authorization_endpoint: &str,
     user: &str,
     stop: &Stop,
@@ -68,7 +69,7 @@ pub(super) fn consent(
     let url = format!("{authorization_endpoint}{separator}{query}");
     say(Prompt::Redirect { url, port, expires_in: LONGEST });
     let code = wait(&listener, &state, stop, LONGEST)?.map_err(|answer| answer.refusal(authorization_endpoint))?;
-    let form = Form::grant("authorization_code", oauth2)
+    let form = Form::grant("authorization_code", oauth2, proof)
         .with("code", &code)
         .with("redirect_uri", &redirect_uri)
         .with("code_verifier", &verifier);

@@ -3,7 +3,7 @@
 //! Replaced whole (new file, sync, rename, sync of the folder), so that it always holds one sign-in. Whoever replaces
 //! it holds a kernel lock on `USER@HOST.oauth2.lock`; whoever only reads needs none.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -33,7 +33,9 @@ const RESERVED: usize = 32 << 10;
 pub(super) struct Record {
     client_id: String,
     token_endpoint: String,
-    refresh_token: String,
+    /// None for a service, which asks for a token as itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_token: Option<String>,
     /// Seconds since 1970.
@@ -43,11 +45,11 @@ pub(super) struct Record {
 
 impl Record {
     /// What came at `now`.
-    pub fn new(oauth2: &OAuth2, tokens: Tokens, refresh_token: Password, now: u64) -> Self {
+    pub fn new(oauth2: &OAuth2, tokens: &Tokens, refresh_token: Option<Password>, now: u64) -> Self {
         Record {
             client_id: oauth2.client_id.clone(),
             token_endpoint: oauth2.token_endpoint.clone(),
-            refresh_token: refresh_token.reveal().to_owned(),
+            refresh_token: refresh_token.map(|token| token.reveal().to_owned()),
             access_token: Some(tokens.access_token.reveal().to_owned()),
             expires_at: tokens.expires_in.map(|seconds| now.saturating_add(seconds.as_secs())),
         }
@@ -58,8 +60,14 @@ impl Record {
         self.client_id == oauth2.client_id && self.token_endpoint == oauth2.token_endpoint
     }
 
-    pub fn refresh_token(&self) -> Password {
-        Password::new(self.refresh_token.as_str())
+    pub fn refresh_token(&self) -> Option<Password> {
+        self.refresh_token.as_deref().map(Password::new)
+    }
+
+    /// What has to be revoked, and its kind (RFC 7009 §2.1): with a refresh token its access tokens are, too.
+    pub fn into_revocable(self) -> Option<(Password, &'static str)> {
+        let access_token = || Some((Password::new(self.access_token.as_deref()?), "access_token"));
+        self.refresh_token().map(|token| (token, "refresh_token")).or_else(access_token)
     }
 
     /// The access token, unless it has expired or nearly so. One of unknown age has (RFC 6749 §5.1 leaves it open).
@@ -143,6 +151,16 @@ pub(super) struct Guard<'s> {
 }
 
 impl Guard<'_> {
+    /// Removes the file, durably; false when there is none.
+    pub fn remove(&self) -> Result<bool, Error> {
+        let path = self.store.path();
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(folder::sync(&self.store.folder).map(|()| true)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("remove", &path)(error)),
+        }
+    }
+
     /// Makes room for a new record, as far as that can be made sure of.
     pub fn reserve(&self) -> Result<Reserved, Error> {
         let path = self.store.path();
@@ -181,7 +199,7 @@ mod tests {
         Record {
             client_id: "c".into(),
             token_endpoint: "https://a.example/t".into(),
-            refresh_token: "r".into(),
+            refresh_token: Some("r".into()),
             access_token: Some(access_token.into()),
             expires_at,
         }
@@ -222,7 +240,7 @@ mod tests {
     fn only_the_token_that_was_refused_is_dropped() {
         assert!(record("t", Some(9)).without(&Password::new("other")).is_none());
         let record = record("t", Some(u64::MAX)).without(&Password::new("t")).unwrap();
-        assert_eq!((record.access_token(0), record.refresh_token().reveal()), (None, "r"));
+        assert_eq!((record.access_token(0), record.refresh_token()), (None, Some(Password::new("r"))));
     }
 
     #[test]
