@@ -297,20 +297,118 @@ impl Auth {
     }
 }
 
-/// Where the messages of an account go: a lane of its own in the ledger. What a kind of target is, `deliver` knows.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// True for an address or a name that never leaves this machine (RFC 6761 §6.3).
+pub fn is_loopback(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// Where the messages of an account go: a lane of its own in the ledger. What a kind of target is, `deliver` and `relay`
+/// know.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     kind: &'static str,
     address: Address,
 }
 
 /// What stands behind the kind of a target and its colon.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A file or a folder.
     Path(PathBuf),
     /// A command and its arguments.
     Command(Vec<String>),
+    /// A server, and all that is known of it.
+    Server(Box<Server>),
+}
+
+/// A server that messages are handed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The name of the target in the configuration, if it has one.
+    pub name: Option<String>,
+    /// Where it is.
+    pub at: At,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// Who logs in; nobody where it is absent.
+    pub user: Option<String>,
+    /// Where the password of that user comes from.
+    pub secret: Secret,
+    /// How to log in.
+    pub auth: Auth,
+    /// Who gets the messages.
+    pub recipient: String,
+    /// The sender of the envelope.
+    pub sender: Sender,
+    /// At most so many messages are sent without an answer.
+    pub in_flight: usize,
+    /// What is put before each message.
+    pub headers: Headers,
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
+    /// A socket of this machine.
+    Socket(PathBuf),
+    /// Over the network.
+    Host {
+        /// Host name or address literal (no brackets).
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+}
+
+/// The sender that an envelope names (RFC 5321 §4.1.1.2): refusals by later servers go there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sender {
+    /// The one of the message's Return-Path; nobody where it has none.
+    ReturnPath,
+    /// `<>`: nobody.
+    Nobody,
+    /// This one.
+    Address(String),
+}
+
+/// Header fields that a target wants before each message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Headers {
+    /// `Received`: from where and when it came.
+    pub received: bool,
+    /// `Delivered-To`: the recipient.
+    pub delivered_to: bool,
+    /// `X-Popfetch-Id`: the same each time that this very message is sent.
+    pub id: bool,
+}
+
+impl Server {
+    /// One that is known by its address alone.
+    pub fn at(at: At) -> Self {
+        Server {
+            name: None,
+            at,
+            tls: Tls::new(TlsMode::None),
+            user: None,
+            secret: Secret::Ambient,
+            auth: Auth::Auto,
+            recipient: String::new(),
+            sender: Sender::Nobody,
+            in_flight: 1,
+            headers: Headers::default(),
+        }
+    }
+
+    /// True when what is sent there never leaves this machine.
+    pub fn is_local(&self) -> bool {
+        match &self.at {
+            At::Socket(_) => true,
+            At::Host { host, .. } => is_loopback(host),
+        }
+    }
 }
 
 impl Target {
@@ -355,17 +453,50 @@ impl Target {
     pub fn path(&self) -> Option<&Path> {
         match &self.address {
             Address::Path(path) => Some(path),
-            Address::Command(_) => None,
+            Address::Command(_) | Address::Server(_) => None,
+        }
+    }
+
+    /// The server; `None` for what is on this machine.
+    pub fn server(&self) -> Option<&Server> {
+        match &self.address {
+            Address::Server(server) => Some(server),
+            Address::Path(_) | Address::Command(_) => None,
+        }
+    }
+
+    /// What makes it another target than others of its kind: of a server its address, but not how it is logged in to, and
+    /// the recipient.
+    pub fn identity(&self) -> String {
+        match self.server() {
+            Some(server) => format!("{self} {}", server.recipient),
+            None => self.to_string(),
+        }
+    }
+
+    /// The port of a server of this kind that need not be written.
+    pub fn usual_port(kind: &str) -> u16 {
+        match kind {
+            "lmtp" => 24,
+            "smtps" => 465,
+            _ => 25,
         }
     }
 }
 
-/// As the configuration writes it: `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`.
+/// As the configuration writes it: `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp://HOST`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             Address::Path(path) => write!(f, "{}:{}", self.kind, path.display()),
             Address::Command(words) => write!(f, "{}:{}", self.kind, shell_words::join(words)),
+            Address::Server(server) => match &server.at {
+                At::Socket(path) => write!(f, "{}:{}", self.kind, path.display()),
+                At::Host { host, port } if *port == Target::usual_port(self.kind) => {
+                    write!(f, "{}://{}", self.kind, text::bracketed(host))
+                }
+                At::Host { host, port } => write!(f, "{}://{}", self.kind, text::host_port(host, *port)),
+            },
         }
     }
 }

@@ -7,7 +7,8 @@
 //! * [`fetch`], [`list`], [`check`], [`login`], [`report`], [`mod@progress`]: one account from connect to QUIT; what is
 //!   on the server; whether a fetch would work; signing in; what is said about it.
 //! * [`session`]: an account opened and surveyed, for whatever command.
-//! * [`config`], [`secret`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each.
+//! * [`config`], [`secret`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each;
+//!   [`relay`]: destinations that are servers, made of some of them.
 //! * [`account`], [`failing`], [`failure`], [`maildrop`], [`notice`], [`rules`], [`stop`], [`text`]: plain values that
 //!   everyone may know; `mask`: secrets in words of others; [`listings`]: the memory of this program.
 //! * [`os`]: the operating system.
@@ -31,6 +32,7 @@ pub mod ledger;
 pub mod net;
 pub mod plan;
 pub mod pop3;
+pub mod relay;
 pub mod secret;
 
 pub mod session;

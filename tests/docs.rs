@@ -263,6 +263,7 @@ fn wrong_keys(page: &str) -> Vec<String> {
     complaints.extend(wrong_keys_in(subsection(page, "Policy"), &names(policy)));
     complaints.extend(wrong_keys_in(subsection(page, "OAuth 2.0"), &names(config::oauth2_keys())));
     complaints.extend(wrong_keys_in(subsection(page, "Rules"), &names(config::rule_keys())));
+    complaints.extend(wrong_keys_in(subsection(page, "Targets"), &names(config::named_target_keys())));
     let deliver = items(subsection(page, "Policy")).into_iter().find(|(head, _)| head.starts_with("Ic deliver "));
     assert!(deliver.is_some(), "there is no item for `deliver`");
     let of_deliver = subsection(page, "Policy").split("\n.It Ic ").find(|item| item.starts_with("deliver "));
@@ -301,8 +302,8 @@ fn unprotected_secrets(page: &str) -> Vec<String> {
 fn wrong_defaults(page: &str) -> Vec<String> {
     let bare = "[accounts.a]\nserver = \"h\"\nuser = \"u\"\ndeliver = \"mbox:/m\"\n";
     let expected = accounts("config.toml", bare).expect("it has all that an account needs");
-    // A rule has keys of the same names.
-    let page = page.replace(subsection(page, "Rules"), "");
+    // A rule has keys of the same names, and so has a target.
+    let page = page.replace(subsection(page, "Rules"), "").replace(subsection(page, "Targets"), "");
     let described: Vec<_> =
         items(&page).into_iter().filter_map(|(head, _)| Some((key_of(head)?, default_of(head)))).collect();
     let mut complaints = Vec::new();

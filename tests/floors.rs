@@ -12,7 +12,7 @@ fn floor(room: &str) -> Option<u8> {
     match room {
         "account" | "failing" | "failure" | "listings" | "maildrop" | "mask" | "notice" | "os" | "rules" | "stop"
         | "text" => Some(0),
-        "config" | "net" | "secret" | "pop3" | "deliver" | "ledger" | "plan" | "header" => Some(1),
+        "config" | "net" | "secret" | "pop3" | "deliver" | "relay" | "ledger" | "plan" | "header" => Some(1),
         "session" => Some(2),
         "list" | "login" | "check" | "report" | "progress" => Some(3),
         _ if room.starts_with("fetch") => Some(3),
@@ -26,16 +26,23 @@ const DELIVERY_FACTS: [&str; 9] =
     ["Place", "Receipt", "Synced", "Intents", "Outcome", "Recovered", "Refusal", "Staged", "Found"];
 
 /// The arrows that floor 1 allows itself: `ledger` to the facts of a delivery, `plan` to the ledger, `config` to the
-/// words of a destination.
+/// words of a destination, `relay` to what a destination over the network is made of.
 fn is_allowed_stranger(from: &str, import: &Import) -> bool {
     match (from, import.room.as_str()) {
         ("plan", "ledger") => true,
+        ("relay", "deliver" | "net" | "secret") => true,
+        ("relay", "pop3") => ["Credentials", "Exchange", "Explanation", "Mechanism", "Problem"].contains(&item(import)),
+        ("config", "relay") => import.items == ["parse"],
         ("config", "deliver") => import.items == ["parse"] || import.items == ["FORMS"],
         ("ledger", "deliver") => {
             !import.items.is_empty() && import.items.iter().all(|item| DELIVERY_FACTS.contains(&item.as_str()))
         }
         _ => false,
     }
+}
+
+fn item(import: &Import) -> &str {
+    import.items.first().map_or("", String::as_str)
 }
 
 /// Crates that have one place, the system's calls that have one, and what only the ledger may promise.

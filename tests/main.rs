@@ -130,6 +130,9 @@ mod exit_status;
 /// `popfetch check`: each point good and bad, and nothing written.
 mod check;
 
+/// Servers that take mail: LMTP and SMTP, what they may do to us, and what arrives there.
+mod relay;
+
 /// Several targets for one account.
 mod lanes;
 

@@ -53,5 +53,6 @@ fn context(folder: &std::path::Path) -> Context {
         envelope_sender: header::envelope_sender,
         mda_timeout: Duration::from_secs(1),
         stop: Stop::new().expect("a pipe can be made"),
+        network: deliver::Network::default(),
     }
 }

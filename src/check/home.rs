@@ -102,6 +102,7 @@ impl Checking<'_> {
                 format!("`{shown}` is locked by {holder} now"),
                 "a fetch waits half a minute for it, and then fails for the time being",
             ),
+            (Ok(Tried::Answers(words)), _) => Row::good(Point::Target, format!("`{shown}` takes mail: {words}")),
             (Ok(Tried::Ready), None) => Row::good(Point::Target, format!("the program of `{shown}` can be started")),
             (Ok(Tried::Ready), Some(_)) => Row::good(
                 Point::Target,

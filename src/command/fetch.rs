@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use std::io::{self, IsTerminal as _};
 use std::time::SystemTime;
 
@@ -31,7 +33,7 @@ pub fn fetch(cli: &Cli, results: &Results) -> anyhow::Result<Option<Kind>> {
         return Ok(misused(&cli::unnamed(), results));
     }
     let is_terminal = io::stderr().is_terminal();
-    let progress = progress(options);
+    let progress = Arc::new(progress(options));
     let ledgers = Ledgers::new(&state_dir);
     let run = Run {
         state_dir,

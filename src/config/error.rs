@@ -214,6 +214,8 @@ pub enum Problem {
     },
     /// This cannot be a target's name.
     TargetName(String),
+    /// A key of servers, beside a target that is none.
+    OnlyForServers(String),
     /// Two documents have an account or a target of this name.
     SameName {
         /// `account` or `target`.
@@ -488,6 +490,9 @@ impl fmt::Display for Problem {
                 shown(target),
                 shown(value)
             ),
+            Problem::OnlyForServers(key) => {
+                write!(f, "`{key}` is for targets that are servers, such as `lmtp://HOST`")
+            }
             Problem::TargetName(name) => {
                 write!(
                     f,

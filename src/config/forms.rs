@@ -15,6 +15,7 @@ use chrono::{NaiveDate, NaiveTime};
 use super::shell;
 use crate::account::{Address, Auth, Order, Pin, Start, Target, TlsMode};
 use crate::deliver::parse;
+use crate::relay::parse as parse_server;
 
 /// What should have been written instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,13 +247,14 @@ pub fn auth(text: &str) -> Result<Auth, Expected> {
     }
 }
 
-/// `maildir:PATH`, `mbox:PATH`, or `mda:COMMAND`: each destination reads its own words.
+/// `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server: each destination reads its own words.
 pub fn target(text: &str) -> Result<Target, Expected> {
-    let target = parse(text).map_err(Expected::new)?;
+    let target = parse_server(text).unwrap_or_else(|| parse(text)).map_err(Expected::new)?;
     let (_, written) = text.split_once(':').unwrap_or_default();
     let objection = match target.address() {
         Address::Path(_) => shell::objection_to_path(written),
         Address::Command(_) => shell::objection_to_command(written),
+        Address::Server(_) => None,
     };
     objection.map_or(Ok(target), Err)
 }

@@ -41,7 +41,7 @@ pub use keys::{CONNECTION, FETCH, Flag, Key, Literal, Secrecy, Takes};
 use paths::{Environment, Paths};
 use settings::{Draft, Incomplete};
 pub use shown::shown;
-use target::{Targets, Written};
+use target::{Named, Targets, Written};
 pub use url::Error as UrlError;
 use url::Url;
 use value::{Entry, Parsed, Table, Value};
@@ -365,8 +365,10 @@ impl Reader<'_> {
         }
         let table = self.table_of(number, Some(entry), TABLE)?;
         let place = Place::Target(name);
-        let mut target = None;
-        let faults = keys::read(target::KEYS_OF_NAMED, table, &place, self.paths(number), &mut target);
+        let mut named = Named::new();
+        let mut faults = keys::read(target::KEYS_OF_NAMED, table, &place, self.paths(number), &mut named);
+        let (target, in_vain) = named.finish(&entry.key, table);
+        faults.extend(in_vain);
         self.report(number, faults);
         if !is_said("deliver", table) {
             let keys = vec![in_words("deliver")];
@@ -865,7 +867,7 @@ mod tests {
             ("url = 3", "2:7: `url` cannot be an integer; expected a string such as \"pop3s://USER@HOST\""),
             (
                 "deliver = \"~/Mail\"",
-                "2:11: `deliver` cannot be \"~/Mail\"; expected `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`",
+                "2:11: `deliver` cannot be \"~/Mail\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST` or `smtps://USER@HOST`",
             ),
             (
                 "deliver = { mda = [] }",

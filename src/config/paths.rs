@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::forms::Expected;
 use super::placeholder;
-use crate::account::{Address, Target};
+use crate::account::{Address, At, Server, Target};
 use crate::os::credentials::Credentials;
 use crate::os::user::User;
 
@@ -86,8 +86,18 @@ impl Paths<'_> {
                 Address::Path(placeholder::escaped(&folder).join(rest))
             }
             Address::Command(words) => Address::Command(self.resolve_program(words.clone())?),
+            Address::Server(server) => {
+                Address::Server(Box::new(Server { at: self.resolve_at(&server.at)?, ..(**server).clone() }))
+            }
         };
         Ok(Target::new(target.kind(), address))
+    }
+
+    fn resolve_at(&self, at: &At) -> Result<At, Expected> {
+        Ok(match at {
+            At::Socket(path) => At::Socket(self.resolve(path)?),
+            At::Host { .. } => at.clone(),
+        })
     }
 
     /// [`Paths::resolve`] for the first word of a command when it is a path; a bare name is left to `$PATH`.
@@ -123,6 +133,7 @@ pub(super) fn is_at_home(target: &Target) -> bool {
     match target.address() {
         Address::Path(path) => path.starts_with("~"),
         Address::Command(words) => Path::new(&words[0]).starts_with("~"),
+        Address::Server(server) => matches!(&server.at, At::Socket(path) if path.starts_with("~")),
     }
 }
 

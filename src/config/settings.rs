@@ -95,7 +95,12 @@ pub(super) static KEYS: &[Row<Draft>] = &[
         draft.deliver = target::read(said, &draft.named)?;
         Ok(())
     })
-    .flag(FETCH, "deliver", Takes::Value("TARGET"), "Deliver to `maildir:PATH`, `mbox:PATH` or `mda:COMMAND`")
+    .flag(
+        FETCH,
+        "deliver",
+        Takes::Value("TARGET"),
+        "Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`",
+    )
     .elsewhere(&[
         "folder",
         "maildir",
@@ -522,7 +527,7 @@ fn url(said: &Said<'_>) -> Result<Url, Vec<Fault>> {
     Url::parse(&text).map_err(|error| said.fault(Problem::Url(error)))
 }
 
-fn boolean(value: &Value) -> Result<bool, Expected> {
+pub(super) fn boolean(value: &Value) -> Result<bool, Expected> {
     match value {
         Value::Boolean(value) => Ok(*value),
         _ => Err(BOOLEAN),
@@ -605,7 +610,7 @@ pub(super) fn keep(value: &Value) -> Result<Keep, Expected> {
     }
 }
 
-fn pins(value: &Value) -> Result<Vec<Pin>, Expected> {
+pub(super) fn pins(value: &Value) -> Result<Vec<Pin>, Expected> {
     match value {
         Value::String(_) | Value::Word(_) => Ok(vec![forms::pin(value.text())?]),
         Value::Array(values) if !values.is_empty() => values.iter().map(|item| forms::pin(item.value.text())).collect(),
@@ -613,7 +618,7 @@ fn pins(value: &Value) -> Result<Vec<Pin>, Expected> {
     }
 }
 
-fn path(value: &Value, paths: Paths<'_>) -> Result<PathBuf, Expected> {
+pub(super) fn path(value: &Value, paths: Paths<'_>) -> Result<PathBuf, Expected> {
     paths.resolve(value.os_text().as_ref())
 }
 
@@ -632,7 +637,7 @@ pub(super) fn program(value: &Value, paths: Paths<'_>) -> Result<Vec<String>, Ex
     paths.resolve_program(words(value)?)
 }
 
-fn password(value: &Value) -> Result<Password, Expected> {
+pub(super) fn password(value: &Value) -> Result<Password, Expected> {
     let text = value.text();
     // A line break would begin a command of its own.
     if text.is_empty() || text.contains(['\r', '\n', '\0']) {

@@ -9,7 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 
 use super::owner::{self, Owner};
-use super::{Context, Error, Place, Publisher, Recovered, Stager, maildir, mbox, mda, spool};
+use super::{Context, Error, ForTarget, Place, Publisher, Recovered, Stager, maildir, mbox, mda, spool};
 use crate::account::{Address, Target};
 use crate::notice::Held;
 use crate::os::exposure::Exposure;
@@ -25,11 +25,12 @@ pub struct Kind {
     /// Reads what follows the colon; it is not empty. A refusal says what is expected.
     pub read: fn(&str) -> Result<Address, &'static str>,
     /// The destination that a target of this kind is.
-    pub destination: fn(&Target) -> Box<dyn Destination>,
+    pub destination: ForTarget,
 }
 
 /// The written form of a target, for errors.
-pub const FORMS: &str = "`maildir:PATH`, `mbox:PATH` or `mda:COMMAND`";
+pub const FORMS: &str =
+    "`maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST` or `smtps://USER@HOST`";
 
 /// Reads a target, as in `maildir:PATH`. Paths are taken as they stand. A refusal says what is expected.
 pub fn parse(text: &str) -> Result<Target, &'static str> {
@@ -67,7 +68,7 @@ pub struct BatchLimit {
 
 /// A barrier costs about as much as writing some hundred small messages; beyond 256 little more is gained on a fast
 /// disk, and this much is what a crash may cost in transfer time.
-pub(super) const GROUP: BatchLimit = BatchLimit { messages: 256, octets: 16 << 20, growth: 1, ahead: 4 };
+pub(crate) const GROUP: BatchLimit = BatchLimit { messages: 256, octets: 16 << 20, growth: 1, ahead: 4 };
 
 /// Both ends of an open target: where messages are written, and where they become visible.
 pub type Ends = (Box<dyn Stager>, Box<dyn Publisher>);
@@ -133,6 +134,8 @@ pub enum Tried {
     Creatable,
     /// It is there, and locked by this program.
     Locked(String),
+    /// A server that takes mail, and what it says of itself.
+    Answers(String),
 }
 
 /// What [`look`] finds at an intended place.
@@ -146,25 +149,26 @@ pub enum Found {
     Absent,
 }
 
-fn of(target: &Target) -> Box<dyn Destination> {
-    let kind = KINDS.iter().find(|kind| kind.word == target.kind()).expect("a target's kind stands in the table");
-    (kind.destination)(target)
+fn of(target: &Target, context: &Context) -> Box<dyn Destination> {
+    let kind = KINDS.iter().find(|kind| kind.word == target.kind());
+    let local = kind.map(|kind| kind.destination);
+    local.or(context.network.destination).expect("a target's kind stands in a table")(target)
 }
 
 /// Makes a target ready and opens both ends of it.
 pub fn open(target: &Target, context: &Context) -> Result<Ends, Error> {
-    of(target).open(context)
+    of(target, context).open(context)
 }
 
 /// The folders in which messages for a target become files, here or on their way.
 pub(super) fn folders(target: &Target, context: &Context) -> Result<Vec<PathBuf>, Error> {
-    of(target).folders(context)
+    of(target, context).folders(context)
 }
 
 /// Tries a target out as far as can be without mail, and changes nothing: what is missing is not made.
 pub fn try_out(target: &Target, context: &Context) -> Result<Tried, Error> {
     let _acting = owner::act_as(&context.owner)?;
-    of(target).try_out(context)
+    of(target, context).try_out(context)
 }
 
 /// Fails when a folder can surely not be made.
@@ -197,13 +201,13 @@ pub(super) fn check_access(folder: &Path, owner: &Owner) -> rustix::io::Result<(
 }
 
 /// How often a message may arrive at a target.
-pub fn guarantee(target: &Target) -> Guarantee {
-    of(target).guarantee()
+pub fn guarantee(target: &Target, context: &Context) -> Guarantee {
+    of(target, context).guarantee()
 }
 
 /// How large a batch for a target should become.
-pub fn batch_limit(target: &Target) -> BatchLimit {
-    of(target).batch_limit()
+pub fn batch_limit(target: &Target, context: &Context) -> BatchLimit {
+    of(target, context).batch_limit()
 }
 
 /// Fails when root would deliver to what another user owns, or can put another file in the place of: the user could not
@@ -212,7 +216,7 @@ pub fn check_owner(target: &Target, context: &Context) -> Result<(), Error> {
     if context.owner.is_some() || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    match of(target).exposure() {
+    match of(target, context).exposure() {
         None => Ok(()),
         Some(Exposure::FolderOwner(path, user)) => Err(Error::Others { path, user }),
         Some(exposure) => Err(Error::Exposed { path: target.path().map(Path::to_owned).unwrap_or_default(), exposure }),
@@ -223,14 +227,14 @@ pub fn check_owner(target: &Target, context: &Context) -> Result<(), Error> {
 /// created in its place would be hidden later.
 pub fn check_present(target: &Target, context: &Context) -> Result<(), Error> {
     let _acting = owner::act_as(&context.owner)?;
-    of(target).missing()?.map_or(Ok(()), |path| Err(Error::Gone { path }))
+    of(target, context).missing()?.map_or(Ok(()), |path| Err(Error::Gone { path }))
 }
 
 /// The mail that a target held before this moment, when this process began; `None` for an empty one, and for what cannot
 /// be asked.
 pub fn held(target: &Target, before: SystemTime, context: &Context) -> Option<Held> {
     let _acting = owner::act_as(&context.owner).ok()?;
-    of(target).held(before)
+    of(target, context).held(before)
 }
 
 /// Removes what a run left at a target to which the account no longer delivers, as far as that is possible.
@@ -238,7 +242,7 @@ pub fn tidy(places: &[Place], context: &Context) {
     if let Some(target) = places.first().and_then(Place::target)
         && check_owner(&target, context).is_ok()
     {
-        let _ = of(&target).sweep(context);
+        let _ = of(&target, context).sweep(context);
     }
 }
 
@@ -267,7 +271,7 @@ fn ask<T>(
             None => all.extend(group.iter().map(|_| absent())),
             Some(target) => {
                 check_owner(&target, context)?;
-                all.extend(answers(&*of(&target), group)?);
+                all.extend(answers(&*of(&target, context), group)?);
             }
         }
     }
@@ -277,7 +281,7 @@ fn ask<T>(
 /// Removes what runs of this account left at a target when they were killed; nothing that is not marked as theirs. Only
 /// after [`recover`], which may need it, and only under the account's lock. Returns how many files it were.
 pub fn sweep(target: &Target, context: &Context) -> Result<usize, Error> {
-    of(target).sweep(context)
+    of(target, context).sweep(context)
 }
 
 /// Removes, in the same way, what they left in the folder of the state.
@@ -316,7 +320,7 @@ mod tests {
         for kind in KINDS {
             let target = parse(&format!("{}:/x", kind.word)).unwrap();
             assert!(FORMS.contains(&format!("`{}:", kind.word)) && format!("{target}") == format!("{}:/x", kind.word));
-            let is_asked = guarantee(&target) == Guarantee::ExactlyOnce;
+            let is_asked = (kind.destination)(&target).guarantee() == Guarantee::ExactlyOnce;
             assert_eq!(is_asked, target.path().is_some(), "{target}");
         }
     }

@@ -120,10 +120,12 @@ pub enum Error {
         /// The lock.
         path: PathBuf,
     },
+    /// A server, or the way to it, failed.
+    Server(Box<dyn Failure + Sync>),
 }
 
 impl Error {
-    pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
         Error::Io { doing, path: path.into(), source: source.into() }
     }
 
@@ -158,11 +160,17 @@ impl Failure for Error {
                 Kind::Temporary
             }
             Error::Stopped { stopped, .. } => stopped.kind(),
+            Error::Server(error) => error.kind(),
         }
+    }
+
+    fn details(&self) -> Vec<String> {
+        if let Error::Server(error) = self { error.details() } else { vec![] }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Error::Server(error) => error.hint(),
             Error::CannotCreate { path, .. } | Error::Io { path, .. } if self.is_disk_full() => Some(make_room(path)),
             Error::Io { source, .. } if source.raw_os_error() == Some(Errno::FBIG.raw_os_error()) => Some(
                 "raise the limit for the size of a file (`ulimit -f`), or that of the file system; nothing is lost"
@@ -222,6 +230,7 @@ impl fmt::Display for Error {
             Error::CannotCreate { path, source } => {
                 write!(f, "cannot create `{}`: {}", path.display(), reason(source))
             }
+            Error::Server(error) => error.fmt(f),
             Error::NotAnMbox { path } => write!(f, "`{}` is not an mbox", path.display()),
             Error::Untrusted { path } => {
                 write!(f, "`{}` is a link or another user's file in a folder others can write to", path.display())

@@ -263,7 +263,7 @@ struct Stager {
 }
 
 impl super::Stager for Stager {
-    fn stage(&mut self, _unique_id: &[u8]) -> Result<Box<dyn super::Stage>, Error> {
+    fn stage(&mut self, _unique_id: &[u8], _nth: u32) -> Result<Box<dyn super::Stage>, Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let _acting = owner::act_as(&self.folders.owner)?;
         loop {
@@ -683,7 +683,7 @@ mod tests {
     fn what_is_dropped_before_it_is_published_leaves_nothing() {
         let home = Home::new();
         let (mut stager, mut publisher) = home.open();
-        drop(stager.stage(b"").unwrap());
+        drop(stager.stage(b"", 1).unwrap());
         drop(stage(&mut stager, b"x"));
         drop(publisher.sync(vec![stage(&mut stager, b"x")]).unwrap());
         assert_eq!((home.count("tmp"), home.count("new")), (0, 0));
@@ -786,7 +786,7 @@ mod tests {
     fn only_litter_of_this_account_is_swept() {
         let home = Home::new();
         let (mut stager, _publisher) = home.open();
-        die(stager.stage(b"").unwrap());
+        die(stager.stage(b"", 1).unwrap());
         die(stage(&mut stager, b"x"));
         let ours = tag_and_host(&tag(&home.context));
         let earlier = format!("1.M2P3Q4R5{}", tag_and_host("t4g"));

@@ -145,7 +145,7 @@ struct Stager {
 }
 
 impl super::Stager for Stager {
-    fn stage(&mut self, _unique_id: &[u8]) -> Result<Box<dyn super::Stage>, Error> {
+    fn stage(&mut self, _unique_id: &[u8], _nth: u32) -> Result<Box<dyn super::Stage>, Error> {
         let idle = take(&self.writer).filter(Writer::has_room);
         let writer = match idle {
             Some(writer) => writer,
@@ -802,7 +802,7 @@ mod tests {
         let home = Home::new();
         let (mut stager, mut publisher) = home.open();
         let first = stage(&mut stager, b"1\n");
-        let mut dropped = stager.stage(b"").unwrap();
+        let mut dropped = stager.stage(b"", 1).unwrap();
         dropped.write(&vec![b'x'; 3 * HEAD]).unwrap();
         let beside = stage(&mut stager, b"2\n");
         drop(dropped);
@@ -1000,7 +1000,7 @@ mod tests {
         for cut in 0..message.len() {
             let home = Home::new();
             let (mut stager, mut publisher) = home.open();
-            let mut stage = stager.stage(b"").unwrap();
+            let mut stage = stager.stage(b"", 1).unwrap();
             stage.write(&message[..cut]).unwrap();
             stage.write(&message[cut..]).unwrap();
             let synced = publisher.sync(vec![stage.finish().unwrap()]).unwrap();

@@ -152,7 +152,7 @@ struct Stager {
 }
 
 impl super::Stager for Stager {
-    fn stage(&mut self, unique_id: &[u8]) -> Result<Box<dyn super::Stage>, Error> {
+    fn stage(&mut self, unique_id: &[u8], _nth: u32) -> Result<Box<dyn super::Stage>, Error> {
         let (file, folder) = (self.spools.anonymous()?, self.spools.folder().to_owned());
         // A variable cannot hold a NUL, and a unique-id may hold any octet.
         let unique_id = unique_id.iter().copied().filter(|octet| *octet != 0).collect();
@@ -494,10 +494,14 @@ pub enum Reason {
     Stopped(Stopped),
     /// The message's file was removed by somebody before it could be renamed.
     Vanished,
+    /// A server answered with this code (RFC 5321 §4.2).
+    Replied(u16),
+    /// It cannot be sent to a server.
+    Unfit,
 }
 
 impl Refusal {
-    pub(super) fn new(reason: Reason, said: &[u8]) -> Self {
+    pub(crate) fn new(reason: Reason, said: &[u8]) -> Self {
         let lines = said.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
         let said = lines.take(SAID_LINES).collect::<Vec<_>>().join(&b"; "[..]);
         Refusal { reason, said: text::printable_within(&said, SAID_CHARACTERS), is_left: false }
@@ -523,7 +527,8 @@ impl Refusal {
                 let is_by_others = by_others.iter().any(|by_others| by_others.as_raw() == signal);
                 if is_by_others { Kind::Temporary } else { Kind::Io }
             }
-            Reason::Status(_) => Kind::Io,
+            Reason::Replied(400..500) => Kind::Temporary,
+            Reason::Status(_) | Reason::Replied(_) | Reason::Unfit => Kind::Io,
             Reason::TimedOut(_) | Reason::Vanished => Kind::Temporary,
             Reason::Stopped(stopped) => Kind::Stopped(stopped),
         }
@@ -541,6 +546,8 @@ impl fmt::Display for Refusal {
             Reason::TimedOut(timeout) => write!(f, "the MDA did not end within {} s", timeout.as_secs_f64())?,
             Reason::Stopped(stopped) => write!(f, "{stopped} before the MDA ended")?,
             Reason::Vanished => write!(f, "another program removed the message from `tmp`")?,
+            Reason::Replied(code) => write!(f, "the server answered {code}")?,
+            Reason::Unfit => f.write_str("it cannot be sent there")?,
         }
         if self.is_left {
             f.write_str("; it could not be killed, goes on, and may still deliver the message")?;
@@ -607,7 +614,7 @@ mod tests {
         fn refusal(&self, script: &str) -> Refusal {
             match self.run(script, b"x\n") {
                 Outcome::Refused(refusal) => refusal,
-                Outcome::Delivered(_) => panic!("delivered"),
+                outcome => panic!("{outcome:?}"),
             }
         }
 
@@ -665,6 +672,7 @@ mod tests {
             match deliver(&mut stager, &mut publisher, &[message.as_bytes()]).remove(0) {
                 Outcome::Delivered(_) => "delivered".to_owned(),
                 Outcome::Refused(refusal) => refusal.said.clone(),
+                Outcome::Left => unreachable!("an MDA takes message after message"),
             }
         });
         assert_eq!(said, ["", "delivered", "loud", "", "angry"]);

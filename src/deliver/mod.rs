@@ -33,6 +33,7 @@ mod spool;
 use std::any::Any;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::Target;
@@ -50,6 +51,9 @@ pub use kept::{make_durable, messages, open_message};
 pub use mda::{Reason, Refusal};
 pub use owner::Owner;
 pub use room::{Disks, Room};
+
+pub(crate) use destination::{Ends, GROUP};
+pub(crate) use spool::Spools;
 
 /// What a delivery has to know besides its target.
 #[derive(Debug, Clone)]
@@ -71,6 +75,37 @@ pub struct Context {
     pub owner: Owner,
     /// Ends every wait.
     pub stop: Stop,
+    /// What servers need besides.
+    pub network: Network,
+}
+
+/// What a destination that is a server has to know besides.
+#[derive(Clone, Default)]
+pub struct Network {
+    /// The destination that a server is. This room knows no network.
+    pub destination: Option<ForTarget>,
+    /// The maildrop that messages come from, as ledgers name it.
+    pub maildrop: String,
+    /// The host that they come from.
+    pub host: String,
+    /// The longest that a server is waited for.
+    pub timeout: Duration,
+    /// The longest that a command may take that prints a password.
+    pub password_timeout: Option<Duration>,
+    /// Shows the dialogue, where somebody wants to see it.
+    pub wire: Option<Wire>,
+}
+
+/// Gives the destination that a target is.
+pub type ForTarget = fn(&Target) -> Box<dyn Destination>;
+
+/// Shows a line of a dialogue, without secrets.
+pub type Wire = Arc<dyn Fn(&str) + Send + Sync>;
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Network({:?}, {:?})", self.maildrop, self.timeout)
+    }
 }
 
 /// Where a message goes; written to the ledger before it is published there, so it must say enough for
@@ -98,7 +133,7 @@ pub enum Place {
         /// Where they begin in it.
         spool_offset: u64,
     },
-    /// An MDA took it; nothing can be looked up later.
+    /// An MDA or a server took it; nothing can be looked up later.
     Mda,
 }
 
@@ -139,8 +174,9 @@ fn is_same(one: &Path, other: &Path) -> bool {
 
 /// The end of a target where messages are written before anybody sees them.
 pub trait Stager: fmt::Debug + Send {
-    /// Begins a message, whose unique-id is empty where the server has none.
-    fn stage(&mut self, unique_id: &[u8]) -> Result<Box<dyn Stage>, Error>;
+    /// Begins a message, whose unique-id is empty where the server has none. `nth` is its position among those of the
+    /// listing that have the same one.
+    fn stage(&mut self, unique_id: &[u8], nth: u32) -> Result<Box<dyn Stage>, Error>;
 }
 
 /// A message that is being written, header first, with LF line ends. Dropped before [`Stage::finish`], it
@@ -243,6 +279,11 @@ pub trait Publisher: fmt::Debug + Send {
     /// the messages may be there: leave the intents without outcome, and [`recover`] will tell.
     fn publish(&mut self, intended: Box<dyn Intents>) -> Result<Vec<Outcome>, Error>;
 
+    /// Why nothing more can be published, though the last outcomes stand: to be asked for after each batch.
+    fn ended(&mut self) -> Option<Error> {
+        None
+    }
+
     /// Says that every outcome is recorded and durable, so that nothing needs to be kept for recovery. A
     /// publisher that is only dropped leaves its last spool file for [`recover`] and [`sweep`].
     fn finish(self: Box<Self>) {}
@@ -255,6 +296,8 @@ pub enum Outcome {
     Delivered(Receipt),
     /// It is not, and this is its own fault: the others go on.
     Refused(Refusal),
+    /// It is not, or nobody knows, because the target takes nothing more: [`Publisher::ended`] says why.
+    Left,
 }
 
 /// Proof that a message is durable at its place.
@@ -315,6 +358,7 @@ mod tests {
             mda_timeout: Duration::from_secs(20),
             owner: None,
             stop: Stop::new().unwrap(),
+            network: Network::default(),
         }
     }
 
@@ -325,7 +369,7 @@ mod tests {
     }
 
     pub(super) fn stage(stager: &mut Box<dyn Stager>, message: &[u8]) -> Staged {
-        let mut stage = stager.stage(b"id\n1").unwrap();
+        let mut stage = stager.stage(b"id\n1", 1).unwrap();
         stage.write(message).unwrap();
         stage.finish().unwrap()
     }

@@ -1,4 +1,4 @@
-//! Spool files: where messages for an mbox or an MDA wait, in the folder of the account's state.
+//! Spool files: where messages for an mbox, an MDA or a server wait, in the folder of the account's state.
 //!
 //! Owns their names, which bear the account's tag and are never used twice (an old intent must not find new
 //! octets), and how long they live. Knows nothing of what is in them.
@@ -18,7 +18,7 @@ const CHUNK: u64 = 256 * 1024;
 
 /// Creates spool files: `KIND.<tag>.<random>.<n>.spool`.
 #[derive(Debug)]
-pub(super) struct Spools {
+pub(crate) struct Spools {
     folder: PathBuf,
     /// Everything in the names up to the count.
     prefix: String,
@@ -26,7 +26,7 @@ pub(super) struct Spools {
 }
 
 impl Spools {
-    pub(super) fn new(kind: &str, context: &Context) -> Self {
+    pub(crate) fn new(kind: &str, context: &Context) -> Self {
         let prefix = format!("{kind}.{}.{:016x}", context.tag, random::number());
         Spools { folder: context.spool_dir.clone(), prefix, count: 0 }
     }
@@ -46,12 +46,12 @@ impl Spools {
         }
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// A file without a name: it is gone with its last descriptor, so that nothing is left by a crash.
-    pub(super) fn anonymous(&mut self) -> Result<File, Error> {
+    pub(crate) fn anonymous(&mut self) -> Result<File, Error> {
         let spool = self.create()?;
         spool.file.try_clone().map_err(|error| Error::io("open", &spool.path, error))
     }
@@ -198,7 +198,7 @@ pub(super) fn sweep<E: From<Error>>(
     context: &Context,
     make_durable: impl FnOnce() -> Result<(), E>,
 ) -> Result<usize, E> {
-    let ours = ["mbox", "mda"].map(|kind| format!("{kind}.{}.", context.tag));
+    let ours = ["mbox", "mda", "relay"].map(|kind| format!("{kind}.{}.", context.tag));
     let is_ours = |name: &str| name.ends_with(".spool") && ours.iter().any(|prefix| name.starts_with(prefix));
     let litter = barrier::names_in(&context.spool_dir, is_ours)?;
     if !litter.is_empty() {

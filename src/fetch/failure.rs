@@ -55,12 +55,14 @@ pub enum Failure {
         /// Why.
         failure: Box<Failure>,
     },
-    /// The MDA has refused message after message in the same way, and taken none.
-    MdaTakesNone {
+    /// The MDA or the server has refused message after message in the same way, and taken none.
+    TakesNone {
         /// How many were not given to it.
         left: usize,
         /// The kind of the refusals.
         kind: Kind,
+        /// It is an MDA.
+        is_mda: bool,
     },
     /// It is too early for another try.
     Waiting(Failing),
@@ -122,7 +124,7 @@ impl Failure {
 
     /// True when it ends one lane, and the others can go on.
     pub fn is_of_a_lane(&self) -> bool {
-        matches!(self, Failure::Deliver(_) | Failure::MdaTakesNone { .. } | Failure::NoThread(_))
+        matches!(self, Failure::Deliver(_) | Failure::TakesNone { .. } | Failure::NoThread(_))
     }
 
     /// What kind of trouble a failure is that will pass by itself.
@@ -130,7 +132,7 @@ impl Failure {
         match self {
             Failure::Session(error) | Failure::Update { error, .. } => error.cause(),
             Failure::Cut { failure, .. } => failure.cause(),
-            Failure::Deliver(_) | Failure::Lane { .. } | Failure::MdaTakesNone { .. } => Cause::Target,
+            Failure::Deliver(_) | Failure::Lane { .. } | Failure::TakesNone { .. } => Cause::Target,
             Failure::Waiting(failing) => failing.trouble.cause,
             _ => Cause::Other,
         }
@@ -152,7 +154,7 @@ impl Failure {
 
     /// True when a target may take mail later, and only another try can tell. Room on a disk is seen without one.
     pub fn is_setback_of_a_lane(&self) -> bool {
-        let may_pass = matches!(self, Failure::Deliver(_) | Failure::MdaTakesNone { .. }) && !self.is_full();
+        let may_pass = matches!(self, Failure::Deliver(_) | Failure::TakesNone { .. }) && !self.is_full();
         may_pass && failure::Failure::kind(self) == Kind::Temporary
     }
 
@@ -213,7 +215,7 @@ impl failure::Failure for Failure {
             Failure::Endless { .. } | Failure::OutOfOrder { .. } => Kind::Protocol,
             Failure::Deliver(error) => error.kind(),
             Failure::Lane { failure, .. } | Failure::Cut { failure, .. } => failure.kind(),
-            Failure::MdaTakesNone { kind, .. } => *kind,
+            Failure::TakesNone { kind, .. } => *kind,
             Failure::SamePlace(_) => Kind::Configuration,
             Failure::NoSuchMessage { .. } | Failure::NoneAtHome { .. } | Failure::NotRefused(_) => Kind::BadState,
             Failure::NoTop => Kind::Unavailable,
@@ -246,7 +248,7 @@ impl failure::Failure for Failure {
             Failure::Deliver(error) => error.hint(),
             Failure::Lane { failure, .. } => failure.hint(),
             Failure::SamePlace(_) => Some("leave one of the two out of `deliver`".into()),
-            Failure::MdaTakesNone { .. } => {
+            Failure::TakesNone { is_mda: true, .. } => {
                 Some("try the command of `deliver` by hand, with a message as its input".into())
             }
             Failure::Waiting(_) => Some("`--now` does not wait".into()),
@@ -264,7 +266,9 @@ impl failure::Failure for Failure {
             ),
             Failure::NoTarget(_) => Some("name one of them with `--from`, as `deliver` does".into()),
             Failure::Maildir { .. } => Some("name the folder that has `new` and `cur`".into()),
-            Failure::NoSuchMessage { .. } | Failure::NoThread(_) | Failure::Stopped(_) => None,
+            Failure::TakesNone { .. } | Failure::NoSuchMessage { .. } | Failure::NoThread(_) | Failure::Stopped(_) => {
+                None
+            }
         }
     }
 }
@@ -340,9 +344,10 @@ impl fmt::Display for Failure {
             Failure::Maildir { path, source } => {
                 write!(f, "the Maildir `{}` cannot be read, or not be made durable: {}", path.display(), reason(source))
             }
-            Failure::MdaTakesNone { left, .. } => write!(
+            Failure::TakesNone { left, is_mda, .. } => write!(
                 f,
-                "the MDA refuses message after message in the same way, so {} not given to it",
+                "the {} refuses message after message in the same way, so {} not given to it",
+                if *is_mda { "MDA" } else { "server" },
                 if *left == 1 { "1 other message was".into() } else { format!("{left} other messages were") }
             ),
             Failure::Waiting(failing) => failing.fmt(f),

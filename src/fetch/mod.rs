@@ -50,7 +50,7 @@ pub struct Run<'r> {
     /// When it began.
     pub began: SystemTime,
     /// Bars and lines for people.
-    pub progress: &'r Progress,
+    pub progress: &'r Arc<Progress>,
     /// The wish to stop.
     pub stop: Stop,
     /// Say what would be done, and do none of it.
@@ -508,7 +508,8 @@ impl<'f> Fetch<'f> {
                 match disks.and_then(|disks| Ok((disks, deliver::open(target, &context)?))) {
                     Ok((disks, (stager, publisher))) => {
                         self.used.push(number);
-                        lanes.push(Lane { number, target, stager, publisher, disks });
+                        let limit = deliver::batch_limit(target, &context);
+                        lanes.push(Lane { number, target, stager, publisher, disks, limit });
                     }
                     Err(error) => self.closed.push((number, error.into())),
                 }
@@ -519,7 +520,7 @@ impl<'f> Fetch<'f> {
             // Other messages may have their turn now, and want lanes that none has wanted so far.
             surveyed.decide(ledger, &self.policy(ledger), now())?;
         }
-        for lane in lanes.iter().filter(|lane| deliver::guarantee(lane.target) == Guarantee::ExactlyOnce) {
+        for lane in lanes.iter().filter(|lane| deliver::guarantee(lane.target, &context) == Guarantee::ExactlyOnce) {
             ledger.note_target(lane.target)?;
         }
         // What is safe is deleted also when every target is full.
@@ -736,7 +737,12 @@ impl<'f> Fetch<'f> {
 
     /// For what runs with a ledger of this name have left.
     fn context_of(&self, name: &str) -> deliver::Context {
-        session::context(self.account, &self.run.state_dir, name, &self.run.stop)
+        let mut context = session::context(self.account, &self.run.state_dir, name, &self.run.stop);
+        if self.run.verbose >= 2 {
+            let progress = Arc::clone(self.run.progress);
+            context.network.wire = Some(Arc::new(move |line| progress.println(line)));
+        }
+        context
     }
 
     fn note_unverified(&mut self) {
@@ -910,7 +916,7 @@ impl<'f> Fetch<'f> {
             ledger.note_over(ledger::DOUBTFUL, settled.iter().copied())?;
             ledger.note_over(ledger::MISFIT, settled)?;
         }
-        let takes_none = |(_, failure): &(usize, Failure)| matches!(failure, Failure::MdaTakesNone { .. });
+        let takes_none = |(_, failure): &(usize, Failure)| matches!(failure, Failure::TakesNone { .. });
         if self.summary.later > 0 || moved.ended.iter().any(takes_none) {
             self.note_refused(ledger)?;
         }

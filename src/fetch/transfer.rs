@@ -34,8 +34,8 @@ const AGE: Duration = Duration::from_secs(5);
 /// How often a waiting session tells the server that it is alive; RFC 1939 §3 lets servers hang up after ten minutes.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// After so many equal refusals in a row an MDA that has taken nothing gets no more messages: each may take it seconds,
-/// and a log line.
+/// After so many equal refusals in a row an MDA or a server that has taken nothing gets no more messages: each may take it
+/// seconds, and a log line.
 const REFUSALS: usize = 5;
 
 /// An open target.
@@ -47,6 +47,8 @@ pub struct Lane<'t> {
     pub publisher: Box<dyn Publisher>,
     /// Where `min_free` octets are to stay free.
     pub disks: Option<Disks>,
+    /// How large its batches become.
+    pub limit: BatchLimit,
 }
 
 /// One account's messages on their way to its targets.
@@ -123,11 +125,10 @@ impl<'t> Transfer<'t, '_> {
         thread::scope(|scope| {
             let mut arrivals = Arrivals::default();
             let mut committing = vec![];
-            for Lane { number, target, stager, publisher, disks } in lanes {
-                let limit = deliver::batch_limit(target);
+            for Lane { number, target, stager, publisher, disks, limit } in lanes {
                 let (sender, receiver) = sync_channel(limit.ahead);
                 let (shared, alike) = (&shared, Alike::default());
-                let committer = Committer { run, account, secret, shared, number, target, limit, publisher, alike };
+                let committer = Committer { run, account, secret, shared, number, target, publisher, alike };
                 let at_work: Sender<()> = at_work.clone();
                 let commit = move || {
                     let _at_work = at_work;
@@ -211,8 +212,8 @@ impl Moved {
             let of_lane = wanted.iter().filter(|lanes| lanes.has(*number)).count();
             let left_over = of_lane.saturating_sub(spoken_of + done.delivered.len() + done.refused.len());
             match &mut done.failure {
-                Some(Failure::MdaTakesNone { .. }) if left_over == 0 => done.failure = None,
-                Some(Failure::MdaTakesNone { left, .. }) => *left = left_over,
+                Some(Failure::TakesNone { .. }) if left_over == 0 => done.failure = None,
+                Some(Failure::TakesNone { left, .. }) => *left = left_over,
                 _ => {}
             }
         }
@@ -389,13 +390,13 @@ struct Staging {
 
 impl Staging {
     /// Begins a message. Before each batch the disks are looked at: others write to them as well.
-    fn stage(&mut self, unique_id: &[u8]) -> Result<Box<dyn Stage>, deliver::Error> {
+    fn stage(&mut self, key: &Key) -> Result<Box<dyn Stage>, deliver::Error> {
         if self.batches.batch.is_empty()
             && let Some(disks) = &self.disks
         {
             disks.room()?;
         }
-        self.stager.stage(unique_id)
+        self.stager.stage(&key.unique_id, key.nth)
     }
 }
 
@@ -438,7 +439,7 @@ impl Arrivals {
         let mut stages = Vec::with_capacity(self.lanes.len());
         let mut failed = vec![];
         for lane in self.lanes.iter_mut().filter(|lane| key.bound_for().has(lane.number)) {
-            match lane.stage(&key.unique_id) {
+            match lane.stage(key) {
                 Ok(stage) => stages.push((lane.number, stage)),
                 Err(error) => failed.push((lane.number, error)),
             }
@@ -799,7 +800,6 @@ struct Committer<'c, 's, 't> {
     shared: &'s Shared<'c>,
     number: usize,
     target: &'t Target,
-    limit: BatchLimit,
     publisher: Box<dyn Publisher>,
     alike: Alike,
 }
@@ -824,8 +824,9 @@ impl Committer<'_, '_, '_> {
     fn run(mut self, batches: Receiver<Batch>) -> Done {
         let mut done = Done::default();
         for batch in batches {
-            // An MDA may take its time with each message; on a stop, those that it has not seen stay on the server.
-            if let (Some(stopped), 1) = (self.run.stop.requested(), self.limit.messages) {
+            // An MDA or a server may take its time with each message; on a stop, those that it has not seen stay on the
+            // server.
+            if let (Some(stopped), None) = (self.run.stop.requested(), self.target.path()) {
                 done.failure = Some(stopped.into());
                 return done;
             }
@@ -836,7 +837,8 @@ impl Committer<'_, '_, '_> {
             if done.delivered.is_empty() && self.alike.count >= REFUSALS {
                 let kind = failure::worst(done.refused.iter().filter_map(|(_, refused)| refused.kind()))
                     .expect("some were refused");
-                done.failure = Some(Failure::MdaTakesNone { left: 0, kind });
+                let is_mda = self.target.server().is_none();
+                done.failure = Some(Failure::TakesNone { left: 0, kind, is_mda });
                 return done;
             }
         }
@@ -871,11 +873,12 @@ impl Committer<'_, '_, '_> {
                     done.refused.push((number, report::Outcome::refused_by_target(self.lane(), refusal)));
                     self.alike.add(refusal);
                 }
+                Outcome::Left => {}
             }
         }
         labels.iter().zip(&outcomes).for_each(|(key, outcome)| self.say(key, outcome));
         done.recorded.extend(recorded.into_iter().flatten());
-        Ok(())
+        self.publisher.ended().map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// The target, where the account has several.

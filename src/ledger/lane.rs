@@ -1,7 +1,8 @@
 //! Lanes: the targets to which the messages of a maildrop have gone.
 //!
-//! A lane is one target: a Maildir or an mbox by its normalised path, an MDA by its words. A line of the ledger names the
-//! place that a message went to, and so its lane; only an MDA leaves no place, and its lines bear the lane's name. The
+//! A lane is one target: a Maildir or an mbox by its normalised path, an MDA by its words, a server by its address and
+//! the recipient. A line of the ledger names the
+//! place that a message went to, and so its lane; only an MDA and a server leave no place, and their lines bear the lane's name. The
 //! name is a hash, because the words of an MDA may hold a secret.
 //!
 //! A path is normalised by its words alone: `//`, `.` and a slash at its end do not count. Links are not part of a name:
@@ -24,6 +25,8 @@ use crate::text;
 pub struct Lane {
     name: u64,
     place: Option<(Kind, PathBuf)>,
+    /// A target of this run that is an MDA.
+    is_mda: bool,
 }
 
 /// What can be asked for a message.
@@ -49,7 +52,7 @@ impl Lane {
         match (kind, target.path()) {
             (Some(kind), Some(path)) => Lane::of_place(kind, path),
             // A ledger of format 2 of a run by URL has this in its name.
-            _ => Lane { name: text::hash(target.to_string().as_bytes()), place: None },
+            _ => Lane { is_mda: target.kind() == "mda", ..Lane::named(text::hash(target.identity().as_bytes())) },
         }
     }
 
@@ -63,11 +66,11 @@ impl Lane {
     fn of_place(kind: Kind, path: &Path) -> Self {
         let path = normalised(path);
         let name = text::hash(&[kind.word().as_bytes(), b":", path.as_os_str().as_bytes()].concat());
-        Lane { name, place: Some((kind, path)) }
+        Lane { name, place: Some((kind, path)), is_mda: false }
     }
 
     fn named(name: u64) -> Self {
-        Lane { name, place: None }
+        Lane { name, place: None, is_mda: false }
     }
 
     /// As a line of the ledger has it.
@@ -400,7 +403,7 @@ impl Table {
                 known.name == lane.name || known.is_at(&lane)
             };
             let mut same: Vec<Number> = (2..in_file).filter(is_same).map(|number| number as Number).collect();
-            same.extend(lane.place.is_none().then_some(SOME_MDA));
+            same.extend(lane.is_mda.then_some(SOME_MDA));
             (lane, same)
         });
         let own: Vec<(Lane, Vec<Number>)> = own.collect();

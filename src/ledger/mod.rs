@@ -568,7 +568,7 @@ impl Ledger {
         }
         let first_line = self.loaded.lines + renewed + 1;
         self.append(&text, renewed + messages.len() as u32)?;
-        // An MDA leaves no place to look at: its intents prove nothing, so nobody waits for them.
+        // An MDA or a server leaves no place to look at: its intents prove nothing, so nobody waits for them.
         if messages.iter().any(|(_, synced)| *synced.place() != Place::Mda) {
             self.sync()?;
         }
@@ -614,7 +614,7 @@ impl Ledger {
     /// Writes down what became of a batch, and gives the record of each message that all of its lanes have now.
     ///
     /// Not synced: the next intent, or [`Ledger::commit`] before the first DELE, takes it along. Until then the intents and the
-    /// places tell the same. Only the record of an MDA is durable at once: no place tells what it took.
+    /// places tell the same. Only the record of an MDA or a server is durable at once: no place tells what it took.
     pub fn record(&mut self, batch: Batch, outcomes: &[Outcome]) -> Result<Vec<Option<Recorded>>, Error> {
         let but = absent(outcomes.iter().map(|outcome| matches!(outcome, Outcome::Delivered(_))));
         self.append_line(&published(batch.number, outcomes.len(), &but))?;
@@ -1326,10 +1326,11 @@ mod tests {
                 mda_timeout: Duration::from_secs(5),
                 owner: None,
                 stop: Stop::new().unwrap(),
+                network: deliver::Network::default(),
             };
             let (mut stager, mut publisher) = deliver::open(&self.target(lane), &context).unwrap();
             let staged = keys.iter().map(|key| {
-                let mut stage = stager.stage(&key.unique_id).unwrap();
+                let mut stage = stager.stage(&key.unique_id, 1).unwrap();
                 stage.write(&key.unique_id).unwrap();
                 stage.finish().unwrap()
             });
@@ -1428,6 +1429,7 @@ mod tests {
             mda_timeout: Duration::ZERO,
             owner: None,
             stop: Stop::new().unwrap(),
+            network: deliver::Network::default(),
         };
         deliver::recover(std::slice::from_ref(place), &context).unwrap().remove(0)
     }

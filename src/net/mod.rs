@@ -120,9 +120,15 @@ pub enum Wait {
     Reply,
     /// Many octets: at least [`Stream::PROGRESS`] of them must come in each timeout.
     Body,
+    /// The reply to a whole message that was sent, for ten minutes at least: whoever gives up earlier sends it twice (RFC
+    /// 5321 §4.5.3.2.6).
+    Taken,
     /// The end of the connection, for a few seconds: some servers leave it to the client.
     End,
 }
+
+/// How long the reply to a message is waited for.
+const TAKEN: Duration = Duration::from_secs(600);
 
 /// How long the end of the connection is waited for.
 const END: Duration = Duration::from_secs(2);
@@ -169,6 +175,7 @@ impl Stream {
             Wait::Greeting => socket.expect(Deadline::Greeting),
             Wait::Reply => socket.expect(Deadline::Reply),
             Wait::Body => socket.expect(Deadline::Body),
+            Wait::Taken => socket.expect_at_least(Deadline::Reply, TAKEN),
             Wait::End => socket.expect_within(Deadline::Reply, END),
         }
     }

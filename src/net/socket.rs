@@ -50,6 +50,12 @@ impl Socket {
         self.writing = Allowance::new(Deadline::Write, self.timeout);
     }
 
+    /// The same, for this long at least.
+    pub(super) fn expect_at_least(&mut self, deadline: Deadline, shortest: Duration) {
+        self.expect(deadline);
+        self.reading = Allowance::new(deadline, self.timeout.max(shortest));
+    }
+
     /// Notes octets that reached the caller. Not counted in [`Socket::read`], because under TLS a drip of one
     /// octet is a record of two dozen.
     pub(super) fn arrived(&mut self, octets: usize) {

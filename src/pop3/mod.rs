@@ -33,6 +33,6 @@ pub use heads::Head;
 pub use method::Method;
 pub use reply::ResponseCode;
 pub use retrieval::{Body, CopyError, Incoming, Retrieval, Size, Wanted};
-pub use sasl::{Explanation, Mechanism, Problem, TokenError};
+pub use sasl::{Exchange, Explanation, Mechanism, Problem, TokenError};
 pub use transaction::{Refusal, Survey, Transaction, Update};
 pub use window::Window;

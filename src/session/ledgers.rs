@@ -11,6 +11,7 @@ use crate::header;
 use crate::ledger::{self, Door, Error, Former, Kin, Ledger, Notices, Opened, Wanted};
 use crate::notice::{Clock, Notice};
 use crate::os::clock::now;
+use crate::relay;
 use crate::stop::Stop;
 use crate::text::printable;
 
@@ -150,5 +151,13 @@ pub fn context(account: &Account, folder: &Path, name: &str, stop: &Stop) -> del
         mda_timeout: account.mda_timeout,
         owner: account.owner.clone(),
         stop: stop.clone(),
+        network: deliver::Network {
+            destination: Some(relay::destination),
+            maildrop: account.maildrop(),
+            host: account.host.clone(),
+            timeout: account.timeout,
+            password_timeout: account.password_timeout,
+            wire: None,
+        },
     }
 }

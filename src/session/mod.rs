@@ -12,7 +12,6 @@ mod refusals;
 mod room;
 mod survey;
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ pub use manner::{LOCK_STEP, Manner, NO_TOP};
 pub use room::{AtHome, no_room};
 pub use survey::{Surveyed, Terms, Wishes, compare, list, start, tops};
 
-use crate::account::{Account, Auth, Flow, Identity, Keep, Password, Route, Secret, TlsMode};
+use crate::account::{Account, Auth, Flow, Identity, Keep, Password, Route, Secret, TlsMode, is_loopback};
 use crate::listings::Share;
 use crate::net::{self, Stream};
 use crate::notice::Notice;
@@ -228,12 +227,4 @@ pub fn expires_early(capabilities: &Capabilities, keep: Keep) -> Option<u32> {
 /// True when strangers may listen on the way, as far as we can tell: what a tunnel does is its user's choice.
 pub fn crosses_a_network(account: &Account) -> bool {
     matches!(account.route, Route::Tcp { .. }) && !is_loopback(&account.host)
-}
-
-/// True for an address or a name that never leaves this machine (RFC 6761 §6.3).
-fn is_loopback(host: &str) -> bool {
-    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }

@@ -2,11 +2,12 @@
 //!
 //! `script`: a conversation word by word, in memory ([`script::Dialogue`]). `wire`: the same over TCP and TLS.
 //! `maildrop`: a real little POP3 server with messages, faults and a log. `responder`: replies made up on the fly.
-//! `certificates`: whom TLS may trust. `endpoint`: what OAuth 2.0 asks for tokens.
+//! `mta`: takes messages by LMTP and SMTP. `certificates`: whom TLS may trust. `endpoint`: what OAuth 2.0 asks for tokens.
 
 pub mod certificates;
 pub mod endpoint;
 pub mod maildrop;
+pub mod mta;
 pub mod responder;
 pub mod script;
 pub mod wire;
@@ -17,5 +18,6 @@ mod maildrop_tests;
 pub use certificates::{Authority, Identity};
 pub use endpoint::{Answer, Endpoint};
 pub use maildrop::{Builder, ENDLESS, Fault, HANG_UP, Mail, Maildrop, Misdeed, Moment, STALL};
+pub use mta::{Act, Mta};
 pub use responder::Responder;
 pub use wire::ScriptServer;

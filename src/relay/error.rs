@@ -1,0 +1,143 @@
+//! Why a server takes nothing more in this run. What is about one message is a refusal, and not here.
+
+use std::fmt;
+use std::io;
+
+use crate::failure::{Failure, Kind};
+use crate::pop3::Problem;
+use crate::{net, secret};
+
+/// A failure, and the server that it is about.
+#[derive(Debug)]
+pub struct Error {
+    /// As the configuration names it, made printable.
+    pub server: String,
+    /// What happened.
+    pub cause: Cause,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Cause {
+    /// The line, or TLS.
+    Line(net::Error),
+    /// The server ended the connection.
+    Closed,
+    /// The server refused a command for everything that would follow.
+    Refused {
+        /// The command, or the step.
+        what: String,
+        /// Code and text, made printable.
+        said: String,
+        /// The code.
+        code: u16,
+    },
+    /// The server refused the login.
+    Login {
+        /// Who it was.
+        user: String,
+        /// Code and text, made printable.
+        said: String,
+        /// The same may work later.
+        is_temporary: bool,
+    },
+    /// The exchange of a login was given up.
+    Exchange(Problem),
+    /// The server does not offer what is needed.
+    NotOffered(String),
+    /// The server refused messages in a row, each for the time being.
+    InARow {
+        /// Code and text of the last refusal, made printable.
+        said: String,
+    },
+    /// What came is no reply, or not the one that was due.
+    Nonsense(&'static str),
+    /// Octets came in clear behind the reply to STARTTLS.
+    Injected,
+    /// The password is not to be had.
+    Secret(secret::Error),
+    /// Only a person could tell the password.
+    Unasked,
+    /// The recipient or the user cannot be written in a command.
+    Unwritable(&'static str),
+}
+
+/// A reply of 421 ends the connection (RFC 5321 §3.8).
+const CLOSING: u16 = 421;
+
+impl Cause {
+    pub(super) fn is_closing(code: u16) -> bool {
+        code == CLOSING
+    }
+}
+
+impl From<net::Error> for Cause {
+    fn from(error: net::Error) -> Self {
+        Cause::Line(error)
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        match net::Error::of(&error) {
+            Some(error) => Cause::Line(error.clone()),
+            None => Cause::Closed,
+        }
+    }
+}
+
+impl Failure for Error {
+    fn kind(&self) -> Kind {
+        match &self.cause {
+            Cause::Line(error) => error.kind(),
+            Cause::Closed | Cause::InARow { .. } => Kind::Temporary,
+            Cause::Refused { code: 400..500, .. } | Cause::Login { is_temporary: true, .. } => Kind::Temporary,
+            Cause::Refused { .. } | Cause::NotOffered(_) => Kind::Unavailable,
+            Cause::Login { .. } | Cause::Exchange(_) => Kind::LoginRefused,
+            Cause::Nonsense(_) | Cause::Injected => Kind::Protocol,
+            Cause::Secret(error) => error.kind(),
+            Cause::Unasked | Cause::Unwritable(_) => Kind::Configuration,
+        }
+    }
+
+    fn details(&self) -> Vec<String> {
+        if let Cause::Line(error) = &self.cause { error.details() } else { vec![] }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match &self.cause {
+            Cause::Line(error) => error.hint(),
+            Cause::Secret(error) => error.hint(),
+            Cause::Unasked => Some("give the target `password_command`, `password_file` or `password`".into()),
+            Cause::NotOffered(what) if what == "STARTTLS" => {
+                Some("use `smtps://`, or write `tls = \"none\"` for the target to send everything in clear".into())
+            }
+            Cause::Unwritable(_) => Some("write `recipient = \"…\"` in the table of the target".into()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = &self.server;
+        match &self.cause {
+            Cause::Line(error) => write!(f, "`{server}`: {error}"),
+            Cause::Closed => write!(f, "`{server}` ended the connection"),
+            Cause::Refused { what, said, .. } => write!(f, "`{server}` refused {what}: `{said}`"),
+            Cause::Login { user, said, .. } => write!(f, "`{server}` refused the login of `{user}`: `{said}`"),
+            Cause::Exchange(problem) => write!(f, "`{server}`: the login failed: {problem}"),
+            Cause::NotOffered(what) => write!(f, "`{server}` does not offer {what}"),
+            Cause::InARow { said } => {
+                write!(f, "`{server}` refused message after message for the time being, the last one with `{said}`")
+            }
+            Cause::Nonsense(what) => write!(f, "`{server}` broke the protocol: {what}"),
+            Cause::Injected => write!(f, "`{server}` sent data before the TLS handshake"),
+            Cause::Secret(error) => write!(f, "`{server}`: {error}"),
+            Cause::Unasked => write!(f, "`{server}` needs a password, and none is configured"),
+            Cause::Unwritable(what) => write!(f, "`{server}`: the {what} cannot be written in a command"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,146 @@
+//! Destinations over `net`: servers that take mail, one file each.
+//!
+//! What they share: messages wait in a spool file in the form in which they are sent ([`wire`]), one connection serves a
+//! run ([`dialogue`]), replies are bounded and shown escaped ([`reply`]), and a refusal is the message's fault or the
+//! target's (`submission`). A server that was not heard to answer may have taken a message: it gets it again, with the
+//! next run, and never more messages at once than `in_flight`.
+
+mod dialogue;
+mod error;
+mod headers;
+mod hello;
+mod lmtp;
+mod login;
+pub mod reply;
+mod smtp;
+mod stage;
+mod submission;
+pub mod wire;
+
+pub use error::{Cause, Error};
+
+use std::net::Ipv6Addr;
+
+use crate::account::{Address, At, Server, Target, TlsMode};
+use crate::deliver::{Destination, FORMS, Kind};
+use crate::text;
+
+/// The kinds of server that there are. A new one is a file of its own, and a line here.
+pub const KINDS: [&Kind; 3] = [&lmtp::KIND, &smtp::KIND, &smtp::SECURE];
+
+/// Reads a target that is a server, as in `lmtp://mail.example.org`; `None` for all others. A refusal says what is
+/// expected.
+pub fn parse(text: &str) -> Option<Result<Target, &'static str>> {
+    let (word, address) = text.split_once(':')?;
+    let kind = KINDS.iter().find(|kind| kind.word == word)?;
+    Some(if address.is_empty() {
+        Err(FORMS)
+    } else {
+        (kind.read)(address).map(|address| Target::new(kind.word, address))
+    })
+}
+
+/// The destination that a target is.
+///
+/// # Panics
+/// When it is no server.
+pub fn destination(target: &Target) -> Box<dyn Destination> {
+    let kind = KINDS.iter().find(|kind| kind.word == target.kind()).expect("a server's kind stands in the table");
+    (kind.destination)(target)
+}
+
+/// Reads what follows `//`: user, host and port.
+fn read_host(authority: &str, usual_port: u16, expected: &'static str) -> Result<Server, &'static str> {
+    let (user, server) = match authority.rsplit_once('@') {
+        Some((user, server)) => (Some(user), server),
+        None => (None, authority),
+    };
+    if user.is_some_and(|user| user.is_empty() || user.chars().any(|c| c.is_control() || c == ':' || c == '/')) {
+        return Err(expected);
+    }
+    let (host, port) = match server.strip_prefix('[') {
+        Some(rest) => {
+            let (address, behind) = rest.split_once(']').ok_or(expected)?;
+            address.parse::<Ipv6Addr>().map_err(|_| expected)?;
+            let port = if behind.is_empty() { None } else { Some(behind.strip_prefix(':').ok_or(expected)?) };
+            (address, port)
+        }
+        None => server.split_once(':').map_or((server, None), |(host, port)| (host, Some(port))),
+    };
+    let is_name = |host: &str| host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet));
+    if host.is_empty() || host.len() > 255 || !(is_name(host) || server.starts_with('[')) {
+        return Err(expected);
+    }
+    let is_number = |port: &&str| !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit());
+    let port = match port {
+        None => usual_port,
+        Some(port) => {
+            Some(port).filter(is_number).and_then(|port| port.parse().ok()).filter(|port| *port != 0).ok_or(expected)?
+        }
+    };
+    // A name is the same in any case, and a lane has one spelling.
+    let at = At::Host { host: host.to_ascii_lowercase(), port };
+    Ok(Server { user: user.map(str::to_owned), ..Server::at(at) })
+}
+
+/// STARTTLS is demanded of every server but those of this machine.
+fn usual_tls(server: &Server) -> TlsMode {
+    if server.is_local() { TlsMode::None } else { TlsMode::Starttls }
+}
+
+fn server_of(target: &Target) -> Server {
+    let Address::Server(server) = target.address() else { unreachable!("a server has an address of its own") };
+    (**server).clone()
+}
+
+/// The server as errors name it.
+fn shown(target: &Target) -> String {
+    text::printable(target.to_string().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::Guarantee;
+
+    #[test]
+    fn a_server_is_read_as_it_is_shown() {
+        for text in [
+            "lmtp:/run/dovecot/lmtp",
+            "lmtp://mail.example.org",
+            "lmtp://[::1]:2424",
+            "smtp://127.0.0.1:2525",
+            "smtps://mail.example.org",
+        ] {
+            let target = parse(text).unwrap().unwrap();
+            assert_eq!(target.to_string(), text);
+            assert_eq!(destination(&target).guarantee(), Guarantee::AtLeastOnce);
+        }
+        let target = parse("smtps://petar%40@MAIL.example.org:465").unwrap().unwrap();
+        assert_eq!(target.server().unwrap().user.as_deref(), Some("petar%40"));
+        assert_eq!(target.to_string(), "smtps://mail.example.org");
+    }
+
+    #[test]
+    fn what_is_no_server_is_refused() {
+        for wrong in [
+            "lmtp:",
+            "lmtp:x",
+            "lmtp://",
+            "lmtp://u@h",
+            "smtp:/run/x",
+            "smtp://",
+            "smtp://h:0",
+            "smtp://h:x",
+            "smtp://h/p",
+            "smtp://u:p@h",
+            "smtp://[::1",
+            "smtp://[x]",
+            "smtp://a b",
+            "smtps://@h",
+        ] {
+            assert!(parse(wrong).is_some_and(|parsed| parsed.is_err()), "{wrong}");
+        }
+        assert!(parse("maildir:/x").is_none() && parse("x").is_none());
+    }
+}
