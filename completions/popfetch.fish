@@ -78,6 +78,7 @@ complete -c popfetch -n "__fish_popfetch_needs_command" -a "fetch" -d 'Fetch mai
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "check" -d 'Try everything that a fetch needs, and say what works and what is to be mended; fetch and write nothing'
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "list" -d 'Show the messages on the server, and what a fetch would do with each; fetch and delete nothing'
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "login" -d 'Sign in to an account with OAuth 2.0, once; fetching then refreshes its tokens by itself'
+complete -c popfetch -n "__fish_popfetch_needs_command" -a "logout" -d 'Remove the tokens of an account, and revoke them where the provider lets one'
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "state" -d 'Look at what is known of the messages on the server, and mend it'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
@@ -283,6 +284,55 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l json -d 'Rep
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l max-size -d 'Leave larger messages on the server; octets, or `20M` (k, M, G)' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l max-messages -d 'Fetch at most this many messages per account' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l max-octets -d 'Fetch at most this much per account, in this run or with `/day` in one day; octets, or `500M`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l order -d 'Fetch these messages first' -r -f -a "oldest\t''
+newest\t''
+smallest\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l tls -d 'Begin TLS at once, begin it by STARTTLS, or send everything in clear, the password too' -r -f -a "implicit\t''
+starttls\t''
+none\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l ca-file -d 'Trust the certificate authorities in this PEM file, and no others' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l tls-pin -d 'Trust the server with this certificate or public key, and no authority: `sha256:…`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l auth -d 'Log in this way; `auto` takes the best that the server announces' -r -f -a "auto\t''
+user\t''
+plain\t''
+apop\t''
+login\t''
+cram-md5\t''
+scram-sha-1\t''
+scram-sha-1-plus\t''
+scram-sha-256\t''
+scram-sha-256-plus\t''
+external\t''
+xoauth2\t''
+oauthbearer\t''"
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l timeout -d 'Wait this long for a server that says nothing' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l retries -d 'Dial a line that breaks again, at most this often in one run' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l jobs -d 'Fetch this many accounts at a time' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l jobs-per-host -d 'Of these, fetch this many at a time from one server' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l config -d 'Read this configuration, TOML or JSON, or every one in a folder; `-` is standard input' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l state-dir -d 'Keep the record of what has been fetched in this folder' -r -F
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l progress -d 'Show progress bars' -r -f -a "auto\t'When standard error is a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l no-keep -d 'Delete messages from the server once they are safe at home'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l all -d 'Fetch messages that have been fetched before, too'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l create -d 'Create a Maildir, or the folder of an mbox, that mail was delivered to before and that is gone'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l fill -d 'Deliver known messages to those targets of their account that do not have them'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l now -d 'Do not wait after failures in a row'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l yes -d 'Do not ask before `state known` and `state forget`'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l dry-run -d 'Show what would be fetched and deleted, and do neither'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l fail-if-none -d 'End with 1 when no new mail came'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l json -d 'Report on standard output as JSON Lines, as things happen'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -s q -l quiet -d 'Say nothing but errors'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r

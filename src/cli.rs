@@ -50,6 +50,7 @@ Examples:
   popfetch fetch fetch          fetch the account that is called `fetch`
   popfetch state known work     let what is on the server count as fetched, and fetch what comes later
   popfetch login work           sign in with OAuth 2.0, as the provider of `work` wants it
+  popfetch logout work          remove and revoke its tokens
   popfetch pop3s://petar@pop.example.com --deliver maildir:~/Mail/inbox
                                 fetch without a configuration
 
@@ -93,8 +94,13 @@ pub enum Command {
     List(List),
     /// Sign in to an account with OAuth 2.0, once; fetching then refreshes its tokens by itself
     Login {
-        /// Name of an account that has `oauth2` in the configuration
-        account: String,
+        /// Name of an account that has `oauth2` in the configuration; not needed where it is the only one
+        account: Option<String>,
+    },
+    /// Remove the tokens of an account, and revoke them where the provider lets one
+    Logout {
+        /// Name of an account that has `oauth2` in the configuration; not needed where it is the only one
+        account: Option<String>,
     },
     /// Look at what is known of the messages on the server, and mend it
     #[command(subcommand_required = true)]
@@ -382,6 +388,7 @@ fn misplaced(account: &str, misplaced: &Command) -> clap::Error {
         Command::Check(_) => "check",
         Command::List(_) => "list",
         Command::Login { .. } => "login",
+        Command::Logout { .. } => "logout",
         Command::State { .. } => "state",
     };
     let message = format!("`{name}` comes before the accounts; `popfetch fetch {account} {name}` fetches both");
@@ -397,6 +404,18 @@ pub fn unasked() -> clap::Error {
 /// What is wrong with a command that changes what is known, without the name of an account.
 pub fn unnamed() -> clap::Error {
     let message = "there are several accounts; name those that are meant";
+    command().error(ErrorKind::MissingRequiredArgument, message)
+}
+
+/// What is wrong with signing in or out without a name, where not just one account does.
+pub fn not_one_to_sign_in(names: &[&str]) -> clap::Error {
+    let message = match names {
+        [] => "no account has `oauth2`, so there is nothing to sign in to".to_owned(),
+        names => {
+            let names: Vec<_> = names.iter().map(|name| crate::text::printable(name.as_bytes())).collect();
+            format!("several accounts have `oauth2`; name one of them: {}", names.join(", "))
+        }
+    };
     command().error(ErrorKind::MissingRequiredArgument, message)
 }
 
@@ -416,7 +435,7 @@ impl Cli {
         match &self.command {
             Some(Command::Fetch(wanted) | Command::List(List { wanted, .. })) => &wanted.accounts,
             Some(Command::Check(checked)) => &checked.wanted.accounts,
-            Some(Command::Login { account }) => std::slice::from_ref(account),
+            Some(Command::Login { account } | Command::Logout { account }) => account.as_slice(),
             Some(Command::State { command }) => match command {
                 State::Show { accounts }
                 | State::Known { accounts, .. }
@@ -518,10 +537,13 @@ mod tests {
     #[test]
     fn login_wants_one_account() {
         assert!(
-            matches!(cli("popfetch login work").subcommand(), Some(Command::Login { account }) if account == "work")
+            matches!(cli("popfetch login work").subcommand(), Some(Command::Login { account: Some(name) }) if name == "work")
         );
         assert!(matches!(cli("popfetch fetch login").subcommand(), Some(Command::Fetch(_))));
-        assert_eq!(refused("popfetch login").1, 64);
+        for line in ["popfetch login", "popfetch logout"] {
+            assert_eq!(cli(line).wanted(), [""; 0]);
+        }
+        assert_eq!(cli("popfetch logout work").wanted(), ["work"]);
         assert_eq!(refused("popfetch login work home").1, 64);
         let (message, _) = refused("popfetch work --all login home");
         assert_eq!(message, "error: `login` comes before the accounts; `popfetch fetch work login` fetches both");

@@ -5,7 +5,7 @@
 //!
 //! * [`cli`]: what the user may type. `command`: each command, from arguments to exit status. `lib.rs`: their table.
 //! * [`fetch`], [`list`], [`check`], [`login`], [`report`], [`mod@progress`]: one account from connect to QUIT; what is
-//!   on the server; whether a fetch would work; signing in; what is said about it.
+//!   on the server; whether a fetch would work; signing in and out; what is said about it.
 //! * [`session`]: an account opened and surveyed, for whatever command.
 //! * [`config`], [`secret`], [`net`], [`pop3`], [`deliver`], [`ledger`], [`plan`], [`header`]: one skill each;
 //!   [`relay`]: destinations that are servers, made of some of them.
@@ -73,7 +73,8 @@ pub fn run() -> ExitCode {
     let status = match cli.subcommand() {
         None | Some(Command::Fetch(_) | Command::State { .. }) => command::fetch(&cli, &results),
         Some(Command::List(request)) => command::list(&cli, request, &results),
-        Some(Command::Login { account }) => command::login(&cli, account, &results),
+        Some(Command::Login { .. }) => command::login(&cli, &results),
+        Some(Command::Logout { .. }) => command::logout(&cli, &results),
         Some(Command::Check(wishes)) => command::check(&cli, wishes, &results),
     };
     let worst = status.unwrap_or_else(|error| {

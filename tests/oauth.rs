@@ -17,6 +17,7 @@ use popfetch::stop::Stop;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::prompts::OnTerminal;
 use crate::sandbox::{Account, PYTHON, Run, Sandbox, USER, left_out, mails, python_has, server, wait_until};
 use crate::server::{Answer, Endpoint, Maildrop};
 
@@ -358,7 +359,8 @@ fn device(interval: u64) -> Answer {
 
 fn sign_in(script: impl IntoIterator<Item = Answer>) -> (Run, Endpoint) {
     let endpoint = Endpoint::start(script);
-    let sandbox = Sandbox::with(account(1, &endpoint.url(), ", scope = \"mail offline_access\""));
+    let mail = server(mails(2)).any_password().start();
+    let sandbox = Sandbox::with(account(mail.port, &endpoint.url(), ", scope = \"mail offline_access\""));
     let run = assert_no_token(sandbox.popfetch(["login", "work"]));
     assert!(!run.stderr.contains("kanarinac-uredaja"), "{run:#?}");
     assert!(run.stdout.is_empty(), "{run:#?}");
@@ -372,7 +374,8 @@ fn a_sign_in_with_a_code_shows_it_and_waits_until_it_was_typed_in() {
         "popfetch: work: open https://a.example/device\n",
         "popfetch: work: and type in the code WDJB-MJHT\n",
         "popfetch: work: or open https://a.example/device?user_code=WDJB-MJHT\n",
-        "popfetch: work: signed in;",
+        "popfetch: work: signed in, and `127.0.0.1:",
+        "takes it (2 messages); `popfetch work` works now without asking\n",
     ]);
     let heard = endpoint.heard();
     assert_eq!((heard.len(), heard[0]["scope"].as_str()), (3, "mail offline_access"));
@@ -382,7 +385,11 @@ fn a_sign_in_with_a_code_shows_it_and_waits_until_it_was_typed_in() {
 
 #[test]
 fn a_sign_in_that_is_refused_or_too_late_says_so() {
-    sign_in([device(1), denied("access_denied")]).0.exits(77).says(&["access_denied", "popfetch login work"]);
+    sign_in([device(1), denied("access_denied")]).0.exits(77).says(&[
+        "access_denied",
+        "hint: the sign-in was declined, by you or by a rule of your administrator",
+        "popfetch login work",
+    ]);
     let (run, _) = sign_in([device(1), denied("expired_token")]);
     run.exits(75).says(&["not finished within 10 min", "hint: run `popfetch login work` again"]);
     sign_in([says(400, json!({ "error": "invalid_scope" }))])
@@ -399,7 +406,215 @@ fn a_sign_in_wants_an_account_with_oauth2() {
     let sandbox = Sandbox::with(Account::on(1));
     sandbox.popfetch(["login", "work"]).exits(78).says(&["work: the account has no `oauth2`", "hint: write `oauth2 ="]);
     sandbox.popfetch(["login", "wrk"]).exits(78).says(&["did you mean `work`?"]);
-    sandbox.popfetch(["login"]).exits(64);
+    for command in ["login", "logout"] {
+        sandbox.popfetch([command]).exits(64).says(&["no account has `oauth2`"]);
+    }
+}
+
+#[test]
+fn the_only_account_with_oauth2_needs_no_name() {
+    let mail = server(mails(2)).any_password().start();
+    let endpoint = Endpoint::start([device(1), fresh()]);
+    let with = |name: &str| account(mail.port, &endpoint.url(), "").named(name).set("user", format!("{name:?}"));
+    let sandbox = Sandbox::new();
+    sandbox.config(&format!("{}{}", Account::on(mail.port).named("other").set("user", "\"otto\""), with("alice")));
+    sandbox.popfetch(["login"]).exits(0).says(&["popfetch: alice: signed in, and"]);
+    sandbox.popfetch(["logout"]).exits(0).says(&["popfetch: alice: signed out here"]);
+    sandbox.config(&format!("{}{}", with("bob"), with("alice")));
+    for command in ["login", "logout"] {
+        let run = sandbox.popfetch([command, "--json"]).exits(64);
+        run.says(&["several accounts have `oauth2`; name one of them: bob, alice"]);
+    }
+    assert_eq!(endpoint.heard().len(), 2);
+}
+
+#[test]
+fn a_login_at_the_mail_server_is_tried_after_a_sign_in_and_its_failure_told() {
+    for (code, said) in [(77, "refused the login of `alice`"), (75, "connection refused")] {
+        let mail = Maildrop::builder().user(USER, "another", mails(1)).start();
+        let port = if code == 77 { mail.port } else { 1 };
+        let endpoint = Endpoint::start([device(1), fresh()]);
+        let sandbox = Sandbox::with(account(port, &endpoint.url(), ""));
+        let run = assert_no_token(sandbox.popfetch(["login", "work", "--json"])).exits(code);
+        assert_eq!(run.account()["status"], code);
+        run.says(&["signed in, and the tokens are kept, but a login at the mail server failed:\n", said]);
+        assert_eq!(stored(&sandbox, port)["refresh_token"], ROTATED);
+        assert_eq!(mail.count("RETR"), 0);
+    }
+}
+
+// Signing out
+
+/// An account that somebody has signed in to, whose provider revokes tokens by this endpoint.
+fn signed_in_with(endpoint: &Endpoint) -> Sandbox {
+    let url = endpoint.url();
+    let sandbox = Sandbox::with(account(1, &url, &format!(", revocation_endpoint = \"{url}/revoke\"")));
+    signed_in(&sandbox, 1, &url, NEVER);
+    sandbox
+}
+
+#[track_caller]
+fn sign_out(sandbox: &Sandbox) -> Run {
+    let run = assert_no_token(sandbox.popfetch(["logout", "work", "-vv"]));
+    assert!(!sandbox.path(tokens(1)).exists(), "the tokens are still there: {run:#?}");
+    run
+}
+
+#[test]
+fn a_sign_out_revokes_the_refresh_token_and_removes_it() {
+    // RFC 7009 §2.2: only the status counts.
+    for body in ["", "{}"] {
+        let endpoint = Endpoint::start([Answer::Says(200, body.into())]);
+        let sandbox = signed_in_with(&endpoint);
+        sign_out(&sandbox)
+            .exits(0)
+            .says(&["work: signed out: the tokens are removed, and the provider takes them no longer"]);
+        let [form] = &endpoint.heard()[..] else { panic!("one revocation: {:?}", endpoint.heard()) };
+        let expected = [
+            ("client_id", "popfetch"),
+            ("client_secret", CLIENT),
+            ("token", REFRESH),
+            ("token_type_hint", "refresh_token"),
+        ];
+        assert!(form.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected), "{form:?}");
+        sandbox.popfetch(["-q"]).exits(77).says(&["nobody has signed in"]);
+        sign_out(&sandbox).exits(0).says(&["nobody is signed in: there is no token to remove"]);
+        assert_eq!(endpoint.heard().len(), 1);
+    }
+}
+
+#[test]
+fn a_sign_out_of_a_state_that_is_not_there_makes_none() {
+    let endpoint = Endpoint::start([fresh()]);
+    let sandbox = Sandbox::with(account(1, &endpoint.url(), ""));
+    sandbox.popfetch(["logout"]).exits(0).says(&["nobody is signed in"]);
+    assert!(!sandbox.state().exists());
+    Sandbox::with(Account::on(1)).popfetch(["logout", "work"]).exits(78).says(&["the account has no `oauth2`"]);
+}
+
+#[test]
+fn tokens_that_cannot_be_revoked_are_removed_all_the_same_and_that_is_said() {
+    let error =
+        |error: &str| says(400, json!({ "error": error, "error_description": format!("{REFRESH} of {CLIENT}") }));
+    for (answer, code, said) in [
+        (error("invalid_client"), 78, "refused: `invalid_client` (**** of ****)"),
+        (error("unsupported_token_type"), 78, "refused: `unsupported_token_type`"),
+        (Answer::Says(503, String::new()), 75, "answered with HTTP status 503"),
+        (Answer::Says(404, "<html>".into()), 76, "answered with HTTP status 404"),
+    ] {
+        let endpoint = Endpoint::start([answer]);
+        let sandbox = signed_in_with(&endpoint);
+        let run = sign_out(&sandbox).exits(code);
+        let removed = "work: signed out here: the tokens are removed, but could not be revoked: ";
+        run.says(&[removed, said, "hint: withdraw the consent in the settings of the provider"]);
+    }
+    // What is good for nothing any more has been revoked.
+    let endpoint = Endpoint::start([error("invalid_token")]);
+    sign_out(&signed_in_with(&endpoint)).exits(0).says(&["the provider takes them no longer"]);
+}
+
+#[test]
+fn an_endpoint_that_is_down_does_not_keep_the_tokens_here() {
+    let nobody = "http://127.0.0.1:1";
+    let sandbox = Sandbox::with(account(1, nobody, ", revocation_endpoint = \"http://127.0.0.1:1/revoke\""));
+    signed_in(&sandbox, 1, nobody, NEVER);
+    sign_out(&sandbox).exits(75).says(&["the tokens are removed", "cannot reach `http://127.0.0.1:1/revoke`"]);
+}
+
+#[test]
+fn without_an_endpoint_that_revokes_it_is_said_how_the_consent_is_withdrawn() {
+    let endpoint = Endpoint::start([fresh()]);
+    let sandbox = Sandbox::with(account(1, &endpoint.url(), ""));
+    signed_in(&sandbox, 1, &endpoint.url(), NEVER);
+    let run = sign_out(&sandbox).exits(0);
+    run.says(&["the tokens are removed, but the provider still takes them: withdraw the consent in the settings"]);
+    assert_eq!(endpoint.heard().len(), 0);
+}
+
+#[test]
+fn tokens_that_are_damaged_exposed_or_of_another_client_are_removed_and_shown_to_nobody() {
+    let endpoint = Endpoint::start([fresh()]);
+    for (prepare, said) in [
+        ((|sandbox| drop(sandbox.file(&tokens(1), "{ half"))) as fn(&Sandbox), "makes no sense"),
+        (|sandbox| sandbox.mode(&tokens(1), 0o644), "holds tokens but is open to others"),
+        (|sandbox| signed_in(sandbox, 1, "https://elsewhere.example", NEVER), "another `client_id`"),
+    ] {
+        let sandbox = signed_in_with(&endpoint);
+        prepare(&sandbox);
+        let run = sign_out(&sandbox).says(&["the tokens are removed, but could not be revoked", said]);
+        assert!(run.code() != 0 && !run.stderr.contains("popfetch login"), "{run:#?}");
+    }
+    assert_eq!(endpoint.heard().len(), 0);
+}
+
+#[test]
+fn tokens_that_cannot_be_removed_are_a_failure() {
+    let endpoint = Endpoint::start([Answer::Says(200, String::new())]);
+    let sandbox = signed_in_with(&endpoint);
+    fs::remove_file(sandbox.path(tokens(1))).unwrap();
+    fs::create_dir(sandbox.path(tokens(1))).unwrap();
+    sandbox.popfetch(["logout"]).exits(74).says(&["cannot remove `"]);
+}
+
+// The browser
+
+/// Signs in on a terminal with a display, where `xdg-open` is this script; what it was called with is in `~/opened`.
+fn on_terminal(sandbox: &Sandbox, script: &str, display: &str) -> Option<OnTerminal> {
+    let opener = sandbox.file("bin/xdg-open", format!("#!/bin/sh\n{script}\n"));
+    sandbox.mode("bin/xdg-open", 0o755);
+    let path = format!("{}:{}", opener.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    OnTerminal::within(300, &[("PATH", path), ("DISPLAY", display.into())], sandbox, &["login", "work"])
+}
+
+#[test]
+#[cfg(not(target_vendor = "apple"))]
+fn a_browser_is_opened_for_who_presses_enter() {
+    let mail = server(mails(2)).any_password().start();
+    let endpoint =
+        Endpoint::start([device(1), denied("authorization_pending"), denied("authorization_pending"), fresh()]);
+    let sandbox = Sandbox::with(account(mail.port, &endpoint.url(), ""));
+    let opened = sandbox.path("opened");
+    let Some(mut run) = on_terminal(&sandbox, &format!("echo \"$@\" >{}", opened.display()), ":0") else { return };
+    run.wait_for(|shown| shown.contains("press Enter to open it in a browser"));
+    assert!(!opened.exists());
+    run.type_in("\n");
+    let shown = run.exits(0);
+    assert!(shown.contains("signed in, and"), "{shown}");
+    wait_until(|| opened.exists());
+    assert_eq!(fs::read_to_string(opened).unwrap(), "https://a.example/device?user_code=WDJB-MJHT\n");
+}
+
+#[test]
+#[cfg(not(target_vendor = "apple"))]
+fn a_browser_that_does_not_open_is_told_and_the_sign_in_goes_on() {
+    let mail = server(mails(2)).any_password().start();
+    let endpoint = Endpoint::start([device(5), fresh()]);
+    let sandbox = Sandbox::with(account(mail.port, &endpoint.url(), ""));
+    let Some(mut run) = on_terminal(&sandbox, "exit 3", ":0") else { return };
+    run.wait_for(|shown| shown.contains("press Enter"));
+    run.type_in("\n");
+    run.wait_for(|shown| shown.contains("cannot open a browser: `xdg-open` ended with exit status: 3"));
+    assert!(run.exits(0).contains("signed in, and"));
+}
+
+#[test]
+fn a_browser_is_offered_only_where_there_is_a_display_and_an_address_of_the_web() {
+    let mail = server(mails(2)).any_password().start();
+    let odd =
+        json!({ "device_code": "d", "user_code": "c", "verification_uri": "--help", "expires_in": 600, "interval": 1 });
+    for (script, display) in [([device(1), fresh()], ""), ([says(200, odd), fresh()], ":0")] {
+        let endpoint = Endpoint::start(script);
+        let sandbox = Sandbox::with(account(mail.port, &endpoint.url(), ""));
+        let Some(run) = on_terminal(&sandbox, "exit 0", display) else { return };
+        let shown = run.exits(0);
+        assert!(shown.contains("signed in, and") && !shown.contains("press Enter"), "{shown}");
+    }
+    // Without a terminal neither.
+    let endpoint = Endpoint::start([device(1), fresh()]);
+    let sandbox = Sandbox::with(account(mail.port, &endpoint.url(), ""));
+    let mut command = sandbox.command(["login"]);
+    command.env("DISPLAY", ":0");
+    assert!(!sandbox.run(command).exits(0).stderr.contains("press Enter"));
 }
 
 #[test]
@@ -561,8 +776,9 @@ fn a_real_server_signs_in_refreshes_rotates_and_withdraws() {
     let third = stored(&sandbox, mail.port);
     assert_ne!(first["refresh_token"], second["refresh_token"]);
     assert_ne!(second["refresh_token"], third["refresh_token"]);
+    // One for the login that was tried after the sign-in.
     let tokens = passwords(&mail);
-    assert_eq!(tokens.len(), 2);
+    assert_eq!(tokens.len(), 3);
     for token in &tokens {
         assert_eq!(provider.post("/introspect", &[("token", token)])["active"], true);
     }
@@ -573,7 +789,7 @@ fn a_real_server_signs_in_refreshes_rotates_and_withdraws() {
     assert_eq!(reply["error"], "invalid_grant");
     let run = sandbox.popfetch(["-vv"]).exits(77).says(&["consent", "hint: run `popfetch login work`"]);
     assert!(!run.stderr.contains(third["refresh_token"].as_str().unwrap()), "{run:#?}");
-    assert_eq!(passwords(&mail).len(), 2, "nothing was tried with an old token");
+    assert_eq!(passwords(&mail).len(), 3, "nothing was tried with an old token");
 
     // And back.
     assert_eq!(provider.sign_in(&sandbox, false).0, Some(0));
@@ -593,7 +809,7 @@ fn a_real_server_sends_the_browser_back_to_a_public_client() {
     sandbox.popfetch(["-q"]).exits(0).silently();
     sandbox.popfetch(["-q"]).exits(0).silently();
     let tokens = passwords(&mail);
-    assert!(tokens.len() == 2 && tokens[0] == tokens[1], "one token for its hour");
+    assert!(tokens.len() == 3 && tokens[0] == tokens[1] && tokens[1] == tokens[2], "one token for its hour");
     let active = provider.post("/introspect", &[("token", &tokens[0])]);
     assert_eq!((&active["active"], &active["sub"]), (&json!(true), &json!("alice")));
 }

@@ -302,3 +302,17 @@ fn a_mailbox_that_the_service_may_not_open_is_told_with_the_usual_reasons() {
     sandbox.popfetch(["-q"]).exits(77);
     assert_eq!(endpoint.heard().len(), 2);
 }
+
+#[test]
+fn signing_in_tries_a_service_without_a_person_and_signing_out_removes_its_token() {
+    let mail = server(mails(3)).any_password().start();
+    let endpoint = Endpoint::start([token(3600)]);
+    let sandbox = Sandbox::with(account(mail.port, &endpoint, &format!("client_secret = {SECRET:?}")));
+    let run = assert_no_secret(sandbox.popfetch(["login"])).exits(0);
+    run.says(&["work: signed in, and `127.0.0.1:", "takes it (3 messages)"]);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(endpoint.heard().len(), 1, "the token of the sign-in is used");
+    sandbox.popfetch(["logout"]).exits(0).says(&["the token is removed; it ends by itself"]);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!(endpoint.heard().len(), 2);
+}

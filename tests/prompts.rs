@@ -37,6 +37,11 @@ impl OnTerminal {
 
     /// The same on a terminal of so many columns.
     pub fn of_width(columns: u16, sandbox: &Sandbox, arguments: &[&str]) -> Option<Self> {
+        OnTerminal::within(columns, &[], sandbox, arguments)
+    }
+
+    /// The same with variables of the environment.
+    pub fn within(columns: u16, variables: &[(&str, String)], sandbox: &Sandbox, arguments: &[&str]) -> Option<Self> {
         if !Command::new("setsid").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
         {
             left_out("questions on the terminal", "there is no setsid(1)");
@@ -51,6 +56,7 @@ impl OnTerminal {
             rustix::fs::openat(CWD, name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         let mut command = Command::new("setsid");
         sandbox.adopt(&mut command);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.env("TERM", "xterm").args(["--ctty", "env", "--default-signal=INT", env!("CARGO_BIN_EXE_popfetch")]);
         let stdio = |slave: &OwnedFd| Stdio::from(slave.try_clone().unwrap());
         let child =

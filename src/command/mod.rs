@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub use check::check;
 pub use fetch::fetch;
 pub use list::list;
-pub use login::login;
+pub use login::{login, logout};
 
 use crate::account::Account;
 use crate::cli::{self, Cli};

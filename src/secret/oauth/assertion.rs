@@ -3,27 +3,19 @@
 //! The certificate is not sent: its thumbprints say which one it is (RFC 7515 §4.1.7, §4.1.8). Providers look for the
 //! newer or for the older of the two.
 
-use std::path::Path;
-
 use super::error::Error;
-use crate::account::{OAuth2, Password};
-
-/// How long it is good for, in seconds: Microsoft recommends 5 to 10 minutes.
-const LIFETIME: u64 = 300;
-
-/// What a certificate and its key are read from.
-pub(super) struct Pem<'p> {
-    pub path: &'p Path,
-    pub octets: &'p [u8],
-}
+use crate::account::{Identity, OAuth2, Password};
 
 /// A token for one request to the token endpoint.
 #[cfg(not(target_vendor = "apple"))]
-pub(super) fn sign(oauth2: &OAuth2, certificate: &Pem<'_>, key: &Pem<'_>, now: u64) -> Result<Password, Error> {
+pub(super) fn sign(oauth2: &OAuth2, certificate: &Identity, key: &Identity, now: u64) -> Result<Password, Error> {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
     use serde_json::json;
+    use std::path::Path;
 
+    // In seconds: Microsoft recommends 5 to 10 minutes.
+    const LIFETIME: u64 = 300;
     let signer = with_openssl::Signer::new(certificate, key)?;
     let [sha1, sha256] = signer.thumbprints()?.map(|thumbprint| BASE64URL.encode(thumbprint));
     let header = json!({ "alg": "PS256", "typ": "JWT", "x5t": sha1, "x5t#S256": sha256 });
@@ -39,8 +31,8 @@ pub(super) fn sign(oauth2: &OAuth2, certificate: &Pem<'_>, key: &Pem<'_>, now: u
 
 /// Security.framework is not spoken to here.
 #[cfg(target_vendor = "apple")]
-pub(super) fn sign(_: &OAuth2, _: &Pem<'_>, key: &Pem<'_>, _: u64) -> Result<Password, Error> {
-    Err(Error::key(key.path, "`client_key` is not supported on this system; use a client secret"))
+pub(super) fn sign(_: &OAuth2, _: &Identity, key: &Identity, _: u64) -> Result<Password, Error> {
+    Err(Error::key(&key.path, "`client_key` is not supported on this system; use a client secret"))
 }
 
 #[cfg(not(target_vendor = "apple"))]
@@ -52,7 +44,7 @@ mod with_openssl {
     use openssl::sign::{self, RsaPssSaltlen};
     use openssl::x509::X509;
 
-    use super::{Error, Pem};
+    use super::{Error, Identity};
 
     pub(super) struct Signer<'p> {
         certificate: X509,
@@ -61,20 +53,20 @@ mod with_openssl {
     }
 
     impl<'p> Signer<'p> {
-        pub(super) fn new(certificate: &Pem<'_>, key: &Pem<'p>) -> Result<Self, Error> {
-            let no_certificate = |_| Error::key(certificate.path, "it has no certificate in PEM");
-            let read = X509::from_pem(certificate.octets).map_err(no_certificate)?;
+        pub(super) fn new(certificate: &Identity, key: &'p Identity) -> Result<Self, Error> {
+            let no_certificate = |_| Error::key(&certificate.path, "it has no certificate in PEM");
+            let read = X509::from_pem(&certificate.octets).map_err(no_certificate)?;
             // Left to itself, OpenSSL asks for a passphrase on the terminal.
-            let private = PKey::private_key_from_pem_callback(key.octets, |_| Err(ErrorStack::get()));
-            let private = private.map_err(|_| Error::key(key.path, "it has no key in PEM without a passphrase"))?;
+            let private = PKey::private_key_from_pem_callback(&key.octets, |_| Err(ErrorStack::get()));
+            let private = private.map_err(|_| Error::key(&key.path, "it has no key in PEM without a passphrase"))?;
             if private.rsa().is_err() {
-                return Err(Error::key(key.path, "its key is not one of RSA, which PS256 needs"));
+                return Err(Error::key(&key.path, "its key is not one of RSA, which PS256 needs"));
             }
             if !read.public_key().is_ok_and(|public| private.public_eq(&public)) {
                 let why = format!("its key is not that of the certificate `{}`", certificate.path.display());
-                return Err(Error::key(key.path, why));
+                return Err(Error::key(&key.path, why));
             }
-            Ok(Signer { certificate: read, key: private, path: key.path })
+            Ok(Signer { certificate: read, key: private, path: &key.path })
         }
 
         /// SHA-1 and SHA-256 of the certificate.

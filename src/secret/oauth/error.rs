@@ -151,7 +151,8 @@ impl Error {
             Error::ConsentGone { .. } | Error::NotSignedIn | Error::OtherClient | Error::Damaged(_) => Some(login()),
             Error::TooLate(_) => Some(format!("{} again", login())),
             Error::Refused { error, .. } => match error.as_str() {
-                "access_denied" => Some(format!(
+                // Microsoft's word in its device flow is the second.
+                "access_denied" | "authorization_declined" => Some(format!(
                     "the sign-in was declined, by you or by a rule of your administrator, who may have to allow the client; \
                      {} to try again",
                     login()
@@ -200,8 +201,9 @@ pub(super) fn is_transient_status(status: u16) -> bool {
 fn refusal(error: &str) -> Kind {
     match error {
         "temporarily_unavailable" | "server_error" | "slow_down" | "authorization_pending" => Kind::Temporary,
-        // The two beyond RFC 6749 are OpenID Connect's, and Microsoft's for a sign-in that wants a second factor again.
-        "invalid_grant" | "access_denied" | "interaction_required" | "login_required" => Kind::LoginRefused,
+        "invalid_grant" | "access_denied" | "authorization_declined" => Kind::LoginRefused,
+        // Beyond RFC 6749: of OpenID Connect, and Microsoft's for a sign-in that wants a second factor again.
+        "interaction_required" | "login_required" | "consent_required" => Kind::LoginRefused,
         _ => Kind::Configuration,
     }
 }
@@ -286,6 +288,8 @@ mod tests {
             ("unsupported_grant_type", "`flow`"),
             ("invalid_scope", "/.default"),
             ("access_denied", "by you or by a rule of your administrator"),
+            ("authorization_declined", "by you or by a rule of your administrator"),
+            ("consent_required", "popfetch login work"),
         ] {
             let refused = Error::Refused { endpoint: "e".into(), error: error.into(), description: None };
             assert!(refused.hint("work").unwrap().contains(told), "{error}: {:?}", refused.hint("work"));

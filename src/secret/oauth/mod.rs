@@ -19,11 +19,10 @@ use std::time::Duration;
 pub use error::Error;
 
 use super::Login;
-use crate::account::{ClientIdentity, ClientProof, Flow, OAuth2, Password};
+use crate::account::{ClientIdentity, ClientProof, Flow, Identity, OAuth2, Password};
 use crate::os::clock::now;
 use crate::os::exposure;
 use crate::stop::Stop;
-use assertion::Pem;
 use endpoint::{Form, Proof, Tokens};
 use http::Client;
 use store::{Record, Store};
@@ -51,6 +50,18 @@ pub enum Prompt {
         /// How long it is waited for.
         expires_in: Duration,
     },
+}
+
+impl Prompt {
+    /// What a browser should open. Untrusted.
+    pub fn address(&self) -> &str {
+        match self {
+            Prompt::Device { verification_uri, verification_uri_complete, .. } => {
+                verification_uri_complete.as_deref().unwrap_or(verification_uri)
+            }
+            Prompt::Redirect { url, .. } => url,
+        }
+    }
 }
 
 /// Asks the user for consent, where one is needed, and stores what the provider gives for it. `say` hears what the user
@@ -88,6 +99,8 @@ pub(super) fn access_token(login: &Login<'_>, oauth2: &OAuth2, folder: &Path, st
     if let Some(token) = stored(&store, oauth2)?.and_then(|record| record.access_token(now())) {
         return Ok(token);
     }
+    // Its command may ask a person, for longer than others wait for the lock.
+    let proof = proof(login, oauth2, stop)?;
     let guard = store.lock(patience(login), stop)?;
     // Whoever had the lock until now may have refreshed it already.
     let record = stored(&store, oauth2)?;
@@ -97,7 +110,6 @@ pub(super) fn access_token(login: &Login<'_>, oauth2: &OAuth2, folder: &Path, st
     // Refreshing may spend the old token, so a full disk must be known of before.
     let reserved = guard.reserve()?;
     let client = Client::new(login.timeout, stop);
-    let proof = proof(login, oauth2, stop)?;
     let (tokens, refresh_token) = match record.and_then(|record| record.refresh_token()) {
         Some(old) => {
             let tokens = refresh(&client, oauth2, &proof, &old)?;
@@ -189,9 +201,8 @@ fn proof(login: &Login<'_>, oauth2: &OAuth2, stop: &Stop) -> Result<Proof, Error
         let identity = ClientIdentity { path: key.clone(), password: None };
         let private = super::client_identity(&identity).map_err(of_client)?;
         let public = exposure::read(certificate, super::LIMIT).map_err(Error::io("read", certificate))?;
-        let certificate = Pem { path: certificate, octets: &public.octets };
-        let key = Pem { path: key, octets: &private.octets };
-        return assertion::sign(oauth2, &certificate, &key, now()).map(Proof::Assertion);
+        let public = Identity { path: certificate.clone(), octets: public.octets, password: None };
+        return assertion::sign(oauth2, &public, &private, now()).map(Proof::Assertion);
     }
     let secret = super::client_secret(login, &oauth2.proof, stop).map_err(of_client)?;
     Ok(secret.map_or(Proof::Nothing, Proof::Secret))
