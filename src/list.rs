@@ -205,17 +205,24 @@ impl Lister<'_> {
     }
 
     /// Leaves what a fetch would leave because of `min_free`, and returns what is wanted then.
-    fn find_room(&mut self, surveyed: &mut Surveyed, policy: Policy, ledger: &Ledger) -> Result<Policy, Error> {
+    fn find_room(&mut self, surveyed: &mut Surveyed, mut policy: Policy, ledger: &Ledger) -> Result<Policy, Error> {
         let Run { ledgers, stop, .. } = self.run;
         let name = ledger::file_name(&self.account.maildrop());
         let context = session::context(self.account, ledgers.folder(), &name, stop);
-        let AtHome { full, room } = AtHome::of(&surveyed.plan, self.account, policy.open, &context);
-        let open = full.iter().fold(policy.open, |open, (number, _)| open.without(*number));
-        let policy = Policy { open, room: room.as_ref().map(|room| room.octets), ..policy };
-        if policy.room.is_some() || !full.is_empty() {
-            surveyed.decide(ledger, &policy, now())?;
-        }
-        full.into_iter().for_each(|(_, error)| self.summary.fail(Box::new(error)));
+        let room = loop {
+            let AtHome { full, room } = AtHome::of(&surveyed.plan, self.account, policy.open, &context);
+            let open = full.iter().fold(policy.open, |open, (number, _)| open.without(*number));
+            policy = Policy { open, room: room.as_ref().map(|room| room.octets), ..policy };
+            let is_settled = full.is_empty();
+            if policy.room.is_some() || !is_settled {
+                surveyed.decide(ledger, &policy, now())?;
+            }
+            full.into_iter().for_each(|(_, error)| self.summary.fail(Box::new(error)));
+            // Without a target, other messages may have their turn, and want others.
+            if is_settled {
+                break room;
+            }
+        };
         let waiting = surveyed.plan.left(Reason::NoRoom);
         self.summary.notices.extend(room.and_then(|room| session::no_room(waiting, room)));
         Ok(policy)

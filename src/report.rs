@@ -306,12 +306,12 @@ impl Summary {
 
     /// Takes from a plan what a run would do; `is_withheld` when nothing that is known would be deleted.
     pub fn foresee(&mut self, plan: &Plan, policy: &Policy, is_withheld: bool) {
-        let delivered = || plan.retrieve.iter().filter(|key| !key.is_compared());
+        let delivered = || plan.retrieve.iter().filter(|key| !key.certain_lanes().is_empty());
         let deleted = plan.retrieve.iter().filter(|key| policy.deletes(key)).count();
         self.would_retrieve = delivered().count();
         self.would_octets = delivered().filter_map(|key| key.octets).fold(0, u64::saturating_add);
         self.before_start = plan.left(Reason::BeforeStart);
-        let get = |lane: usize| delivered().filter(|key| key.lanes.and(policy.open).has(lane)).count();
+        let get = |lane: usize| delivered().filter(|key| key.certain_lanes().and(policy.open).has(lane)).count();
         self.would_get = (0..self.targets.len()).map(get).collect();
         self.would_delete = deleted + plan.discard.len() + if is_withheld { 0 } else { plan.delete.len() };
     }

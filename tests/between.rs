@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::faults::{Call, can_trace, kill_before};
 use crate::sandbox::{Account, Sandbox, USER, all_at_home, at_home, mails, read, server};
-use crate::server::{Builder, Mail, Maildrop};
+use crate::server::{Builder, Fault, Mail, Maildrop, Misdeed, Moment};
 
 /// The ways to keep or not to keep what is known. The last but one makes everything due in the run after the first.
 const KEEPS: [&str; 3] = ["false", "\"1s\"", "true"];
@@ -358,6 +358,48 @@ fn other_messages_of_a_ledger_beside_it_are_not_taken_over() {
     sandbox.config(&elsewhere.to_string());
     sandbox.popfetch(["-q"]).exits(0).silently();
     assert_eq!(server.count("RETR"), 12);
+}
+
+#[test]
+fn without_top_the_texts_tell_what_another_ledger_knows() {
+    for (keep, left) in [("true", 6), ("false", 0)] {
+        let all: Vec<Mail> = (0..5).map(|n| sized(&format!("{n}"), &format!("m{n}"), 200 + n)).collect();
+        let server = without_top(server(all.clone())).start();
+        let sandbox = delivered(&server, "true");
+        // One has another message under its unique-id, of the same size, and one is new.
+        let (other, new) = (sized("1", "o1", 201), sized("5", "m5", 205));
+        let mut there = all.clone();
+        there[1] = other.clone();
+        there.push(new.clone());
+        server.replace(USER, there);
+        sandbox.config(&Account::on(server.port).set("server", "\"localhost\"").set("keep", keep).to_string());
+        let dry = sandbox.popfetch(["--dry-run", "--json"]).exits(0).account();
+        assert_eq!((&dry["would_deliver"], &dry["listed"]), (&1.into(), &6.into()), "{dry:#}");
+        assert!(
+            dry["notices"][0].as_str().unwrap().starts_with("5 messages would be retrieved to see whether"),
+            "{dry:#}"
+        );
+        // What is compared stays in doubt until it was.
+        let cut = Fault { moment: Moment::BeforeRetr(4), misdeed: Misdeed::HangUp };
+        server.fault(Some(cut));
+        sandbox.popfetch(["-q"]).exits(75);
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_at_home(&sandbox, &[all, vec![other, new]].concat(), keep);
+        let before = server.count("RETR");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!((server.count("RETR"), server.unique_ids(USER).len()), (before, left), "keep {keep}");
+    }
+}
+
+#[test]
+fn another_size_under_another_name_of_the_server_makes_nothing_new() {
+    let all = mails(4);
+    let server = server(all.clone()).start();
+    let sandbox = delivered(&server, "true");
+    server.replace(USER, all.iter().map(with_status));
+    sandbox.config(&Account::on(server.port).set("server", "\"localhost\"").to_string());
+    sandbox.popfetch(["-q"]).exits(0).says(&["4 messages came to the same target from `alice@127.0.0.1:"]);
+    assert_eq!(server.count("RETR"), 4);
 }
 
 #[test]

@@ -394,6 +394,30 @@ fn a_ledger_of_a_run_by_url_that_is_lost_or_damaged_is_an_alarm() {
 }
 
 #[test]
+fn what_an_account_of_format_1_brought_to_two_targets_is_known_at_both() {
+    let all = mails(3);
+    let server = server(all.clone()).start();
+    let sandbox = home();
+    sandbox.config(&account(&server, "maildir:~/Mail").to_string());
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    // Then it was given another one, and fetched everything again; one unique-id had another message by then.
+    let other = Mail::new("m2", "Message-ID: <other@x>\r\n\r\nlonger than it was, and not at the first target\r\n");
+    server.replace(USER, [all[0].clone(), other.clone(), all[2].clone()]);
+    sandbox.config(&account(&server, "mbox:~/mbox").to_string());
+    sandbox.popfetch(["-q", "--all"]).exits(0);
+    as_of_format(&sandbox, &server, 1, None);
+    let account = Account::on(server.port).set("deliver", "[\"maildir:~/Mail\", \"mbox:~/mbox\"]");
+    sandbox.config(&account.to_string());
+    let dry = sandbox.popfetch(["-q", "--fill", "--dry-run", "--json"]).exits(0).account();
+    assert_eq!(dry["would_deliver"], 1, "{dry:#}");
+    sandbox.popfetch(["-q", "--fill"]).exits(0).silently();
+    assert_eq!(sandbox.maildir().messages(), all_at_home(&[&all[..], &[other]].concat()));
+    assert_eq!(sandbox.mbox().len(), 3);
+    by_url(&sandbox, &server, "maildir:~/Mail", &[]).exits(0).silently();
+    assert_eq!(sandbox.maildir().messages().len(), 4, "nothing came again");
+}
+
+#[test]
 fn a_damaged_line_of_an_earlier_format_is_told_and_kept() {
     for format in [1, 2] {
         let server = server(mails(3)).start();

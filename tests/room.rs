@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::sandbox::{Account, Destination, Run, Sandbox, USER, all_at_home, left_out, mails, server};
+use crate::sandbox::{Account, CANARY, Destination, Run, Sandbox, USER, all_at_home, left_out, mails, server};
 use crate::server::Mail;
 
 /// More than any disk has.
@@ -45,6 +45,26 @@ fn below_min_free_nothing_is_fetched_and_what_is_safe_is_deleted() {
         sandbox.popfetch(["-q"]).exits(0).silently();
         assert!(destination.messages(&sandbox) == all_at_home(&mails(3)), "{destination:?}");
     }
+}
+
+#[test]
+fn a_target_that_is_wanted_only_without_another_is_asked_as_well() {
+    let server = server(mails(2)).start();
+    let sandbox = Sandbox::new();
+    sandbox.file(".netrc", format!("default login {USER} password {CANARY}\n"));
+    let url = format!("pop3://{USER}@127.0.0.1:{}", server.port);
+    sandbox.popfetch(["-q", "--tls=none", "--keep", "--deliver=mbox:~/mbox", &url]).exits(0);
+    server.arrive(USER, mails(3).pop().unwrap());
+    // Only the third one is for both of them, and the first one, which is for the Maildir alone, takes its place.
+    let account = Account::on(server.port).set("deliver", "[\"maildir:~/Mail\", \"mbox:~/mbox\"]");
+    let account = account.set("max_messages", 1).set("notify_every", "\"0\"");
+    sandbox.config(&account.set("min_free", ALL).to_string());
+    let dry = sandbox.popfetch(["--dry-run", "--json"]).exits(75).account();
+    assert_eq!(dry["would_deliver"], 0, "{dry:#}");
+    let list = sandbox.popfetch(["list", "--json"]).exits(75);
+    assert_eq!(verdicts(&list), ["leave target-closed"; 3]);
+    sandbox.popfetch(["-q"]).exits(75).says(&["maildir:", "mbox:", "`min_free` is 7812.5 TiB"]);
+    assert_eq!(server.count("RETR"), 2);
 }
 
 #[test]

@@ -107,6 +107,23 @@ fn the_first_rule_that_fits_says_where_a_message_goes() {
 }
 
 #[test]
+fn what_a_rule_skips_stays_on_the_server_though_a_url_has_brought_it() {
+    let server = server(some()).start();
+    let sandbox = Sandbox::new();
+    let url = format!("pop3://{USER}@127.0.0.1:{}", server.port);
+    sandbox.file(".netrc", format!("default login {USER} password {CANARY}\n"));
+    sandbox.popfetch(["-q", "--tls=none", "--keep", "--deliver=maildir:~/Tried", &url]).exits(0);
+    let account = |rules: &str| account(&server, rules).set("keep", false).to_string();
+    // Neither `keep` makes it due, nor that the rule goes.
+    for rules in ["[{ from = \"shop\", skip = true }]", "[]"] {
+        sandbox.config(&account(rules));
+        fetched(&sandbox, &server, 0);
+        assert_eq!(server.unique_ids(USER), ["ad"]);
+        assert_eq!(ids(&sandbox, "Mail"), ["large", "list", "person"]);
+    }
+}
+
+#[test]
 fn what_a_rule_skips_is_settled_without_being_retrieved() {
     let server = server(some()).start();
     let sandbox = sandbox(&server, "[{ size = \">10k\", skip = true }]");

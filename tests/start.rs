@@ -35,6 +35,21 @@ fn at_home_are(sandbox: &Sandbox, server: &Maildrop, ids: &[&str]) -> bool {
     sandbox.maildir().messages() == expected
 }
 
+#[test]
+fn what_a_first_run_brings_is_the_next_ones_to_delete_for_its_age() {
+    for key in ["keep_newest", "delete_over"] {
+        let server = server([received("new", 1), received("old", 40), received("older", 50)]).start();
+        let sandbox = Sandbox::with(account(&server, "30d").set(key, 1));
+        let dry = sandbox.popfetch(["--dry-run", "--json"]).exits(0).account();
+        assert_eq!((&dry["would_deliver"], &dry["would_delete"]), (&json!(1), &json!(0)), "{key}: {dry:#}");
+        // It lists once more, in case that the first listing was not all of it.
+        let run = sandbox.popfetch(["--json"]).exits(0).account();
+        assert_eq!((&run["delivered"], &run["deleted"]), (&json!(1), &json!(0)), "{key}: {run:#}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        assert_eq!(server.unique_ids(USER), ["old", "older"], "{key}: what never came is not deleted");
+    }
+}
+
 fn ledger(sandbox: &Sandbox, server: &Maildrop) -> String {
     String::from_utf8(read(&sandbox.ledger(USER, server.port))).unwrap()
 }

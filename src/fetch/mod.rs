@@ -475,13 +475,20 @@ impl<'f> Fetch<'f> {
         if self.account.min_free.is_none() {
             return Ok(());
         }
-        let AtHome { full, room } = AtHome::of(&surveyed.plan, self.account, self.open(), &self.context());
-        if full.is_empty() && room.is_none() {
-            return Ok(());
+        loop {
+            let AtHome { full, room } = AtHome::of(&surveyed.plan, self.account, self.open(), &self.context());
+            let is_settled = full.is_empty();
+            if is_settled && room.is_none() {
+                return Ok(());
+            }
+            self.closed.extend(full.into_iter().map(|(number, error)| (number, error.into())));
+            self.room = room;
+            surveyed.decide(ledger, &self.policy(ledger), now())?;
+            // Without a target, other messages may have their turn, and want others.
+            if is_settled {
+                return Ok(());
+            }
         }
-        self.closed.extend(full.into_iter().map(|(number, error)| (number, error.into())));
-        self.room = room;
-        Ok(surveyed.decide(ledger, &self.policy(ledger), now())?)
     }
 
     /// True when some target lacks a message that was retrieved.

@@ -445,8 +445,6 @@ impl Loaded {
 
     /// Notes a delivery. `None` when there are more lanes, or ids, than can be counted.
     pub fn deliver(&mut self, id: &[u8], nth: u32, seen: Seen) -> Option<u32> {
-        // Format 1 did not say whether it was another message; the later date deletes nothing too soon.
-        let is_reused = seen.reused || self.version == 1;
         let Seen { again, is_settled, lane, octets, at, line, .. } = seen;
         let Some(known) = again.then(|| self.facts.find(id, nth)).flatten() else {
             // Without a unique-id there is nothing to know it by later.
@@ -458,6 +456,9 @@ impl Loaded {
             return Some(self.facts.push(id, Fact { at, octets, nth, state, is_settled, lanes, decided, line }));
         };
         let old = self.facts.get(known);
+        // Format 1 did not say whether it was another message: one of the same size was the same.
+        let is_as_large = octets != u32::MAX && octets == old.octets;
+        let is_reused = seen.reused || (self.version == 1 && !is_as_large);
         let is_first = is_reused || old.lanes == LaneSet::EMPTY;
         let is_left = !is_reused && !is_settled && old.is_settled && old.lanes == LaneSet::EMPTY;
         let lanes = if is_first { self.lanes.alone(lane) } else { self.lanes.with(old.lanes, lane)? };

@@ -232,9 +232,15 @@ impl Key {
         self.lanes.less(self.quarantined)
     }
 
-    /// True for a message that is retrieved only to see whether it is the known one.
+    /// True for a message whose text tells whether it is the known one, and so which lanes get it.
     pub fn is_compared(&self) -> bool {
-        self.known_head.is_some() && self.known_lanes.is_empty()
+        self.known_head.is_some() && self.known_lanes != self.lanes
+    }
+
+    /// The lanes that get it whatever its text tells.
+    pub fn certain_lanes(&self) -> Lanes {
+        let lanes = if self.is_compared() { self.known_lanes } else { self.lanes };
+        lanes.less(self.quarantined)
     }
 }
 
@@ -1174,7 +1180,14 @@ impl Ledger {
 
     /// Appends lines, durably, of which all must be there or none, and takes them in: one write may be cut off anywhere.
     fn append_whole(&mut self, text: &[u8]) -> Result<(), Error> {
-        if !self.is_pretended {
+        if self.is_pretended {
+            let mut memory = vec![];
+            let read = self.reader()?.take(self.loaded.whole).read_to_end(&mut memory);
+            read.map_err(Error::io("read", &self.path))?;
+            memory.extend_from_slice(text);
+            self.loaded.whole = memory.len() as u64;
+            self.memory = Some(memory);
+        } else {
             let mut new = self.beside()?;
             let written = io::copy(&mut self.reader()?, new.file()).and_then(|_| new.file().write_all(text));
             written.map_err(Error::io("rewrite", &self.path))?;

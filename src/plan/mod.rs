@@ -648,7 +648,9 @@ impl Planner<'_> {
     fn keep(&self, position: usize) -> Option<Keep> {
         match self.view.decision(position) {
             Decision::Take { keep, .. } => keep,
-            Decision::Skip | Decision::Discard | Decision::Nothing => None,
+            // It is left on the server, also where a lane has it.
+            Decision::Skip => Some(Keep::Forever),
+            Decision::Discard | Decision::Nothing => None,
         }
     }
 
@@ -757,7 +759,10 @@ impl Planner<'_> {
         // With another size it waits for the next run, which knows by the text of this one what it is.
         let is_as_large = |fact: &Fact| !self.view.policy.all || fact.octets == comparable(octets);
         let keep = self.keep(position);
-        let is_due_by_time = |fact: &Fact| self.retention.is_due_by_time(&self.once_settled(position, *fact));
+        // The time of what no lane has begins with the first one.
+        let is_due_by_time = |fact: &Fact| {
+            fact.lanes != LaneSet::EMPTY && self.retention.is_due_by_time(&self.once_settled(position, *fact))
+        };
         let is_due = may_be_known && known.is_some_and(|fact| is_as_large(&fact) && is_due_by_time(&fact));
         let lacking = known.map(|fact| self.view.lacks(position, &fact));
         let lanes = self.owed(position, identity);
@@ -941,7 +946,8 @@ mod tests {
             .map(|key| (ids[key.number.0 as usize - 1], key.lanes, key.keep.as_deref().copied()))
             .collect();
         assert_eq!(retrieved, [("b", Lanes::of(&[1]), None), ("m", Lanes::of(&[1]), fortnight)]);
-        assert_eq!(plan.settle, [(0, fortnight), (2, None)]);
+        // What is skipped stays, also where a lane has it.
+        assert_eq!(plan.settle, [(0, fortnight), (2, Some(Keep::Forever))]);
         let ruled = |ruled: &[Ruled]| ruled.iter().map(|ruled| ids[ruled.number.0 as usize - 1]).collect::<Vec<_>>();
         assert_eq!((ruled(&plan.skip), ruled(&plan.discard)), (vec!["n"], vec!["e", "o"]));
         let left = |reason| plan.with(Verdict::Leave(reason)).map(|position| ids[position]).collect::<Vec<_>>();

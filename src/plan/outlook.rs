@@ -159,6 +159,9 @@ impl Policy {
         let per_run = max_octets.per_run.map(|limit| Allowance { limit, used: so_far.octets });
         let per_day = max_octets.per_day.map(|limit| Allowance { limit, used: so_far.octets_today });
         let max_octets = [per_run, per_day];
+        // Whether what this run has brought is among the newest, the next one finds out.
+        let is_first = so_far.messages == 0;
+        let (keep_newest, delete_over) = (keep_newest.filter(|_| is_first), delete_over.filter(|_| is_first));
         let own = Lanes::first(account.own_targets);
         let (has_rules, may_discard) = (account.has_rules(), account.allow_delete_unread && !account.one_off);
         Policy {

@@ -145,10 +145,12 @@ pub fn compare(
     let mut begun = surveyor.ledger.begun();
     if surveyor.ledger.facts().is_empty() && !terms.policy.all {
         for mut kin in kin(surveyor.ledger.path()) {
-            let adopted = surveyor.adopt(&mut kin)?;
-            if adopted > 0 {
+            let (adopted, untold) = surveyor.adopt(&mut kin)?;
+            if adopted + untold > 0 {
                 // The account has begun under the other name, and what is not known has come since.
                 begun = if kin.is_of_an_account() { Begun::Wholly } else { begun };
+            }
+            if adopted > 0 {
                 notices.push(Notice::Adopted { messages: adopted, maildrop: kin.maildrop().to_owned() });
             }
         }
@@ -169,8 +171,9 @@ pub fn compare(
 
 impl Surveyor<'_, '_> {
     /// Takes over what another ledger knows of the listed messages, and returns of how many: those with the same
-    /// unique-id or, where none has one, with the same size, when TOP proves it.
-    fn adopt(&mut self, kin: &mut Kin) -> Result<usize, Error> {
+    /// unique-id or, where none has one, with the same size, when TOP proves it; and of how many with the same unique-id
+    /// of which TOP tells nothing.
+    fn adopt(&mut self, kin: &mut Kin) -> Result<(usize, usize), Error> {
         let listing = &self.survey.listing;
         let new: Vec<usize> = (0..listing.len()).filter(|position| self.is_new(*position)).collect();
         let ids: HashSet<&[u8]> = new.iter().map(|position| listing.get(*position).unique_id).collect();
@@ -179,13 +182,19 @@ impl Surveyor<'_, '_> {
         let listed = new.iter().map(|position| comparable(listing.get(*position).octets)).collect();
         let alike = in_common(sizes, listed);
         let by_id: HashMap<&[u8], &Known<'_>> = known.iter().map(|known| (known.unique_id, known)).collect();
+        let mut untold: Vec<(usize, u32)> = vec![];
         let pairs: Vec<(usize, u32)> = if by_id.keys().any(|id| ids.contains(id)) {
             let with_id: Vec<usize> =
                 new.into_iter().filter(|position| by_id.contains_key(listing.get(*position).unique_id)).collect();
             let tops = self.tops(&with_id)?;
-            let is_same = |(position, head, octets): &(usize, Fingerprint, u32)| {
-                let known = by_id[self.survey.listing.get(*position).unique_id];
-                (known.head == Some(*head) && known.octets == *octets).then_some((*position, known.fact))
+            let known = |position: usize| by_id[self.survey.listing.get(position).unique_id];
+            let is_untold = |(position, top): (&usize, &Top)| {
+                let known = known(*position);
+                (!matches!(top, Top::Head(_)) && known.head.is_some()).then_some((*position, known.fact))
+            };
+            untold = with_id.iter().zip(&tops).filter_map(is_untold).collect();
+            let is_same = |(position, head, _): &(usize, Fingerprint, u32)| {
+                (known(*position).head == Some(*head)).then_some((*position, known(*position).fact))
             };
             self.heads(&with_id, &tops).iter().filter_map(is_same).collect()
         } else if alike >= FEW && alike * 2 >= known.len() {
@@ -195,8 +204,11 @@ impl Surveyor<'_, '_> {
             vec![]
         };
         let listing = &self.survey.listing;
+        // Their texts tell, once they are retrieved. Until then none of them counts as known.
+        self.ledger.doubt(untold.iter().map(|(position, _)| listing.get(*position).unique_id), self.terms.now)?;
         let renamed: Vec<Renamed<'_>> = pairs
             .iter()
+            .chain(&untold)
             .map(|(position, fact)| {
                 let listed = listing.get(*position);
                 Renamed { fact: *fact, unique_id: listed.unique_id, nth: 1, octets: listed.octets }
@@ -204,7 +216,7 @@ impl Surveyor<'_, '_> {
             .collect();
         self.ledger.adopt(kin, &renamed)?;
         self.standings = self.ledger.locate(&self.survey.listing);
-        Ok(pairs.len())
+        Ok((pairs.len(), untold.len()))
     }
 
     /// True for a message of which nothing is known, and whose unique-id is its own.

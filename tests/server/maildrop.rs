@@ -60,6 +60,8 @@ pub enum Moment {
     OctetsSent(u64),
     /// Before the command of this number is read; the first one is 1.
     BeforeCommand(u64),
+    /// Before the RETR of this number is answered; the first one is 1.
+    BeforeRetr(u64),
 }
 
 /// What a server should not do.
@@ -372,6 +374,11 @@ impl Maildrop {
         self.with_user(user, |user| user.maildrop.push(Arc::new(mail)));
     }
 
+    /// A fault for the next connection; none for any later one without it.
+    pub fn fault(&self, fault: Option<Fault>) {
+        self.shared.state().faults = fault.into_iter().collect();
+    }
+
     /// From now on a line of a dot in a message is not stuffed (RFC 1939 §3), and so ends it early.
     pub fn forget_dots(&self, forgets: bool) {
         self.shared.state().forgets_dots = forgets;
@@ -507,6 +514,7 @@ struct Session {
     fault: Option<Fault>,
     drip: Option<Duration>,
     commands: u64,
+    retrievals: u64,
     traffic: Traffic,
     named: String,
     user: Option<String>,
@@ -531,6 +539,7 @@ impl Session {
             fault,
             drip: None,
             commands: 0,
+            retrievals: 0,
             traffic: Traffic::default(),
             named: String::new(),
             user: None,
@@ -564,6 +573,10 @@ impl Session {
 
     fn obey(&mut self, line: &str) -> Step {
         let keyword = keyword_of(line);
+        if keyword == "RETR" {
+            self.retrievals += 1;
+            self.look_out(Moment::BeforeRetr(self.retrievals))?;
+        }
         let of = |answers: &HashMap<String, String>| answers.get(line).or_else(|| answers.get(&keyword)).cloned();
         let answer = of(&self.shared.state().answers).or_else(|| of(&self.shared.settings.answers));
         match answer.as_deref() {
