@@ -61,7 +61,7 @@ impl Dovecot {
         Self::start_with(users, mails, "auth_mechanisms = plain\n")
     }
 
-    /// The same with settings of the test's.
+    /// The same with settings of the test's, in which `FOLDER` is the server's own.
     fn start_with(users: &[String], mails: &[Vec<u8>], settings: &str) -> Option<Self> {
         if let Err(why) = version() {
             left_out("interop", &why);
@@ -80,7 +80,8 @@ impl Dovecot {
         let passwords: String = users.iter().map(|user| format!("{user}:{{PLAIN}}{CANARY}::::::\n")).collect();
         write(folder.path(), "passwd", &passwords);
         users.iter().for_each(|user| fill(&folder.path().join("mail").join(user), mails, owner));
-        let configuration = settings.to_owned() + &configuration(folder.path(), port, tls_port, owner);
+        let settings = settings.replace("FOLDER", &folder.path().display().to_string());
+        let configuration = configuration(folder.path(), port, tls_port, owner) + &settings;
         write(folder.path(), "dovecot.conf", configuration);
         let process = Command::new(program("dovecot").expect("its version was asked for"))
             .args(["-F", "-c"])
@@ -510,6 +511,60 @@ fn a_client_certificate_is_all_that_external_needs_of_a_real_server() {
         assert!(sandbox.maildir().messages() == mails(), "{mode:?}: octets differ");
         for (user, client) in [("alice", &clients), ("petar", &strangers)] {
             sandbox_of(mode, user, client).popfetch(["-q"]).exits(77).says(&["refused the login", "certificate"]);
+        }
+    }
+}
+
+/// LMTP over a socket, with the recipe of the manual.
+const LMTP: &str = "auth_mechanisms = plain
+protocols = pop3 lmtp
+service lmtp {
+  unix_listener FOLDER/lmtp {
+    mode = 0666
+  }
+}
+protocol lmtp {
+  mail_plugins = sieve
+}
+plugin {
+  sieve = file:FOLDER/recipe.sieve
+}
+";
+
+const RECIPE: &str =
+    "require [\"duplicate\"];\nif duplicate :header \"X-Popfetch-Id\" :seconds 604800 { discard; stop; }\n";
+
+/// The recipe is that of the manual.
+#[test]
+fn the_recipe_is_in_the_manual() {
+    assert!(include_str!("../man/popfetch.1").contains(RECIPE));
+}
+
+#[test]
+fn a_real_dovecot_takes_each_message_by_lmtp_and_drops_what_comes_a_second_time() {
+    if !["lmtp", "modules/lib90_sieve_plugin.so"].iter().all(|name| Path::new("/usr/lib/dovecot").join(name).exists()) {
+        return left_out("LMTP into a real Dovecot", "dovecot-lmtpd or dovecot-sieve is not installed");
+    }
+    let users = ["alice", "bob", "carol"].map(str::to_owned);
+    let Some(dovecot) = Dovecot::start_with(&users, &[], LMTP) else { return };
+    write(dovecot.folder.path(), "recipe.sieve", RECIPE);
+    fill(&dovecot.maildir("alice"), &mails(), dovecot.owner);
+    for (recipient, in_flight) in [("bob", 1), ("carol", 64)] {
+        let sandbox = Sandbox::new();
+        let account = dovecot.account(Mode::Clear, "alice").set("deliver", "\"there\"");
+        let socket = dovecot.folder.path().join("lmtp");
+        let keys = format!("recipient = \"{recipient}\"\nin_flight = {in_flight}\nheaders = [\"id\"]");
+        sandbox.config(&format!("[targets.there]\ndeliver = \"lmtp:{}\"\n{keys}\n{account}", socket.display()));
+        sandbox.popfetch(["check"]).exits(0);
+        let run = sandbox.popfetch(["-vv"]).exits(0);
+        assert!(run.stderr.contains("C: BDAT "), "{run:#?}");
+        sandbox.popfetch(["-q"]).exits(0).silently();
+        // All of it once more, as after an interruption.
+        sandbox.popfetch(["-q", "--all"]).exits(0).silently();
+        let taken = dovecot.messages(recipient);
+        assert_eq!(taken.len(), mails().len(), "{recipient}: each message once");
+        for mail in mails() {
+            assert!(taken.iter().any(|taken| taken.ends_with(&mail)), "{recipient}: a message differs");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::faults::{calls_of, can_trace, kill_before};
-use crate::sandbox::{Account, CANARY, Sandbox, USER, mails, message, server};
+use crate::sandbox::{Account, CANARY, Sandbox, USER, mails, message, server, wait_until};
 use crate::server::mta::{Asked, MtaBuilder};
 use crate::server::{Act, Authority, Mail, Maildrop, Mta};
 
@@ -124,7 +124,8 @@ fn bare_line_ends_become_crlf_before_dots_are_doubled() {
         let server = server([Mail::new("a", smuggled), Mail::new("b", message(2))]).start();
         let mta = build().start();
         let sandbox = sandbox(&server, &mta, kind, keys, false);
-        sandbox.popfetch(["-q"]).exits(0).silently();
+        let run = sandbox.popfetch(["-v"]).exits(0);
+        assert!(run.stderr.contains(" bare CR"), "{run:#?}");
         let messages: BTreeSet<Vec<u8>> = mta.messages().into_iter().collect();
         assert_eq!(messages, BTreeSet::from([expected.to_vec(), message(2).into_bytes()]), "{kind}, {keys}");
     }
@@ -525,4 +526,29 @@ fn a_check_greets_and_sends_nothing_and_a_look_calls_nobody() {
     drop(mta);
     let run = sandbox.popfetch(["check"]);
     assert!(run.code() != 0 && run.stdout.contains("cannot connect"), "{run:#?}");
+}
+
+#[test]
+fn a_wish_to_stop_leaves_the_server_a_moment_to_answer() {
+    for (kind, build, keys) in ways() {
+        let slow = |asked: &Asked<'_>| {
+            if asked.command == "." || asked.command.starts_with("BDAT") {
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            None
+        };
+        let server = server(mails(6)).start();
+        let mta = build().acts(slow).start();
+        let sandbox = sandbox(&server, &mta, kind, keys, false);
+        let when = format!("{kind}, {keys}");
+        let running = sandbox.start(&mut sandbox.listening(["-q"]));
+        // The server has the message, and has not answered.
+        wait_until(|| mta.count(".") + mta.count("BDAT") > 0);
+        running.signal(rustix::process::Signal::TERM);
+        let run = running.finish();
+        assert_eq!(run.code(), 143, "{when}: {run:#?}");
+        assert!(mta.taken().len() < 6, "{when}");
+        sandbox.popfetch(["-q", "--now"]).exits(0);
+        assert_eq!(repeated(&mta, &mails(6), &when), 0, "{when}");
+    }
 }

@@ -92,6 +92,8 @@ pub struct Network {
     pub timeout: Duration,
     /// The longest that a command may take that prints a password.
     pub password_timeout: Option<Duration>,
+    /// Shows what was done to messages, where somebody wants to see it.
+    pub talk: Option<Wire>,
     /// Shows the dialogue, where somebody wants to see it.
     pub wire: Option<Wire>,
 }

@@ -745,10 +745,12 @@ impl<'f> Fetch<'f> {
     /// For what runs with a ledger of this name have left.
     fn context_of(&self, name: &str) -> deliver::Context {
         let mut context = session::context(self.account, &self.run.state_dir, name, &self.run.stop);
-        if self.run.verbose >= 2 {
+        let say = || -> deliver::Wire {
             let progress = Arc::clone(self.run.progress);
-            context.network.wire = Some(Arc::new(move |line| progress.println(line)));
-        }
+            Arc::new(move |line| progress.println(line))
+        };
+        context.network.talk = (self.run.verbose >= 1).then(say);
+        context.network.wire = (self.run.verbose >= 2).then(say);
         context
     }
 

@@ -127,6 +127,9 @@ pub enum Wait {
     End,
 }
 
+/// How long an answer is waited for although the run is to stop.
+const OUTLAST: Duration = Duration::from_secs(1);
+
 /// How long the reply to a message is waited for.
 const TAKEN: Duration = Duration::from_secs(600);
 
@@ -186,6 +189,12 @@ impl Stream {
     /// TCP_NODELAY (popa3d, Twisted) keeps the second one back until the first is acknowledged (RFC 896).
     pub fn acknowledge_at_once(&mut self) {
         self.socket_mut().acknowledge_at_once();
+    }
+
+    /// From now on, reads and writes on for a moment although the run is to stop: for an answer on which much depends, and
+    /// which is on its way.
+    pub fn outlast_stop(&mut self) -> io::Result<()> {
+        self.socket_mut().outlast_stop(OUTLAST)
     }
 
     /// True once TLS is on, with the certificate checked as the account asks for.

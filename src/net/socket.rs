@@ -56,6 +56,13 @@ impl Socket {
         self.reading = Allowance::new(deadline, self.timeout.max(shortest));
     }
 
+    /// From now on no stop ends a wait; all of them together last so long at most.
+    pub(super) fn outlast_stop(&mut self, length: Duration) -> io::Result<()> {
+        self.stop = Stop::new()?;
+        self.reading = Allowance::new(Deadline::Reply, length);
+        Ok(())
+    }
+
     /// Notes octets that reached the caller. Not counted in [`Socket::read`], because under TLS a drip of one
     /// octet is a record of two dozen.
     pub(super) fn arrived(&mut self, octets: usize) {

@@ -8,7 +8,8 @@ use super::error::Cause;
 use super::reply::{self, Problem, Reply};
 use crate::account::Password;
 use crate::deliver::Wire;
-use crate::net::{Stream, Wait};
+use crate::net::{self, Stream, Wait};
+use crate::stop::Stopped;
 use crate::text::{printable, printable_within};
 
 /// How much of a reply errors show.
@@ -28,6 +29,8 @@ pub(super) struct Dialogue {
     label: String,
     /// What nobody may see, whatever the server says.
     secrets: Vec<Password>,
+    /// The run is to stop: nothing more is sent, and only answers to messages are still read.
+    stopped: Option<Stopped>,
 }
 
 impl std::fmt::Debug for Dialogue {
@@ -38,7 +41,7 @@ impl std::fmt::Debug for Dialogue {
 
 impl Dialogue {
     pub(super) fn new(stream: Stream, wire: Option<Wire>, label: String) -> Self {
-        Dialogue { stream, came: vec![], queue: vec![], wire, label, secrets: vec![] }
+        Dialogue { stream, came: vec![], queue: vec![], wire, label, secrets: vec![], stopped: None }
     }
 
     /// The line below, for TLS to begin on it; nothing may have come over it by then.
@@ -75,6 +78,9 @@ impl Dialogue {
 
     /// Sends octets of a message behind what is queued.
     pub(super) fn send(&mut self, octets: &[u8]) -> Result<(), Cause> {
+        if let Some(stopped) = self.stopped {
+            return Err(Cause::stopped(stopped));
+        }
         self.queue.extend_from_slice(octets);
         if self.queue.len() >= FULL { self.flush() } else { Ok(()) }
     }
@@ -107,10 +113,25 @@ impl Dialogue {
     }
 
     /// Sends what is queued, and waits for a reply.
+    ///
+    /// When the run is to stop, the answer to a message is waited for a moment longer: without it the message would come
+    /// twice.
     pub(super) fn reply(&mut self, wait: Wait) -> Result<Reply, Cause> {
+        match (self.stopped, wait) {
+            (Some(stopped), Wait::Taken) => return self.next().map_err(|_| Cause::stopped(stopped)),
+            (Some(stopped), _) => return Err(Cause::stopped(stopped)),
+            (None, _) => {}
+        }
         self.flush()?;
         self.stream.expect(wait);
-        self.next()
+        match self.next() {
+            Err(Cause::Line(net::Error::Stopped(stopped))) if wait == Wait::Taken => {
+                self.stopped = Some(stopped);
+                self.stream.outlast_stop()?;
+                self.next().map_err(|_| Cause::stopped(stopped))
+            }
+            reply => reply,
+        }
     }
 
     fn next(&mut self) -> Result<Reply, Cause> {

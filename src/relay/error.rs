@@ -5,6 +5,7 @@ use std::io;
 
 use crate::failure::{Failure, Kind};
 use crate::pop3::Problem;
+use crate::stop::Stopped;
 use crate::{net, secret};
 
 /// A failure, and the server that it is about.
@@ -66,6 +67,10 @@ pub enum Cause {
 const CLOSING: u16 = 421;
 
 impl Cause {
+    pub(super) fn stopped(stopped: Stopped) -> Self {
+        Cause::Line(net::Error::Stopped(stopped))
+    }
+
     pub(super) fn is_closing(code: u16) -> bool {
         code == CLOSING
     }

@@ -157,6 +157,7 @@ pub fn context(account: &Account, folder: &Path, name: &str, stop: &Stop) -> del
             host: account.host.clone(),
             timeout: account.timeout,
             password_timeout: account.password_timeout,
+            talk: None,
             wire: None,
         },
     }

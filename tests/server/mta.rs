@@ -381,12 +381,14 @@ impl Session<'_> {
 
     fn act(&self, command: &str) -> Option<Act> {
         let verb = command.split([' ', ':']).next().unwrap_or_default();
-        let mut heard = self.shared.heard.lock().unwrap();
-        let is_of_verb = |heard: &&String| heard.split([' ', ':']).next().unwrap_or_default() == verb;
-        let asked = Asked { command, nth: heard.len(), of_verb: heard.iter().filter(is_of_verb).count() };
-        let act = (self.shared.plan.acts)(&asked);
-        heard.push(command.to_owned());
-        act
+        let (nth, of_verb) = {
+            let mut heard = self.shared.heard.lock().unwrap();
+            let is_of_verb = |heard: &&String| heard.split([' ', ':']).next().unwrap_or_default() == verb;
+            let before = (heard.len(), heard.iter().filter(is_of_verb).count());
+            heard.push(command.to_owned());
+            before
+        };
+        (self.shared.plan.acts)(&Asked { command, nth, of_verb })
     }
 
     /// Says what is to be said; `None` when the connection is over.
