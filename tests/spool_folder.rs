@@ -128,6 +128,18 @@ fn without_the_right_and_without_dotlockfile_nothing_is_fetched_and_both_are_nam
 }
 
 #[test]
+fn an_mbox_that_only_the_group_may_create_is_told_with_what_root_has_to_do() {
+    let server = server(mails(1)).start();
+    let sandbox = sandbox(&server, MAKE, REMOVE);
+    sandbox.mode("spool", 0o700);
+    fs::remove_file(sandbox.path("spool/alice")).unwrap();
+    sandbox.mode("spool", 0o520);
+    let run = fetch(&sandbox, FAKE, &["-q"]).exits(73);
+    run.says(&["spool/alice` is not there, and only the group of `", "hint: as root, run `install -m 600 -o "]);
+    assert_eq!((server.count("RETR"), calls(&sandbox).len()), (0, 0));
+}
+
+#[test]
 fn a_dotlockfile_that_refuses_is_quoted_before_anything_is_fetched() {
     for (script, said) in [
         ("status=2", "permission denied, and `dotlockfile` may not either"),

@@ -96,6 +96,11 @@ pub enum Error {
         /// Who holds it, as far as one can tell.
         holder: String,
     },
+    /// The mbox is not there, and only the group of its folder may create it.
+    NoMbox {
+        /// The mbox.
+        path: PathBuf,
+    },
     /// Neither this process nor dotlockfile(1) may make the dotlock of the mbox.
     NoDotlock {
         /// The dotlock.
@@ -154,7 +159,7 @@ impl Failure for Error {
             Error::CannotCreate { .. } | Error::NotAnMbox { .. } | Error::Untrusted { .. } => Kind::CannotCreate,
             Error::Gone { .. } | Error::Apart { .. } | Error::Become { .. } => Kind::CannotCreate,
             Error::Others { .. } | Error::Exposed { .. } | Error::Mda { .. } => Kind::CannotCreate,
-            Error::NoDotlock { .. } => Kind::CannotCreate,
+            Error::NoMbox { .. } | Error::NoDotlock { .. } => Kind::CannotCreate,
             Error::Io { .. } => Kind::Io,
             Error::Locked { .. } | Error::Changed { .. } | Error::Unlocked { .. } | Error::NoRoom { .. } => {
                 Kind::Temporary
@@ -198,6 +203,11 @@ impl Failure for Error {
                 "put `tmp`, `new` and `cur` of `{}` on the same file system: messages are renamed between them",
                 path.display()
             )),
+            Error::NoMbox { path } => {
+                let user = user::name_of(rustix::process::geteuid().as_raw()).unwrap_or("USER");
+                let path = path.to_string_lossy();
+                Some(format!("as root, run `install -m 600 -o {user} /dev/null {}`", shell_words::quote(&path)))
+            }
             Error::NoDotlock { path, refused: None } => Some(format!(
                 "install `dotlockfile` (Debian's package `liblockfile-bin`), or become a member of the group of `{}`",
                 folder(path).display()
@@ -254,6 +264,12 @@ impl fmt::Display for Error {
                 let (free, least) = (octets(*free), octets(*least));
                 write!(f, "only {free} are free on the disk of `{}`, and `min_free` is {least}", path.display())
             }
+            Error::NoMbox { path } => write!(
+                f,
+                "`{}` is not there, and only the group of `{}` may create it",
+                path.display(),
+                folder(path).display()
+            ),
             Error::NoDotlock { path, refused } => {
                 write!(f, "cannot create the lock `{}`: permission denied, and ", path.display())?;
                 match refused {

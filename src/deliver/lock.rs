@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -30,6 +30,9 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(5), Duration::from_millis(5
 
 /// A dotlock this old is a leftover: no program writes for so long.
 const STALE: Duration = Duration::from_secs(15 * 60);
+
+/// A dotlock that is held for long is touched this often: liblockfile(3) breaks one that is five minutes old.
+pub(super) const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// As many links as the kernel follows itself (path_resolution(7)).
 const LINKS: usize = 40;
@@ -87,6 +90,14 @@ impl Locked {
             _ if !is_at(&self.file, self.path()) => Err(Error::Changed { path: self.path().to_owned() }),
             Some(dotlock) if !dotlock.is_there() => Err(Error::Unlocked { path: dotlock.path.clone() }),
             _ => Ok(()),
+        }
+    }
+
+    /// Makes the dotlock look new. It is our own file, whoever made it for us.
+    pub(super) fn touch(&self) {
+        if let Some(dotlock) = &self.dotlock {
+            // One that cannot be touched is as good as before.
+            let _ = dotlock.file.set_modified(SystemTime::now());
         }
     }
 
@@ -246,7 +257,12 @@ fn is_at(file: &File, path: &Path) -> bool {
 fn open(path: &Path) -> Result<File, Error> {
     match open_present(path) {
         Err(Error::CannotCreate { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            checked(os::file::options().read(true).write(true).create_new(true).open(path), path)
+            match os::file::options().read(true).write(true).create_new(true).open(path) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_shared(folder(path)) => {
+                    Err(Error::NoMbox { path: path.to_owned() })
+                }
+                created => checked(created, path),
+            }
         }
         result => result,
     }
@@ -541,6 +557,19 @@ mod tests {
         drop(locked);
         assert!(!dotlock_path(&path).exists());
         lock_soon(&path, &stop).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_is_touched_is_new() {
+        let (_folder, path, stop) = mbox();
+        let locked = lock(&path, &None, &stop).unwrap();
+        let dotlock = File::open(dotlock_path(&path)).unwrap();
+        dotlock.set_modified(SystemTime::now() - STALE).unwrap();
+        assert!(Found::look(&dotlock_path(&path)).unwrap().is_stale());
+        locked.touch();
+        let age = dotlock.metadata().unwrap().modified().unwrap().elapsed().unwrap_or_default();
+        assert!(age < STALE / 2, "{age:?}");
+        locked.check(0).unwrap();
     }
 
     #[test]

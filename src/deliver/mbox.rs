@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use chrono::Local;
 use memchr::memmem;
@@ -466,9 +466,17 @@ fn is_mbox(file: &File, path: &Path, length: u64) -> Result<bool, Error> {
 /// Writes the ranges, each to its offset, and makes them durable. On failure the mbox is as long as it was.
 fn append<'r>(locked: &Locked, ranges: impl Iterator<Item = (u64, Range<'r>)>) -> Result<(), Error> {
     let length = length_of(locked.file(), locked.path())?;
+    let mut touched = Instant::now();
+    // A large message on a slow disk takes longer than other programs respect a lock.
+    let mut keep_locked = || {
+        if touched.elapsed() >= lock::TOUCH_INTERVAL {
+            locked.touch();
+            touched = Instant::now();
+        }
+    };
     let written = (|| {
         for (offset, range) in joined(ranges) {
-            range.copy_to(locked.file(), locked.path(), offset)?;
+            range.copy_to(locked.file(), locked.path(), offset, &mut keep_locked)?;
         }
         locked.file().sync_data().map_err(|error| Error::io("sync", locked.path(), error))
     })();

@@ -119,10 +119,17 @@ impl<'a> Range<'a> {
         Range { file: &spool.file, path: &spool.path, offset, length }
     }
 
-    /// Writes the octets to `target`, from its offset `at` on.
-    pub(super) fn copy_to(&self, target: &File, target_path: &Path, at: u64) -> Result<(), Error> {
+    /// Writes the octets to `target`, from its offset `at` on, and calls `progress` before each chunk.
+    pub(super) fn copy_to(
+        &self,
+        target: &File,
+        target_path: &Path,
+        at: u64,
+        progress: &mut impl FnMut(),
+    ) -> Result<(), Error> {
         let mut buffer = self.buffer();
         for (done, chunk) in chunks(self.length) {
+            progress();
             let buffer = &mut buffer[..chunk];
             self.read(buffer, done)?;
             target.write_all_at(buffer, at + done).map_err(|error| Error::io("write", target_path, error))?;
