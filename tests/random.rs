@@ -10,6 +10,8 @@ use popfetch::account::{Auth, Password, SecretKind};
 use popfetch::config::{self, Flags, Source};
 use popfetch::ledger::Ledger;
 use popfetch::pop3::{Authorization, Credentials, Error, Incoming, Limits, Transport, Wanted, Window};
+use popfetch::relay::reply;
+use popfetch::relay::wire::{Dots, Lines};
 use proptest::prelude::*;
 
 use crate::proof::committed;
@@ -107,6 +109,41 @@ proptest! {
         if let Err(error) = session(&wire, piece, octets) {
             prop_assert!(is_printable(&error.to_string()), "{error}");
         }
+    }
+
+    #[test]
+    fn a_reply_of_a_server_that_takes_mail_ends_at_the_same_octet_in_every_split(
+        wire in prop::collection::vec(
+            prop_oneof![Just("250-a\r\n"), Just("250 b\r\n"), Just("354\n"), Just("550"), Just("\r"), Just("x")],
+            0..20,
+        ),
+    ) {
+        let wire = wire.concat().into_bytes();
+        let whole = reply::read(&wire);
+        for cut in 0..wire.len() {
+            match reply::read(&wire[..cut]) {
+                Ok(None) => {}
+                early => prop_assert_eq!(&early, &whole),
+            }
+        }
+    }
+
+    #[test]
+    fn no_message_ends_early_on_the_wire_and_undoing_the_dots_gives_it_back(
+        pieces in prop::collection::vec("[\r\n.a]{0,6}", 0..12),
+    ) {
+        let (mut lines, mut wire) = (Lines::default(), vec![]);
+        pieces.iter().for_each(|piece| lines.push(piece.as_bytes(), &mut wire));
+        lines.finish(&mut wire);
+        let plain = pieces.concat().replace("\r\n", "\n").replace('\r', "\n");
+        let ended = if plain.is_empty() || plain.ends_with('\n') { plain } else { plain + "\n" };
+        prop_assert_eq!(String::from_utf8(wire.clone()).unwrap(), ended.replace('\n', "\r\n"));
+        let (mut dots, mut stuffed) = (Dots::default(), vec![]);
+        wire.chunks(3).for_each(|piece| dots.push(piece, &mut stuffed));
+        let stuffed = String::from_utf8(stuffed).unwrap();
+        prop_assert!(stuffed.split("\r\n").all(|line| line != "."));
+        let undone: Vec<&str> = stuffed.split("\r\n").map(|line| line.strip_prefix('.').unwrap_or(line)).collect();
+        prop_assert_eq!(undone.join("\r\n"), ended.replace('\n', "\r\n"));
     }
 
     #[test]

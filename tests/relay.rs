@@ -519,6 +519,9 @@ fn a_check_greets_and_sends_nothing_and_a_look_calls_nobody() {
         sandbox.popfetch(look.iter()).exits(0);
         assert_eq!(mta.connections(), 0, "{look:?}");
     }
+    let run = sandbox.popfetch(["check", "--offline"]).exits(0);
+    let keys = "recipient = \"alice\", sender = \"return-path\", in_flight = 1, headers = [], tls = \"none\"";
+    assert!(run.stdout.contains(keys), "{}", run.stdout);
     let run = sandbox.popfetch(["check"]).exits(0);
     assert!(run.stdout.contains("takes mail: PIPELINING; messages of up to 2.0 KiB"), "{}", run.stdout);
     let heard: Vec<String> = mta.heard().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
@@ -551,4 +554,41 @@ fn a_wish_to_stop_leaves_the_server_a_moment_to_answer() {
         sandbox.popfetch(["-q", "--now"]).exits(0);
         assert_eq!(repeated(&mta, &mails(6), &when), 0, "{when}");
     }
+}
+
+#[test]
+fn what_was_sent_and_not_answered_is_told() {
+    for (extensions, end, keys, words) in [
+        (&["PIPELINING"][..], ".", "", "ended the connection; 1 message that it did not answer may come twice"),
+        (&CHUNKING, "BDAT", "in_flight = 3", "ended the connection; 2 messages that it did not answer may come twice"),
+        (&["PIPELINING"], "DATA", "", "ended the connection; 1 message delivered"),
+    ] {
+        let server = server(mails(3)).start();
+        let mta = Mta::lmtp().extensions(extensions).acts(at(end, 1, Act::TakeAndClose)).start();
+        let sandbox = sandbox(&server, &mta, "lmtp", keys, false);
+        sandbox.popfetch(["-q"]).exits(75).says(&[words]);
+    }
+}
+
+#[test]
+fn a_connection_that_was_idle_for_long_is_tried_and_dialled_again() {
+    let server = server(mails(2)).pace(Duration::from_secs(6)).start();
+    let mta = Mta::lmtp().acts(at("NOOP", 0, Act::Close)).start();
+    let sandbox = sandbox(&server, &mta, "lmtp", "", false);
+    sandbox.popfetch(["-q"]).exits(0).silently();
+    assert_eq!((mta.messages(), mta.connections(), mta.count("NOOP")), (octets(&mails(2)), 2, 1));
+}
+
+#[test]
+fn a_run_by_url_may_deliver_to_a_server() {
+    let server = server(mails(2)).start();
+    let mta = Mta::smtp().start();
+    let sandbox = Sandbox::new();
+    sandbox.file(".netrc", format!("machine 127.0.0.1 login {USER} password {CANARY}\n"));
+    let (url, deliver) = (format!("pop3://{USER}@127.0.0.1:{}", server.port), format!("smtp://127.0.0.1:{}", mta.port));
+    for _ in 0..2 {
+        sandbox.popfetch(["-q", "--tls", "none", "--deliver", &deliver, &url]).exits(0);
+    }
+    assert_eq!(mta.messages(), octets(&mails(2)));
+    assert_eq!(mta.taken()[0].rcpt, format!("RCPT TO:<{USER}>"));
 }

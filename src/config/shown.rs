@@ -12,7 +12,8 @@ use chrono::DateTime;
 use super::account_keys;
 use super::keys::{Key, Secrecy};
 use crate::account::{
-    Account, Auth, ClientProof, Flow, Keep, MaxOctets, OAuth2, Order, Proxy, Route, Secret, Start, TlsMode,
+    Account, Auth, ClientProof, Flow, Keep, MaxOctets, OAuth2, Order, Proxy, Route, Secret, Sender, Server, Start,
+    Target, TlsMode,
 };
 use crate::rules::{Action, Bound, Condition, Rule};
 use crate::text;
@@ -24,7 +25,29 @@ const MASK: &str = "\"****\"";
 pub fn shown(account: &Account) -> Vec<String> {
     let name = key(&account.name);
     let keys = account_keys().filter(|key| key.name != "url").filter_map(|key| line(key, account));
-    [format!("[accounts.{name}]")].into_iter().chain(keys).collect()
+    let servers = account.targets.iter().filter_map(|target| Some(of_server(target, target.server()?)));
+    [format!("[accounts.{name}]")].into_iter().chain(keys).chain(servers).collect()
+}
+
+/// What the table of a target says of a server, as a comment: an account has no such keys.
+fn of_server(target: &Target, server: &Server) -> String {
+    let sender = match &server.sender {
+        Sender::ReturnPath => "return-path",
+        Sender::Nobody => "<>",
+        Sender::Address(address) => address,
+    };
+    let Server { recipient, in_flight, headers, tls, user, .. } = server;
+    let words = [(headers.received, "received"), (headers.delivered_to, "delivered-to"), (headers.id, "id")];
+    let words = words.iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, word)| string(word)).collect();
+    let user = user.as_ref().map_or_else(String::new, |user| format!(", user = {}", string(user)));
+    format!(
+        "# {}: recipient = {}, sender = {}, in_flight = {in_flight}, headers = {}, tls = {}{user}",
+        string(&target.to_string()),
+        string(recipient),
+        string(sender),
+        array(words),
+        string(mode(tls.mode)),
+    )
 }
 
 fn line(key: &Key, account: &Account) -> Option<String> {

@@ -6,6 +6,7 @@ use std::io;
 use crate::failure::{Failure, Kind};
 use crate::pop3::Problem;
 use crate::stop::Stopped;
+use crate::text::counted;
 use crate::{net, secret};
 
 /// A failure, and the server that it is about.
@@ -15,6 +16,8 @@ pub struct Error {
     pub server: String,
     /// What happened.
     pub cause: Cause,
+    /// Messages that were sent as a whole and not answered.
+    pub in_doubt: usize,
 }
 
 /// What happened.
@@ -126,7 +129,17 @@ impl Failure for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let server = &self.server;
-        match &self.cause {
+        self.cause.say(server, f)?;
+        match self.in_doubt {
+            0 => Ok(()),
+            many => write!(f, "; {} that it did not answer may come twice", counted(many, "message")),
+        }
+    }
+}
+
+impl Cause {
+    fn say(&self, server: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Cause::Line(error) => write!(f, "`{server}`: {error}"),
             Cause::Closed => write!(f, "`{server}` ended the connection"),
             Cause::Refused { what, said, .. } => write!(f, "`{server}` refused {what}: `{said}`"),

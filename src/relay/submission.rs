@@ -25,7 +25,7 @@ use crate::text;
 const REFUSALS: u32 = 3;
 
 /// A server may have ended a connection that was idle for longer than this.
-const IDLE: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_secs(5);
 
 /// How a protocol differs from the other.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,7 @@ pub(super) struct Submission {
 
 impl Submission {
     fn failed(&self, cause: Cause) -> deliver::Error {
-        failed(&self.target, cause)
+        failed(&self.target, cause, 0)
     }
 
     fn connect(&self, context: &Context) -> Result<Connection, deliver::Error> {
@@ -65,8 +65,8 @@ impl Submission {
     }
 }
 
-fn failed(target: &Target, cause: Cause) -> deliver::Error {
-    deliver::Error::Server(Box::new(Error { server: shown(target), cause }))
+fn failed(target: &Target, cause: Cause, in_doubt: usize) -> deliver::Error {
+    deliver::Error::Server(Box::new(Error { server: shown(target), cause, in_doubt }))
 }
 
 impl Destination for Submission {
@@ -100,6 +100,7 @@ impl Destination for Submission {
             context: context.clone(),
             connection: Some(connection),
             in_a_row: 0,
+            unanswered: 0,
             ended: None,
         };
         Ok((Box::new(stager), Box::new(publisher)))
@@ -125,6 +126,8 @@ struct Publisher {
     connection: Option<Connection>,
     /// Temporary refusals since a message was taken.
     in_a_row: u32,
+    /// Messages that were sent as a whole and not answered.
+    unanswered: usize,
     ended: Option<Cause>,
 }
 
@@ -158,7 +161,7 @@ impl deliver::Publisher for Publisher {
     }
 
     fn ended(&mut self) -> Option<deliver::Error> {
-        self.ended.take().map(|cause| failed(&self.submission.target, cause))
+        self.ended.take().map(|cause| failed(&self.submission.target, cause, self.unanswered))
     }
 
     fn finish(mut self: Box<Self>) {
@@ -193,10 +196,10 @@ impl Publisher {
     /// Sends the messages of a batch, and adds the answer to each as it comes.
     fn send(&mut self, messages: &[Message], answers: &mut Vec<Answer>) -> Result<(), Cause> {
         self.wake()?;
-        let Publisher { submission, connection, in_a_row, .. } = self;
+        let Publisher { submission, connection, in_a_row, unanswered, .. } = self;
         let connection = connection.as_mut().ok_or(Cause::Closed)?;
         let may_chunk = submission.protocol.may_chunk && connection.offer.chunking;
-        let mut sending = Sending { server: &submission.server, connection, may_chunk, in_a_row, answers };
+        let mut sending = Sending { server: &submission.server, connection, may_chunk, in_a_row, unanswered, answers };
         let sent = if may_chunk { sending.by_bdat(messages) } else { sending.by_data(messages) };
         sending.connection.used = Instant::now();
         sent
@@ -230,6 +233,7 @@ struct Sending<'s> {
     connection: &'s mut Connection,
     may_chunk: bool,
     in_a_row: &'s mut u32,
+    unanswered: &'s mut usize,
     answers: &'s mut Vec<Answer>,
 }
 
@@ -263,12 +267,14 @@ impl Sending<'_> {
             })?;
             dialogue.sent(message.octets());
             dialogue.command(".");
+            *self.unanswered += 1;
             let next = messages.get(position + 1).map(|(next, _)| next).filter(|next| self.unfit(next).is_none());
             if let (true, Some(next)) = (self.connection.offer.pipelining, next) {
                 self.queue_envelope(next);
                 is_enveloped = true;
             }
             let reply = self.connection.dialogue.reply(Wait::Taken)?;
+            *self.unanswered -= 1;
             self.judge(reply)?;
         }
         self.end_of_batch()
@@ -288,6 +294,7 @@ impl Sending<'_> {
                 None if self.read_mail_and_rcpt(message)? => {
                     self.queue_chunk(message)?;
                     let reply = self.connection.dialogue.reply(Wait::Taken)?;
+                    *self.unanswered -= 1;
                     self.judge_chunk(reply)?;
                 }
                 None => {}
@@ -327,17 +334,20 @@ impl Sending<'_> {
     /// A server that answers more or less than it was asked has told nothing of messages that were sent without waiting.
     fn in_doubt(&mut self, first: usize, cause: Cause) -> Cause {
         if matches!(cause, Cause::Nonsense(_)) {
-            let taken = self.answers[first..].iter_mut().filter(|answer| matches!(answer, Answer::Taken));
-            taken.for_each(|answer| *answer = Answer::Left);
+            for answer in self.answers[first..].iter_mut().filter(|answer| matches!(answer, Answer::Taken)) {
+                *answer = Answer::Left;
+                *self.unanswered += 1;
+            }
         }
         cause
     }
 
     fn queue_chunk(&mut self, message: &Waiting) -> Result<(), Cause> {
-        let dialogue = &mut self.connection.dialogue;
+        let Connection { dialogue, .. } = self.connection;
         dialogue.command(&format!("BDAT {} LAST", message.octets()));
         message.read(|piece| dialogue.send(piece))?;
         dialogue.sent(message.octets());
+        *self.unanswered += 1;
         Ok(())
     }
 
@@ -346,6 +356,7 @@ impl Sending<'_> {
         let mail = self.connection.dialogue.reply(Wait::Taken)?;
         let rcpt = self.connection.dialogue.reply(Wait::Taken)?;
         let last = self.connection.dialogue.reply(Wait::Taken)?;
+        *self.unanswered -= 1;
         if mail.is_positive() && rcpt.is_positive() {
             return self.judge_chunk(last);
         }
