@@ -28,6 +28,10 @@ fn octets(mails: &[Mail]) -> Vec<Vec<u8>> {
     octets
 }
 
+fn say(words: &str) -> Option<Act> {
+    Some(Act::Say(words.to_owned()))
+}
+
 /// Does this to the n-th command of a verb.
 fn at(verb: &'static str, nth: usize, act: Act) -> impl Fn(&Asked<'_>) -> Option<Act> {
     let is_it = move |command: &str| if verb.is_empty() { command.is_empty() } else { command.starts_with(verb) };
@@ -224,7 +228,8 @@ fn what_the_server_cannot_take_is_not_sent() {
     for (extensions, takes_nul) in [
         (&["PIPELINING", "SIZE 1000", "CHUNKING"][..], false),
         (&["SIZE 1000"], false),
-        (&["SIZE 1000", "CHUNKING", "BINARYMIME"], true),
+        (&["SIZE 1000", "CHUNKING", "BINARYMIME"], false),
+        (&["SIZE 1000", "CHUNKING", "BINARYMIME", "ENHANCEDSTATUSCODES"], true),
     ] {
         let server = server(all.clone()).start();
         let mta = Mta::lmtp().extensions(extensions).start();
@@ -295,6 +300,29 @@ fn a_server_that_answers_more_than_it_was_asked_is_not_trusted() {
             sandbox.popfetch(["-q"]).exits(76).says(&["broke the protocol"]);
             sandbox.popfetch(["-q", "--now"]).exits(0);
             assert!(repeated(&mta, &mails(6), &when) <= 3, "{when}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_before_its_message_is_none() {
+    for (kind, build, keys) in ways() {
+        for (verb, words) in [("RCPT", "250 2.1.5 ok"), ("DATA", "354 go ahead")] {
+            let early = move |asked: &Asked<'_>| match asked.command {
+                "." => say("554 5.6.0 never"),
+                command if command.starts_with("BDAT") => say("554 5.6.0 never"),
+                command if command.starts_with(verb) => say(&format!("{words}\r\n250 2.0.0 taken")),
+                _ => None,
+            };
+            let server = server(mails(3)).start();
+            let mta = build().acts(early).start();
+            let sandbox = sandbox(&server, &mta, kind, keys, false);
+            let run = sandbox.popfetch(["-q"]);
+            let when = format!("{kind}, {keys}, {verb}: {run:#?}");
+            // With BDAT there is no DATA, and nothing comes too early.
+            let expected = if mta.count(verb) > 0 { "broke the protocol" } else { "the server answered 554" };
+            assert!(run.code() != 0 && run.stderr.contains(expected), "{when}");
+            assert_eq!((mta.taken().len(), server.unique_ids(USER).len()), (0, 3), "{when}");
         }
     }
 }

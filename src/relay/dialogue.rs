@@ -24,6 +24,10 @@ pub(super) struct Dialogue {
     /// What came, and was not read.
     came: Vec<u8>,
     queue: Vec<u8>,
+    /// Commands without a reply so far.
+    unanswered: usize,
+    /// Something had come that nobody asked for, when something new was to be sent.
+    is_surplus: bool,
     wire: Option<Wire>,
     /// What begins the lines that are shown.
     label: String,
@@ -41,7 +45,17 @@ impl std::fmt::Debug for Dialogue {
 
 impl Dialogue {
     pub(super) fn new(stream: Stream, wire: Option<Wire>, label: String) -> Self {
-        Dialogue { stream, came: vec![], queue: vec![], wire, label, secrets: vec![], stopped: None }
+        Dialogue {
+            stream,
+            came: vec![],
+            queue: vec![],
+            unanswered: 0,
+            is_surplus: false,
+            wire,
+            label,
+            secrets: vec![],
+            stopped: None,
+        }
     }
 
     /// The line below, for TLS to begin on it; nothing may have come over it by then.
@@ -65,15 +79,25 @@ impl Dialogue {
     /// Queues a command.
     pub(super) fn command(&mut self, command: &str) {
         self.show(|| format!("C: {}", printable(command.as_bytes())));
-        self.queue.extend_from_slice(command.as_bytes());
-        self.queue.extend_from_slice(b"\r\n");
+        self.queue_command(command);
     }
 
     /// Queues a command that is a secret from octet `shown` on.
     pub(super) fn secret_command(&mut self, command: &str, shown: usize) {
         self.show(|| format!("C: {}****", printable(&command.as_bytes()[..shown])));
+        self.queue_command(command);
+    }
+
+    fn queue_command(&mut self, command: &str) {
+        self.look_for_surplus();
+        self.unanswered += 1;
         self.queue.extend_from_slice(command.as_bytes());
         self.queue.extend_from_slice(b"\r\n");
+    }
+
+    /// A reply that came before its command would be taken for that of the next one.
+    fn look_for_surplus(&mut self) {
+        self.is_surplus |= self.unanswered == 0 && !self.came.is_empty();
     }
 
     /// Sends octets of a message behind what is queued.
@@ -81,6 +105,7 @@ impl Dialogue {
         if let Some(stopped) = self.stopped {
             return Err(Cause::stopped(stopped));
         }
+        self.look_for_surplus();
         self.queue.extend_from_slice(octets);
         if self.queue.len() >= FULL { self.flush() } else { Ok(()) }
     }
@@ -92,6 +117,9 @@ impl Dialogue {
 
     /// Sends what is queued.
     pub(super) fn flush(&mut self) -> Result<(), Cause> {
+        if self.is_surplus {
+            return Err(Cause::Nonsense("it answers more than it was asked"));
+        }
         let queue = std::mem::take(&mut self.queue);
         for piece in queue.chunks(FULL) {
             // Each piece has its own time: a message may be large and the line slow.
@@ -141,6 +169,7 @@ impl Dialogue {
                 Err(problem) => return Err(Cause::Nonsense(nonsense(problem))),
                 Ok(Some((reply, length))) => {
                     self.came.drain(..length);
+                    self.unanswered = self.unanswered.saturating_sub(1);
                     return Ok(self.shown(reply));
                 }
                 Ok(None) => {}

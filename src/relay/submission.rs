@@ -83,7 +83,7 @@ impl Destination for Submission {
         let Connection { mut dialogue, offer, .. } = self.connect(context)?;
         dialogue.command("QUIT");
         let _ = dialogue.reply(Wait::End);
-        let chunks = offer.chunking && self.protocol.may_chunk;
+        let chunks = offer.chunking && offer.enhanced && self.protocol.may_chunk;
         let offers = [("PIPELINING", offer.pipelining), ("CHUNKING", chunks), ("8BITMIME", offer.eight_bit)];
         let offers: Vec<&str> = offers.iter().filter(|(_, has)| *has).map(|(word, _)| *word).collect();
         let size = offer.most.map(|most| format!("; messages of up to {}", text::octets(most))).unwrap_or_default();
@@ -198,7 +198,8 @@ impl Publisher {
         self.wake()?;
         let Publisher { submission, connection, in_a_row, unanswered, .. } = self;
         let connection = connection.as_mut().ok_or(Cause::Closed)?;
-        let may_chunk = submission.protocol.may_chunk && connection.offer.chunking;
+        // Without the codes of RFC 3463 nothing would tell the answer to a message from that to an address.
+        let may_chunk = submission.protocol.may_chunk && connection.offer.chunking && connection.offer.enhanced;
         let mut sending = Sending { server: &submission.server, connection, may_chunk, in_a_row, unanswered, answers };
         let sent = if may_chunk { sending.by_bdat(messages) } else { sending.by_data(messages) };
         sending.connection.used = Instant::now();
@@ -374,7 +375,7 @@ impl Sending<'_> {
 
     fn judge_chunk(&mut self, reply: Reply) -> Result<(), Cause> {
         // The answer to an address is none to a message: the server has said one thing too many before it.
-        if self.connection.offer.enhanced && reply.is_positive() && matches!(reply.enhanced(), Some([2, 1, _])) {
+        if reply.is_positive() && matches!(reply.enhanced(), Some([2, 1, _])) {
             return Err(Cause::Nonsense("it answers a message as if it were an address"));
         }
         self.judge(reply)
