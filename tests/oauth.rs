@@ -11,15 +11,18 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use popfetch::config::{self, Flags, Source};
 use popfetch::secret;
 use popfetch::stop::Stop;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use sha2::Digest as _;
 
 use crate::prompts::OnTerminal;
 use crate::sandbox::{Account, PYTHON, Run, Sandbox, USER, left_out, mails, python_has, server, wait_until};
-use crate::server::{Answer, Endpoint, Maildrop};
+use crate::server::{Answer, Endpoint, Form, Maildrop};
 
 /// Secrets of these tests; none may be seen in what a run prints.
 const REFRESH: &str = "kanarinac-refresh-1";
@@ -139,7 +142,7 @@ fn an_expired_token_is_refreshed_once_and_the_rotated_token_kept() {
         ("grant_type", "refresh_token"),
         ("refresh_token", REFRESH),
     ];
-    assert!(form.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected), "{form:?}");
+    assert_eq!(fields(form), expected);
     assert_eq!(stored(&sandbox, mail.port)["refresh_token"], ROTATED);
 }
 
@@ -378,9 +381,54 @@ fn a_sign_in_with_a_code_shows_it_and_waits_until_it_was_typed_in() {
         "takes it (2 messages); `popfetch work` works now without asking\n",
     ]);
     let heard = endpoint.heard();
-    assert_eq!((heard.len(), heard[0]["scope"].as_str()), (3, "mail offline_access"));
-    assert_eq!(heard[2]["device_code"], "kanarinac-uredaja");
-    assert_eq!(heard[2]["grant_type"], "urn:ietf:params:oauth:grant-type:device_code");
+    assert_eq!(heard.len(), 3);
+    let client = [("client_id", "popfetch"), ("client_secret", CLIENT)];
+    assert_eq!(fields(&heard[0]), [&client[..], &[("scope", "mail offline_access")]].concat());
+    let grant = ("grant_type", "urn:ietf:params:oauth:grant-type:device_code");
+    assert_eq!(fields(&heard[2]), [&client[..], &[("device_code", "kanarinac-uredaja"), grant]].concat());
+}
+
+fn fields(form: &Form) -> Vec<(&str, &str)> {
+    form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+#[test]
+fn a_sign_in_by_a_browser_exchanges_its_code_with_proof_that_it_asked_for_it() {
+    let mail = server(mails(2)).any_password().start();
+    let endpoint = Endpoint::start([fresh()]);
+    let flow =
+        format!(", scope = \"mail\", flow = \"redirect\", authorization_endpoint = \"{}/auth?x=1\"", endpoint.url());
+    let sandbox = Sandbox::with(account(mail.port, &endpoint.url(), &flow));
+    let login = Login::start(&sandbox);
+    let address = login.address();
+    let (_, query) = address.split_once("/auth?").unwrap();
+    let asked: Form = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let names: Vec<_> = asked.keys().map(String::as_str).collect();
+    let expected = "client_id code_challenge code_challenge_method login_hint redirect_uri response_type scope state x";
+    assert_eq!(names.join(" "), expected);
+    assert_eq!((asked["code_challenge_method"].as_str(), asked["response_type"].as_str()), ("S256", "code"));
+    assert_eq!((asked["login_hint"].as_str(), asked["scope"].as_str()), (USER, "mail"));
+    let redirect_uri = &asked["redirect_uri"];
+    let back = format!("{redirect_uri}/?code=kanarinac-kod&state={}", asked["state"]);
+    assert!(ureq::get(back).call().unwrap().body_mut().read_to_string().unwrap().contains("You can close this page"));
+    let (status, said) = login.finish();
+    assert_eq!(status, Some(0), "{said}");
+    let heard = endpoint.heard();
+    let [form] = &heard[..] else { panic!("one exchange: {heard:?}") };
+    let verifier = &form["code_verifier"];
+    assert_eq!(BASE64URL.encode(sha2::Sha256::digest(verifier)), asked["code_challenge"]);
+    let expected = [
+        ("client_id", "popfetch"),
+        ("client_secret", CLIENT),
+        ("code", "kanarinac-kod"),
+        ("code_verifier", verifier),
+        ("grant_type", "authorization_code"),
+        ("redirect_uri", redirect_uri),
+    ];
+    assert_eq!(fields(form), expected);
+    for secret in [CLIENT, verifier, "kanarinac-kod", ROTATED, FRESH] {
+        assert!(!said.contains(secret), "{secret}: {said}");
+    }
 }
 
 #[test]
@@ -476,7 +524,7 @@ fn a_sign_out_revokes_the_refresh_token_and_removes_it() {
             ("token", REFRESH),
             ("token_type_hint", "refresh_token"),
         ];
-        assert!(form.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected), "{form:?}");
+        assert_eq!(fields(form), expected);
         sandbox.popfetch(["-q"]).exits(77).says(&["nobody has signed in"]);
         sign_out(&sandbox).exits(0).says(&["nobody is signed in: there is no token to remove"]);
         assert_eq!(endpoint.heard().len(), 1);

@@ -2,7 +2,6 @@
 //!
 //! What is sent to the endpoint is compared field by field, and a signed token checked with the certificate's key.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -11,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BAS
 use serde_json::{Value, json};
 
 use crate::sandbox::{Account, Run, Sandbox, USER, left_out, mails, server};
-use crate::server::{Answer, Endpoint, Maildrop, ScriptServer};
+use crate::server::{Answer, Endpoint, Form, Maildrop, ScriptServer};
 
 const SECRET: &str = "kanarinac-sluzbe";
 const ACCESS: &str = "kanarinac-pristup";
@@ -58,7 +57,7 @@ fn shown_to(mail: &Maildrop) -> Vec<String> {
     commands.filter_map(|command| command.strip_prefix("PASS ").map(str::to_owned)).collect()
 }
 
-fn fields(form: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
+fn fields(form: &Form) -> Vec<(&str, &str)> {
     form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 

@@ -195,6 +195,11 @@ impl Policy {
 }
 
 impl View<'_> {
+    /// True for a message that is deleted, once it is delivered, if its text shows that it is the known one.
+    fn is_due_by_text(&self, key: &Key) -> bool {
+        key.known_head.is_some() && key.is_due && !self.policy.all
+    }
+
     /// What becomes of the message at a position: its verdict in the plan, if it has a row there, and its key, if it is to
     /// be retrieved.
     fn outlook(&self, position: usize, verdict: Option<Verdict>, key: Option<&Key>, retention: &Retention) -> Outlook {
@@ -204,7 +209,7 @@ impl View<'_> {
         };
         let since = fact.map(|fact| u64::from(fact.at)).filter(|at| is_date(*at));
         let fate = match (verdict, key) {
-            (Some(Verdict::Retrieve), Some(key)) if key.is_compared() => Fate::Compared,
+            (Some(Verdict::Retrieve), Some(key)) if key.is_compared() || self.is_due_by_text(key) => Fate::Compared,
             (Some(Verdict::Retrieve), Some(key)) if key.reused && key.known_head.is_none() => Fate::Reused,
             (Some(Verdict::Retrieve), Some(key)) if key.again && self.policy.all => Fate::Again,
             (Some(Verdict::Retrieve), Some(key)) if key.again => Fate::Lacking,

@@ -16,7 +16,7 @@ pub mod wire;
 mod maildrop_tests;
 
 pub use certificates::{Authority, Identity};
-pub use endpoint::{Answer, Endpoint};
+pub use endpoint::{Answer, Endpoint, Form};
 pub use maildrop::{Builder, ENDLESS, Fault, HANG_UP, Mail, Maildrop, Misdeed, Moment, STALL};
 pub use mta::{Act, Mta};
 pub use responder::Responder;
