@@ -113,7 +113,11 @@ fn dotlockfile_makes_and_removes_the_lock_that_we_may_not_make() {
 fn without_the_right_and_without_dotlockfile_nothing_is_fetched_and_both_are_named() {
     let server = server(mails(1)).start();
     let sandbox = sandbox(&server, MAKE, REMOVE);
-    for arguments in [&["-q"][..], &["check"]] {
+    for (arguments, is_stale) in [(&["-q"][..], false), (&["check"], false), (&["-q"], true), (&["check"], true)] {
+        // A lock that is to go does not hide that nobody can remove it.
+        if is_stale {
+            plant(&sandbox, "4194305\n");
+        }
         let run = fetch(&sandbox, NONE, arguments).exits(73);
         let said = format!("{}{}", run.stdout, run.stderr);
         for words in [

@@ -119,24 +119,21 @@ pub(super) fn lock(path: &Path, owner: &Owner, stop: &Stop) -> Result<Locked, Er
 
 /// Fails when the locks of a resolved path can never be taken, so that nothing is fetched for it.
 pub(super) fn check_lockable(path: &Path, owner: &Owner) -> Result<(), Error> {
-    match needs_dotlockfile(path, owner) {
+    match check_dotlockfile(path, owner)? {
         true => attempt(path, owner).map(drop),
         false => Ok(()),
     }
 }
 
-/// True in a folder to which other programs may write, but we may not.
-fn needs_dotlockfile(mbox: &Path, owner: &Owner) -> bool {
-    let folder = folder(mbox);
-    matches!(check_access(folder, owner), Err(Errno::ACCESS | Errno::PERM)) && is_shared(folder)
-}
-
-/// Fails where such a program is needed and missing.
-pub(super) fn check_dotlockfile(mbox: &Path, owner: &Owner) -> Result<(), Error> {
-    if !needs_dotlockfile(mbox, owner) {
-        return Ok(());
+/// True where `dotlockfile` is needed: in a folder to which other programs may write, but we may not. Fails where it is
+/// missing, also when there is a dotlock: a stale one could not be removed.
+pub(super) fn check_dotlockfile(path: &Path, owner: &Owner) -> Result<bool, Error> {
+    let folder = folder(path);
+    let is_needed = matches!(check_access(folder, owner), Err(Errno::ACCESS | Errno::PERM)) && is_shared(folder);
+    if is_needed {
+        find_dotlockfile(&dotlock_path(path), owner)?;
     }
-    find_dotlockfile(&dotlock_path(mbox), owner).map(drop)
+    Ok(is_needed)
 }
 
 fn find_dotlockfile(dotlock: &Path, owner: &Owner) -> Result<Dotlockfile, Error> {
