@@ -412,7 +412,7 @@ const NO_KEYS: [(&[&str], &str); 6] = [
         &["preconnect", "postconnect", "before", "after", "hook", "filter"],
         "popfetch runs no program before or after a fetch; a script can",
     ),
-    (&["smtphost", "smtp", "lmtp", "bsmtp"], "popfetch delivers to a Maildir, an mbox or a program: `deliver`"),
+    (&["smtphost", "smtp", "lmtp"], "`deliver` names a mail server: `smtp://HOST`, `smtps://USER@HOST` or `lmtp:PATH`"),
     (&["idfile", "uidls_file", "cache", "state", "state_dir"], "the option `--state-dir` says where the state is kept"),
     (
         &["verbose", "quiet", "json", "jobs", "log", "logfile", "syslog"],
