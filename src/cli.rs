@@ -359,7 +359,11 @@ fn value_parser(key: &'static Key) -> ValueParser {
 ///
 /// An error may also be a wish for help or for the version: print it, and end with [`exit_status`].
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let cli = Cli::try_parse_from(arguments)?;
+    let mut definition = command();
+    let matches = definition.try_get_matches_from_mut(arguments)?;
+    // Its hundreds of parts cost a quiet run more to free than to use.
+    std::mem::forget(definition);
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))?;
     // For clap `fetch` is an account in `work fetch`, but a command in `work --all fetch`. The user may decide.
     match (&cli.wanted.accounts[..], &cli.command) {
         ([account, ..], Some(command)) => Err(misplaced(account, command)),

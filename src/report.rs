@@ -456,24 +456,34 @@ impl Summary {
             Marked::Known(news) if would => {
                 format!("{listed} on the server; {news} of them would count as fetched")
             }
-            Marked::Known(news) => format!("{listed} on the server; {news} count as fetched that did not before"),
+            Marked::Known(news) => {
+                let count = if *news == 1 { "counts" } else { "count" };
+                format!("{listed} on the server; {news} {count} as fetched that did not before")
+            }
             Marked::Forgotten { messages, left } => {
                 format!("{messages} {}; {left} known still", if would { "would be forgotten" } else { "forgotten" })
             }
             Marked::Found { messages, unknown } => {
-                let counts = if would { "would count" } else { "count" };
+                let counts = match messages {
+                    _ if would => "would count",
+                    1 => "counts",
+                    _ => "count",
+                };
+                let were = if *messages == 1 { "was" } else { "were" };
                 let rest = match unknown {
                     0 => String::new(),
+                    1 => "; 1 is not known, and comes with the next run".to_owned(),
                     unknown => format!("; {unknown} are not known, and come with the next run"),
                 };
                 format!(
-                    "{listed} on the server; {messages} were found that {counts} as delivered there from now on{rest}"
+                    "{listed} on the server; {messages} {were} found that {counts} as delivered there from now on{rest}"
                 )
             }
-            Marked::Freed(freed) => format!(
-                "{freed} {} to targets that refused them",
-                if would { "would be given again" } else { "are given again, by the next run," }
-            ),
+            Marked::Freed(freed) => {
+                let again = if would { "would be given again" } else { "will be given again, by the next run," };
+                let them = if *freed == 1 { "it" } else { "them" };
+                format!("{} {again} to targets that refused {them}", counted(*freed, "message"))
+            }
             Marked::Declined => "nothing was changed".into(),
         };
         failure.is_none().then(|| format!("{account}: {line}"))

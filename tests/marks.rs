@@ -122,7 +122,7 @@ fn one_message_may_count_as_fetched() {
     let server = server(mails(3)).start();
     let sandbox = Sandbox::with(account(&server));
     let run = sandbox.popfetch(["state", "known", "work", "--id", "m2", "--yes"]).exits(0);
-    assert_eq!(run.stdout, "work: 3 on the server; 1 count as fetched that did not before\n");
+    assert_eq!(run.stdout, "work: 3 on the server; 1 counts as fetched that did not before\n");
     sandbox.popfetch(["-q", "--no-keep"]).exits(0).silently();
     assert_eq!((server.count("RETR"), server.unique_ids(USER)), (2, vec!["m2".to_owned()]));
 }

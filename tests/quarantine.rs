@@ -88,10 +88,13 @@ fn five_refusals_in_runs_that_brought_others_are_enough_and_a_person_frees_the_m
 
     sandbox.popfetch(["state", "retry", "--id", "m1"]).exits(65).says(&["no target has refused", "`m1`"]);
     let freed = sandbox.popfetch(["state", "retry", "--id", "m2", "--dry-run"]).exits(0);
-    assert!(freed.stdout.contains("1 would be given again"), "{freed:#?}");
+    assert!(freed.stdout.contains("1 message would be given again"), "{freed:#?}");
     assert_eq!(retrieved(&server, || drop(sandbox.popfetch(["-q"]).exits(0).silently())), 0, "it was dry");
     let freed = sandbox.popfetch(["state", "retry", "--id", "m2"]).exits(0);
-    assert!(freed.stdout.contains("1 are given again, by the next run, to targets that refused them"), "{freed:#?}");
+    assert!(
+        freed.stdout.contains("1 message will be given again, by the next run, to targets that refused it"),
+        "{freed:#?}"
+    );
     assert_eq!(retrieved(&server, || drop(sandbox.popfetch(["-q"]).exits(75))), 1);
     picky(&sandbox, "nothing");
     sandbox.popfetch(["-q"]).exits(0).silently();
