@@ -36,6 +36,16 @@ pub struct Cli {
     pub options: Options,
 }
 
+/// The same without a command.
+#[derive(Debug, Parser)]
+struct Plain {
+    #[command(flatten)]
+    wanted: Wanted,
+
+    #[command(flatten)]
+    options: Options,
+}
+
 /// Whoever follows the security advisories wants to know which TLS library this is.
 static LONG_VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} ({})", env!("CARGO_PKG_VERSION"), net::tls_library()));
@@ -359,11 +369,7 @@ fn value_parser(key: &'static Key) -> ValueParser {
 ///
 /// An error may also be a wish for help or for the version: print it, and end with [`exit_status`].
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut definition = command();
-    let matches = definition.try_get_matches_from_mut(arguments)?;
-    // Its hundreds of parts cost a quiet run more to free than to use.
-    std::mem::forget(definition);
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))?;
+    let cli = understood(&Vec::from_iter(arguments))?;
     // For clap `fetch` is an account in `work fetch`, but a command in `work --all fetch`. The user may decide.
     match (&cli.wanted.accounts[..], &cli.command) {
         ([account, ..], Some(command)) => Err(misplaced(account, command)),
@@ -383,6 +389,22 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
         }
         _ => Ok(cli),
     }
+}
+
+/// Parses. Without a command nothing is built that commands take: that would be a large part of a quiet run.
+fn understood(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let is_command = |argument: &OsString| argument.to_str().is_some_and(Command::has_subcommand);
+    if !arguments.iter().skip(1).any(is_command) {
+        let mut definition = Plain::command();
+        let matches = definition.try_get_matches_from_mut(arguments);
+        // Its hundreds of parts cost more to free than to use.
+        std::mem::forget(definition);
+        if let Ok(Plain { wanted, options }) = matches.and_then(|matches| Plain::from_arg_matches(&matches)) {
+            return Ok(Cli { wanted, command: None, options });
+        }
+    }
+    // What is wrong is told with the commands in mind.
+    Cli::try_parse_from(arguments)
 }
 
 fn misplaced(account: &str, misplaced: &Command) -> clap::Error {
