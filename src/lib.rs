@@ -14,6 +14,7 @@
 //! * [`os`]: the operating system.
 
 pub mod account;
+mod authority;
 pub mod failing;
 pub mod failure;
 pub mod listings;

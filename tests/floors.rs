@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 /// The floor of a room; `None` for a room that has none yet.
 fn floor(room: &str) -> Option<u8> {
     match room {
-        "account" | "failing" | "failure" | "listings" | "maildrop" | "mask" | "notice" | "os" | "rules" | "stop"
-        | "text" => Some(0),
+        "account" | "authority" | "failing" | "failure" | "listings" | "maildrop" | "mask" | "notice" | "os"
+        | "rules" | "stop" | "text" => Some(0),
         "config" | "net" | "secret" | "pop3" | "deliver" | "relay" | "ledger" | "plan" | "header" => Some(1),
         "session" => Some(2),
         "list" | "login" | "check" | "report" | "progress" => Some(3),

@@ -143,6 +143,28 @@ fn what_cuts_the_line_whenever_it_is_retrieved_does_not_hold_deletions_up() {
 }
 
 #[test]
+fn what_is_left_for_a_second_session_is_told_when_there_is_none() {
+    let capabilities = ["UIDL", "TOP", "USER", "PIPELINING", "RESP-CODES", "LOGIN-DELAY 3"];
+    let server = server(mails(3)).capabilities(&capabilities).start();
+    server.answer("RETR 1", Some(HANG_UP));
+    let account = Account::on(server.port).set("keep", false).set("auth", "\"user\"").set("notify_every", "\"0\"");
+    let sandbox = Sandbox::with(account);
+    sandbox.popfetch(["-q", "--retries=2"]).exits(75).says(&["has cut the line twice"]);
+    server.arrive(USER, Mail::new("late", message(9)));
+    // The maildrop is not free at once.
+    let farewells = server.count("QUIT");
+    let running = sandbox.start(&mut sandbox.command(["-q", "--retries=0"]));
+    wait_until(|| server.count("QUIT") > farewells);
+    server.answer("PASS", Some("-ERR [IN-USE] another session has the maildrop"));
+    running.finish().exits(75).says(&["[IN-USE]"]);
+    assert_eq!(server.unique_ids(USER), ["m1"]);
+    server.answer("PASS", None);
+    server.answer("RETR 1", None);
+    sandbox.popfetch(["-q", "--now"]).exits(0);
+    assert!(server.unique_ids(USER).is_empty() && sandbox.maildir().messages().len() == 4);
+}
+
+#[test]
 fn a_line_that_broke_once_is_blamed_on_no_message() {
     let server = server([large("a"), large("b")]).faults([hang_up(9000)]).start();
     let sandbox = Sandbox::with(Account::on(server.port));

@@ -4,10 +4,10 @@
 //! [`redacted`] is the form that may be shown.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use super::forms::Expected;
 use crate::account::TlsMode;
+use crate::authority;
 use crate::text;
 
 /// A maildrop's address.
@@ -91,72 +91,25 @@ fn tls_mode(scheme: &str) -> Result<TlsMode, Error> {
 }
 
 pub(super) fn split_port(server: &str) -> Result<(&str, Option<&str>), Error> {
-    if !server.starts_with('[') {
-        return Ok(server.split_once(':').map_or((server, None), |(host, port)| (host, Some(port))));
-    }
-    let end = server.find(']').ok_or(Error::Host)? + 1;
-    match (&server[..end], &server[end..]) {
-        (host, "") => Ok((host, None)),
-        (host, rest) => Ok((host, Some(rest.strip_prefix(':').ok_or(Error::Host)?))),
-    }
+    authority::split_port(server).ok_or(Error::Host)
 }
 
 pub(super) fn port(text: &str) -> Result<u16, Error> {
-    // `parse` alone would also take `+110`.
-    let digits = Some(text).filter(|text| text.bytes().all(|octet| octet.is_ascii_digit()));
-    digits.and_then(|text| text.parse().ok()).filter(|port| *port != 0).ok_or(Error::Port)
+    authority::port(text).ok_or(Error::Port)
 }
 
-/// RFC 3986 §2.1.
 pub(super) fn percent_decoded(text: &str) -> Result<String, Error> {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(octet) = rest.next() {
-        octets.push(match octet {
-            b'%' => hexadecimal(rest.next())? << 4 | hexadecimal(rest.next())?,
-            octet => octet,
-        });
-    }
-    String::from_utf8(octets).map_err(|_| Error::User)
+    String::from_utf8(authority::percent_decoded(text).ok_or(Error::Percent)?).map_err(|_| Error::User)
 }
 
-fn hexadecimal(digit: Option<u8>) -> Result<u8, Error> {
-    let value = digit.and_then(|digit| char::from(digit).to_digit(16));
-    value.map(|value| value as u8).ok_or(Error::Percent)
-}
-
-/// A user that can be sent: not empty, nothing that would end the command line (RFC 1939 §3), and within 255 octets
-/// (RFC 2449 §4).
+/// A user that can be sent.
 pub(super) fn user(text: &str) -> Result<String, Expected> {
-    if text.is_empty() || text.len() > 255 || text.contains(char::is_control) {
-        return Err(USER);
-    }
-    Ok(text.to_owned())
+    if authority::is_user(text) { Ok(text.to_owned()) } else { Err(USER) }
 }
 
 /// A host name or an address, in lower case and without the brackets of an IPv6 literal.
 pub(super) fn host(text: &str) -> Result<String, Expected> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-    let is_host = match bare {
-        Some(address) => is_ipv6(address),
-        None => is_name(text) || is_ipv6(text),
-    };
-    if !is_host {
-        return Err(HOST);
-    }
-    // Names are the same in any case (RFC 4343), and the maildrop's state goes by this one.
-    Ok(bare.unwrap_or(text).to_ascii_lowercase())
-}
-
-fn is_name(text: &str) -> bool {
-    let plausible = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'_');
-    (1..=255).contains(&text.len()) && text.bytes().all(plausible) && !text.starts_with(['.', '-'])
-}
-
-/// Also with a zone, as in `fe80::1%eth0` (RFC 4007 §11).
-fn is_ipv6(text: &str) -> bool {
-    let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
-    address.parse::<Ipv6Addr>().is_ok() && zone.is_none_or(is_name)
+    authority::host(text).ok_or(HOST)
 }
 
 /// True for what is meant as a URL rather than as the name of an account.

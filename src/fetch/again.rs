@@ -63,6 +63,8 @@ struct Past {
     starts: bool,
     /// One of them was opened to look for the next batch.
     follows: bool,
+    /// The last one was opened for messages that the one before it has left: without it the run has not done all.
+    is_owed: bool,
     /// How many were listed and known to those that went well.
     listed: usize,
     known: usize,
@@ -77,8 +79,19 @@ impl Fetch<'_> {
         let said = self.summary.notices.len();
         let (known, counted, listed) = (manner, 0, 0);
         let (starts, follows) = (false, false);
-        let mut past =
-            Past { manner, redials: 0, broken: None, at_top: None, counted, starts, follows, listed, known: 0, said };
+        let mut past = Past {
+            manner,
+            redials: 0,
+            broken: None,
+            at_top: None,
+            counted,
+            starts,
+            follows,
+            is_owed: false,
+            listed,
+            known: 0,
+            said,
+        };
         loop {
             self.seen = None;
             let ended = self.session(ledger, credentials, past.manner);
@@ -118,6 +131,7 @@ impl Fetch<'_> {
                 Next::Follow(batch, pause) => {
                     self.note_manner(ledger, known, past.manner, &Ok(()))?;
                     self.pause("waiting for the next batch", pause)?;
+                    past.is_owed = batch.postponed > 0;
                     (self.after, past.follows, past.broken) = (Some(batch), true, None);
                     (past.listed, past.known) = (self.summary.listed, self.summary.known);
                     None
@@ -150,7 +164,7 @@ impl Fetch<'_> {
             return Next::Without(manner, notice, is_at_top.then_some(failure));
         }
         // The session before this one has ended well.
-        let is_refused_anew = past.follows && self.seen.is_none() && past.broken.is_none();
+        let is_refused_anew = past.follows && !past.is_owed && self.seen.is_none() && past.broken.is_none();
         if is_refused_anew && !matches!(failure.kind(), Kind::Stopped(_)) {
             return Next::Leave(failure.to_string());
         }

@@ -6,7 +6,7 @@ use std::io;
 use crate::failure::{Failure, Kind};
 use crate::pop3::Problem;
 use crate::stop::Stopped;
-use crate::text::counted;
+use crate::text::{self, counted};
 use crate::{net, secret};
 
 /// A failure, and the server that it is about.
@@ -27,6 +27,8 @@ pub enum Cause {
     Line(net::Error),
     /// The server ended the connection.
     Closed,
+    /// A message that waits in the spool cannot be read.
+    Unreadable(io::Error),
     /// The server refused a command for everything that would follow.
     Refused {
         /// The command, or the step.
@@ -98,6 +100,7 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         match &self.cause {
             Cause::Line(error) => error.kind(),
+            Cause::Unreadable(_) => Kind::Io,
             Cause::Closed | Cause::InARow { .. } => Kind::Temporary,
             Cause::Refused { code: 400..500, .. } | Cause::Login { is_temporary: true, .. } => Kind::Temporary,
             Cause::Refused { .. } | Cause::NotOffered(_) => Kind::Unavailable,
@@ -142,6 +145,9 @@ impl Cause {
         match self {
             Cause::Line(error) => write!(f, "`{server}`: {error}"),
             Cause::Closed => write!(f, "`{server}` ended the connection"),
+            Cause::Unreadable(error) => {
+                write!(f, "a message that waits for `{server}` cannot be read from the spool: {}", text::reason(error))
+            }
             Cause::Refused { what, said, .. } => write!(f, "`{server}` refused {what}: `{said}`"),
             Cause::Login { user, said, .. } => write!(f, "`{server}` refused the login of `{user}`: `{said}`"),
             Cause::Exchange(problem) => write!(f, "`{server}`: the login failed: {problem}"),

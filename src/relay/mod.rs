@@ -19,9 +19,8 @@ pub mod wire;
 
 pub use error::{Cause, Error};
 
-use std::net::Ipv6Addr;
-
 use crate::account::{Address, At, Server, Target, TlsMode};
+use crate::authority;
 use crate::deliver::{Destination, FORMS, Kind};
 use crate::text;
 
@@ -50,37 +49,22 @@ pub fn destination(target: &Target) -> Box<dyn Destination> {
 }
 
 /// Reads what follows `//`: user, host and port.
-fn read_host(authority: &str, usual_port: u16, expected: &'static str) -> Result<Server, &'static str> {
-    let (user, server) = match authority.rsplit_once('@') {
-        Some((user, server)) => (Some(user), server),
-        None => (None, authority),
+fn read_host(text: &str, usual_port: u16, expected: &'static str) -> Result<Server, &'static str> {
+    // At the last `@`, because user names are often addresses.
+    let (user, server) = match text.rsplit_once('@') {
+        Some((user, server)) => (Some(read_user(user).ok_or(expected)?), server),
+        None => (None, text),
     };
-    if user.is_some_and(|user| user.is_empty() || user.chars().any(|c| c.is_control() || c == ':' || c == '/')) {
-        return Err(expected);
-    }
-    let (host, port) = match server.strip_prefix('[') {
-        Some(rest) => {
-            let (address, behind) = rest.split_once(']').ok_or(expected)?;
-            address.parse::<Ipv6Addr>().map_err(|_| expected)?;
-            let port = if behind.is_empty() { None } else { Some(behind.strip_prefix(':').ok_or(expected)?) };
-            (address, port)
-        }
-        None => server.split_once(':').map_or((server, None), |(host, port)| (host, Some(port))),
-    };
-    let is_name = |host: &str| host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet));
-    if host.is_empty() || host.len() > 255 || !(is_name(host) || server.starts_with('[')) {
-        return Err(expected);
-    }
-    let is_number = |port: &&str| !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit());
-    let port = match port {
-        None => usual_port,
-        Some(port) => {
-            Some(port).filter(is_number).and_then(|port| port.parse().ok()).filter(|port| *port != 0).ok_or(expected)?
-        }
-    };
-    // A name is the same in any case, and a lane has one spelling.
-    let at = At::Host { host: host.to_ascii_lowercase(), port };
-    Ok(Server { user: user.map(str::to_owned), ..Server::at(at) })
+    let (host, port) = authority::split_port(server).ok_or(expected)?;
+    let host = authority::host(host).ok_or(expected)?;
+    let port = port.map_or(Some(usual_port), authority::port).ok_or(expected)?;
+    Ok(Server { user, ..Server::at(At::Host { host, port }) })
+}
+
+/// A user as accounts have it in their URLs: no password, and `%` begins two hexadecimal digits.
+fn read_user(text: &str) -> Option<String> {
+    let octets = authority::percent_decoded(text).filter(|_| !text.contains([':', '/']))?;
+    String::from_utf8(octets).ok().filter(|user| authority::is_user(user))
 }
 
 /// STARTTLS is demanded of every server but those of this machine.
@@ -116,8 +100,15 @@ mod tests {
             assert_eq!(target.to_string(), text);
             assert_eq!(destination(&target).guarantee(), Guarantee::AtLeastOnce);
         }
-        let target = parse("smtps://petar%40@MAIL.example.org:465").unwrap().unwrap();
-        assert_eq!(target.server().unwrap().user.as_deref(), Some("petar%40"));
+        for user in ["petar@example.org", "petar%40example.org"] {
+            let target = parse(&format!("smtps://{user}@mail.example.org")).unwrap().unwrap();
+            assert_eq!(
+                target.server().unwrap().user.as_deref(),
+                Some("petar@example.org"),
+                "as in the URL of an account"
+            );
+        }
+        let target = parse("smtps://petar@MAIL.example.org:465").unwrap().unwrap();
         assert_eq!(target.to_string(), "smtps://mail.example.org");
     }
 
@@ -137,6 +128,9 @@ mod tests {
             "smtp://[::1",
             "smtp://[x]",
             "smtp://a b",
+            "smtp://-a",
+            "smtp://pe%tar@h",
+            "smtp://a%0d%0aQUIT@h",
             "smtps://@h",
         ] {
             assert!(parse(wrong).is_some_and(|parsed| parsed.is_err()), "{wrong}");

@@ -4,13 +4,13 @@
 //! octets that not every server takes) is noted while it goes by.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
+use super::error::Cause;
 use super::headers::Origin;
 use super::wire::Lines;
 use crate::account::{Sender, Server};
@@ -174,13 +174,13 @@ impl Waiting {
     }
 
     /// Gives the octets, piece by piece.
-    pub(super) fn read<E: From<io::Error>>(&self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn read(&self, mut take: impl FnMut(&[u8]) -> Result<(), Cause>) -> Result<(), Cause> {
         take(&self.prefix)?;
         let mut buffer = vec![0; self.length.min(CHUNK as u64) as usize];
         let mut done = 0;
         while done < self.length {
             let piece = &mut buffer[..(self.length - done).min(CHUNK as u64) as usize];
-            self.file.read_exact_at(piece, self.at + done)?;
+            self.file.read_exact_at(piece, self.at + done).map_err(Cause::Unreadable)?;
             done += piece.len() as u64;
             take(piece)?;
         }

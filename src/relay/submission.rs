@@ -404,10 +404,10 @@ impl Sending<'_> {
     }
 
     fn queue_envelope(&mut self, message: &Waiting) {
-        let mail = self.mail(message);
+        let (mail, rcpt) = (self.mail(message), self.rcpt());
         let dialogue = &mut self.connection.dialogue;
         dialogue.command(&mail);
-        dialogue.command(&format!("RCPT TO:<{}>", self.server.recipient));
+        dialogue.command(&rcpt);
         dialogue.command("DATA");
     }
 
@@ -438,7 +438,7 @@ impl Sending<'_> {
         self.may_send(&data)
     }
 
-    /// MAIL and RCPT, each with its reply, or both at once. False when the message was refused.
+    /// MAIL and RCPT, each with its reply. False when the message was refused.
     fn read_mail_and_rcpt(&mut self, message: &Waiting) -> Result<bool, Cause> {
         let (mail, rcpt) = (self.mail(message), self.rcpt());
         self.connection.dialogue.command(&mail);
@@ -530,7 +530,8 @@ impl Sending<'_> {
         let offer = &self.connection.offer;
         let words = match offer.most {
             Some(most) if message.octets() > most => {
-                format!("it has {} on the line, and the server takes up to {}", octets(message.octets()), octets(most))
+                let (has, most) = (text::octets(message.octets()), text::octets(most));
+                format!("it has {has} on the line, and the server takes up to {most}")
             }
             _ if message.has_nul && !(self.may_chunk && offer.binary) => {
                 "it has a NUL in it, which the server has no way to take".to_owned()
@@ -539,10 +540,6 @@ impl Sending<'_> {
         };
         Some(Refusal::new(Reason::Unfit, words.as_bytes()))
     }
-}
-
-fn octets(count: u64) -> String {
-    text::octets(count)
 }
 
 fn refusal(reply: &Reply) -> Refusal {
