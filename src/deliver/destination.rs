@@ -257,7 +257,7 @@ pub fn recover(places: &[Place], context: &Context) -> Result<Vec<Recovered>, Er
     ask(places, context, |destination, group| destination.mend(group, context), || Recovered::Absent)
 }
 
-/// Asks each target for its own places. One that leaves no place keeps its own books, so its messages may come twice,
+/// Asks each target for its own places. One that leaves no place cannot be asked, so its messages may come twice,
 /// but never get lost.
 fn ask<T>(
     places: &[Place],
