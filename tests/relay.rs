@@ -288,6 +288,40 @@ fn each_message_comes_at_least_once_however_the_line_breaks() {
 }
 
 #[test]
+fn the_next_envelope_travels_behind_the_end_of_a_message() {
+    for in_flight in [1, 3] {
+        let server = server(mails(9)).start();
+        // The first answer takes its time, so that the other messages wait by then.
+        let mta = Mta::smtp().acts(|asked| (asked.command == "." && asked.of_verb < 8).then_some(Act::Dawdle)).start();
+        let keys = format!("in_flight = {in_flight}");
+        sandbox(&server, &mta, "smtp", &keys, false).popfetch(["-q"]).exits(0);
+        assert_eq!((mta.messages(), mta.connections()), (octets(&mails(9)), 1));
+        // No message was sent before the answer to the one before it: one at a time is on its way.
+        assert!(mta.envelopes_ahead() >= 4, "{in_flight} in flight: {}", mta.envelopes_ahead());
+        println!("{in_flight} in flight: {} of 8 envelopes went ahead", mta.envelopes_ahead());
+    }
+}
+
+/// The next message is refused, has another size, or the run ends: an envelope that went ahead is no message.
+#[test]
+fn an_envelope_that_went_ahead_of_nothing_is_dropped() {
+    for act in ["550 5.1.0 not from there", "452 4.3.1 later", "421 4.3.2 bye"] {
+        let server = server(mails(5)).start();
+        let mta = Mta::smtp()
+            .acts(move |asked| match asked.command {
+                "." if asked.of_verb < 2 => Some(Act::Dawdle),
+                command if command.starts_with("MAIL") && asked.of_verb == 2 => say(act),
+                _ => None,
+            })
+            .start();
+        let sandbox = sandbox(&server, &mta, "smtp", "", false);
+        sandbox.popfetch(["-q"]).exits(if act.starts_with('4') { 75 } else { 69 });
+        sandbox.popfetch(["-q", "--now"]).exits(0);
+        assert_eq!((mta.messages(), server.unique_ids(USER).len()), (octets(&mails(5)), 0), "{act}");
+    }
+}
+
+#[test]
 fn a_server_that_answers_more_than_it_was_asked_is_not_trusted() {
     for (kind, build, keys) in ways() {
         for (verb, words) in [(".", "250 2.0.0 taken\r\n250 2.0.0 taken"), ("RCPT", "250 2.1.5 ok\r\n250 2.1.5 ok")] {

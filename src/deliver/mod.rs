@@ -212,14 +212,21 @@ impl Staged {
         self.octets
     }
 
+    /// What its target holds of it.
+    pub(crate) fn held<T: Any>(&self) -> &T {
+        self.held.downcast_ref().expect(FAMILY)
+    }
+
     /// What its target holds of it, and its size.
     pub(crate) fn into_held<T: Any>(self) -> (Box<T>, u64) {
         (own(self.held), self.octets)
     }
 }
 
+const FAMILY: &str = "a batch belongs to the publisher that was opened with its stager";
+
 fn own<T: Any>(held: Held) -> Box<T> {
-    held.downcast().expect("a batch belongs to the publisher that was opened with its stager")
+    held.downcast().expect(FAMILY)
 }
 
 /// A durable message whose place is fixed. Dropped, it is discarded, and the place stays empty.
@@ -276,6 +283,10 @@ pub trait Publisher: fmt::Debug + Send {
     /// Makes a batch durable and fixes its places, in the same order. An mbox is locked from here until
     /// [`Publisher::publish`] returns or the publisher is dropped.
     fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, Error>;
+
+    /// Tells which message the batch after this one begins with, where it waits already: what the target has to hear of
+    /// it first may travel with this batch.
+    fn foresee(&mut self, _next: &Staged) {}
 
     /// Makes a batch visible and that durable; the outcomes are in the batch's order. After an error some of
     /// the messages may be there: leave the intents without outcome, and [`recover`] will tell.

@@ -823,12 +823,18 @@ impl Done {
 impl Committer<'_, '_, '_> {
     fn run(mut self, batches: Receiver<Batch>) -> Done {
         let mut done = Done::default();
-        for batch in batches {
+        let mut waiting = None;
+        while let Some(batch) = waiting.take().or_else(|| batches.recv().ok()) {
             // An MDA or a server may take its time with each message; on a stop, those that it has not seen stay on the
             // server.
             if let (Some(stopped), None) = (self.run.stop.requested(), self.target.path()) {
                 done.failure = Some(stopped.into());
                 return done;
+            }
+            if self.target.server().is_some() {
+                waiting = batches.try_recv().ok();
+                let next = waiting.as_ref().and_then(|batch: &Batch| batch.first());
+                next.iter().for_each(|(_, next)| self.publisher.foresee(next));
             }
             if let Err(failure) = self.commit(batch, &mut done) {
                 done.failure = Some(failure);

@@ -51,6 +51,11 @@ impl Submission {
         failed(&self.target, cause, 0)
     }
 
+    /// Without the codes of RFC 3463 nothing would tell the answer to a message from that to an address.
+    fn may_chunk(&self, offer: &Offer) -> bool {
+        self.protocol.may_chunk && offer.chunking && offer.enhanced
+    }
+
     fn connect(&self, context: &Context) -> Result<Connection, deliver::Error> {
         if !is_writable(&self.server.recipient) {
             return Err(self.failed(Cause::Unwritable("recipient")));
@@ -61,7 +66,7 @@ impl Submission {
             return Err(self.failed(Cause::NotOffered("SMTPUTF8, which the recipient needs".to_owned())));
         }
         let used = Instant::now();
-        Ok(Connection { dialogue, offer, used, has_taken_recipient: false })
+        Ok(Connection { dialogue, offer, used, has_taken_recipient: false, ahead: None })
     }
 }
 
@@ -83,8 +88,8 @@ impl Destination for Submission {
         let Connection { mut dialogue, offer, .. } = self.connect(context)?;
         dialogue.command("QUIT");
         let _ = dialogue.reply(Wait::End);
-        let chunks = offer.chunking && offer.enhanced && self.protocol.may_chunk;
-        let offers = [("PIPELINING", offer.pipelining), ("CHUNKING", chunks), ("8BITMIME", offer.eight_bit)];
+        let offers =
+            [("PIPELINING", offer.pipelining), ("CHUNKING", self.may_chunk(&offer)), ("8BITMIME", offer.eight_bit)];
         let offers: Vec<&str> = offers.iter().filter(|(_, has)| *has).map(|(word, _)| *word).collect();
         let size = offer.most.map(|most| format!("; messages of up to {}", text::octets(most))).unwrap_or_default();
         let offers = if offers.is_empty() { "no extensions".to_owned() } else { offers.join(", ") };
@@ -99,6 +104,7 @@ impl Destination for Submission {
             submission: Submission { target: self.target.clone(), server: self.server.clone(), ..*self },
             context: context.clone(),
             connection: Some(connection),
+            next: None,
             in_a_row: 0,
             unanswered: 0,
             ended: None,
@@ -116,6 +122,8 @@ struct Connection {
     used: Instant,
     /// The server has accepted the recipient, so that messages may follow without waiting for that.
     has_taken_recipient: bool,
+    /// The MAIL command of an envelope that was sent, up to its DATA, before the message that it is for.
+    ahead: Option<String>,
 }
 
 /// Sends messages.
@@ -124,6 +132,8 @@ struct Publisher {
     submission: Submission,
     context: Context,
     connection: Option<Connection>,
+    /// The MAIL command of the message that the next batch begins with.
+    next: Option<String>,
     /// Temporary refusals since a message was taken.
     in_a_row: u32,
     /// Messages that were sent as a whole and not answered.
@@ -140,6 +150,15 @@ impl deliver::Publisher for Publisher {
     fn sync(&mut self, batch: Vec<Staged>) -> Result<Vec<Synced>, deliver::Error> {
         let synced = |(waiting, octets): (Box<Waiting>, u64)| Synced::new(Place::Mda, octets, waiting);
         Ok(batch.into_iter().map(Staged::into_held).map(synced).collect())
+    }
+
+    fn foresee(&mut self, next: &Staged) {
+        let Some(connection) = &self.connection else { return };
+        let message: &Waiting = next.held();
+        let may_chunk = self.submission.may_chunk(&connection.offer);
+        if connection.offer.pipelining && !may_chunk && unfit(&connection.offer, may_chunk, message).is_none() {
+            self.next = Some(mail(&self.submission.server, &connection.offer, message));
+        }
     }
 
     fn publish(&mut self, intended: Box<dyn Intents>) -> Result<Vec<Outcome>, deliver::Error> {
@@ -165,7 +184,8 @@ impl deliver::Publisher for Publisher {
     }
 
     fn finish(mut self: Box<Self>) {
-        if let Some(Connection { dialogue, .. }) = &mut self.connection {
+        // Behind DATA a QUIT would be the beginning of a message.
+        if let Some(Connection { dialogue, ahead: None, .. }) = &mut self.connection {
             dialogue.command("QUIT");
             // Nothing depends on the server's farewell.
             let _ = dialogue.reply(Wait::End);
@@ -195,20 +215,27 @@ impl Publisher {
 
     /// Sends the messages of a batch, and adds the answer to each as it comes.
     fn send(&mut self, messages: &[Message], answers: &mut Vec<Answer>) -> Result<(), Cause> {
-        self.wake()?;
+        let next = self.next.take();
+        self.wake(messages)?;
         let Publisher { submission, connection, in_a_row, unanswered, .. } = self;
         let connection = connection.as_mut().ok_or(Cause::Closed)?;
-        // Without the codes of RFC 3463 nothing would tell the answer to a message from that to an address.
-        let may_chunk = submission.protocol.may_chunk && connection.offer.chunking && connection.offer.enhanced;
-        let mut sending = Sending { server: &submission.server, connection, may_chunk, in_a_row, unanswered, answers };
+        let may_chunk = submission.may_chunk(&connection.offer);
+        let server = &submission.server;
+        let mut sending = Sending { server, connection, may_chunk, next, in_a_row, unanswered, answers };
         let sent = if may_chunk { sending.by_bdat(messages) } else { sending.by_data(messages) };
         sending.connection.used = Instant::now();
         sent
     }
 
     /// A connection that was idle for long may be dead: the server is asked, and dialled again. No message was offered.
-    fn wake(&mut self) -> Result<(), Cause> {
+    /// Where an envelope went ahead of its message nothing can be asked.
+    fn wake(&mut self, messages: &[Message]) -> Result<(), Cause> {
         let is_alive = match &mut self.connection {
+            Some(Connection { ahead: Some(ahead), offer, used, .. }) => {
+                let server = &self.submission.server;
+                let is_first = messages.first().is_some_and(|(first, _)| *ahead == mail(server, offer, first));
+                is_first && used.elapsed() <= IDLE
+            }
             Some(connection) if connection.used.elapsed() > IDLE => {
                 connection.dialogue.command("NOOP");
                 matches!(connection.dialogue.reply(Wait::Reply), Ok(reply) if reply.is_positive())
@@ -222,7 +249,7 @@ impl Publisher {
             let Submission { server, protocol, .. } = &self.submission;
             let (dialogue, offer) = hello::open(server, *protocol, &self.context)?;
             let used = Instant::now();
-            self.connection = Some(Connection { dialogue, offer, used, has_taken_recipient: false });
+            self.connection = Some(Connection { dialogue, offer, used, has_taken_recipient: false, ahead: None });
         }
         Ok(())
     }
@@ -233,6 +260,8 @@ struct Sending<'s> {
     server: &'s Server,
     connection: &'s mut Connection,
     may_chunk: bool,
+    /// The MAIL command of the message that comes behind this batch, where it waits already.
+    next: Option<String>,
     in_a_row: &'s mut u32,
     unanswered: &'s mut usize,
     answers: &'s mut Vec<Answer>,
@@ -241,15 +270,15 @@ struct Sending<'s> {
 impl Sending<'_> {
     /// DATA (RFC 5321 §4.1.1.4): the message waits for `354`. The next one's envelope rides behind its end (RFC 2920).
     fn by_data(&mut self, messages: &[Message]) -> Result<(), Cause> {
-        let mut is_enveloped = false;
         for (position, (message, _)) in messages.iter().enumerate() {
             if let Some(refusal) = self.unfit(message) {
                 self.answers.push(Answer::Refused(refusal));
                 continue;
             }
             let is_taken = if self.connection.offer.pipelining {
-                if !std::mem::take(&mut is_enveloped) {
-                    self.queue_envelope(message);
+                if self.connection.ahead.take().is_none() {
+                    let mail = self.mail(message);
+                    self.queue_envelope(&mail);
                 }
                 self.read_envelope(message)?
             } else {
@@ -269,10 +298,13 @@ impl Sending<'_> {
             dialogue.sent(message.octets());
             dialogue.command(".");
             *self.unanswered += 1;
-            let next = messages.get(position + 1).map(|(next, _)| next).filter(|next| self.unfit(next).is_none());
-            if let (true, Some(next)) = (self.connection.offer.pipelining, next) {
-                self.queue_envelope(next);
-                is_enveloped = true;
+            if self.connection.offer.pipelining {
+                let next = match messages.get(position + 1) {
+                    Some((next, _)) => self.unfit(next).is_none().then(|| self.mail(next)),
+                    None => self.next.take(),
+                };
+                next.iter().for_each(|mail| self.queue_envelope(mail));
+                self.connection.ahead = next;
             }
             let reply = self.connection.dialogue.reply(Wait::Taken)?;
             *self.unanswered -= 1;
@@ -403,10 +435,10 @@ impl Sending<'_> {
         }
     }
 
-    fn queue_envelope(&mut self, message: &Waiting) {
-        let (mail, rcpt) = (self.mail(message), self.rcpt());
+    fn queue_envelope(&mut self, mail: &str) {
+        let rcpt = self.rcpt();
         let dialogue = &mut self.connection.dialogue;
-        dialogue.command(&mail);
+        dialogue.command(mail);
         dialogue.command(&rcpt);
         dialogue.command("DATA");
     }
@@ -484,7 +516,7 @@ impl Sending<'_> {
     }
 
     fn end_of_batch(&self) -> Result<(), Cause> {
-        match self.connection.dialogue.is_in_step() {
+        match self.connection.ahead.is_some() || self.connection.dialogue.is_in_step() {
             true => Ok(()),
             false => Err(Cause::Nonsense("it answers more than it was asked")),
         }
@@ -503,43 +535,49 @@ impl Sending<'_> {
     }
 
     fn mail(&self, message: &Waiting) -> String {
-        let offer = &self.connection.offer;
-        // A sender that this server cannot be told is nobody: it could not answer it either.
-        let sender = if message.sender.is_ascii() || offer.utf8 { message.sender.as_str() } else { "" };
-        let mut mail = format!("MAIL FROM:<{sender}>");
-        if offer.size {
-            mail += &format!(" SIZE={}", message.octets());
-        }
-        if message.has_nul {
-            mail += " BODY=BINARYMIME";
-        } else if message.is_8bit && offer.eight_bit {
-            mail += " BODY=8BITMIME";
-        }
-        if offer.utf8 && !(sender.is_ascii() && self.server.recipient.is_ascii()) {
-            mail += " SMTPUTF8";
-        }
-        mail
+        mail(self.server, &self.connection.offer, message)
     }
 
     fn rcpt(&self) -> String {
         format!("RCPT TO:<{}>", self.server.recipient)
     }
 
-    /// Why a message is not even offered.
     fn unfit(&self, message: &Waiting) -> Option<Refusal> {
-        let offer = &self.connection.offer;
-        let words = match offer.most {
-            Some(most) if message.octets() > most => {
-                let (has, most) = (text::octets(message.octets()), text::octets(most));
-                format!("it has {has} on the line, and the server takes up to {most}")
-            }
-            _ if message.has_nul && !(self.may_chunk && offer.binary) => {
-                "it has a NUL in it, which the server has no way to take".to_owned()
-            }
-            _ => return None,
-        };
-        Some(Refusal::new(Reason::Unfit, words.as_bytes()))
+        unfit(&self.connection.offer, self.may_chunk, message)
     }
+}
+
+fn mail(server: &Server, offer: &Offer, message: &Waiting) -> String {
+    // A sender that this server cannot be told is nobody: it could not answer it either.
+    let sender = if message.sender.is_ascii() || offer.utf8 { message.sender.as_str() } else { "" };
+    let mut mail = format!("MAIL FROM:<{sender}>");
+    if offer.size {
+        mail += &format!(" SIZE={}", message.octets());
+    }
+    if message.has_nul {
+        mail += " BODY=BINARYMIME";
+    } else if message.is_8bit && offer.eight_bit {
+        mail += " BODY=8BITMIME";
+    }
+    if offer.utf8 && !(sender.is_ascii() && server.recipient.is_ascii()) {
+        mail += " SMTPUTF8";
+    }
+    mail
+}
+
+/// Why a message is not even offered.
+fn unfit(offer: &Offer, may_chunk: bool, message: &Waiting) -> Option<Refusal> {
+    let words = match offer.most {
+        Some(most) if message.octets() > most => {
+            let (has, most) = (text::octets(message.octets()), text::octets(most));
+            format!("it has {has} on the line, and the server takes up to {most}")
+        }
+        _ if message.has_nul && !(may_chunk && offer.binary) => {
+            "it has a NUL in it, which the server has no way to take".to_owned()
+        }
+        _ => return None,
+    };
+    Some(Refusal::new(Reason::Unfit, words.as_bytes()))
 }
 
 fn refusal(reply: &Reply) -> Refusal {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +24,8 @@ pub enum Act {
     TakeAndClose,
     /// Says nothing more, and does not hang up.
     Hang,
+    /// Answers the end of a message only when more has come behind it, or after a while.
+    Dawdle,
     /// Sends a line without an end.
     Flood,
 }
@@ -36,6 +39,9 @@ pub struct Asked<'a> {
     /// How many of the same verb came before it.
     pub of_verb: usize,
 }
+
+/// How long more is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 type Acts = dyn Fn(&Asked<'_>) -> Option<Act> + Send + Sync;
 
@@ -72,6 +78,7 @@ struct Shared {
     heard: Mutex<Vec<String>>,
     taken: Mutex<Vec<Taken>>,
     connections: Mutex<usize>,
+    envelopes_ahead: Mutex<usize>,
     is_stopping: AtomicBool,
 }
 
@@ -105,6 +112,11 @@ impl Mta {
 
     pub fn connections(&self) -> usize {
         *self.shared.connections.lock().unwrap()
+    }
+
+    /// How many messages it answered only when it had heard of the next one.
+    pub fn envelopes_ahead(&self) -> usize {
+        *self.shared.envelopes_ahead.lock().unwrap()
     }
 
     /// What it offers.
@@ -169,6 +181,7 @@ impl MtaBuilder {
             heard: Mutex::default(),
             taken: Mutex::default(),
             connections: Mutex::default(),
+            envelopes_ahead: Mutex::default(),
             is_stopping: AtomicBool::new(false),
         });
         let serving = shared.clone();
@@ -436,6 +449,12 @@ impl Session<'_> {
         let (words, goes_on) = match act {
             None => ("250 2.0.0 taken".to_owned(), true),
             Some(Act::Say(words)) => (words, true),
+            Some(Act::Dawdle) => {
+                if self.hears_more()? {
+                    *self.shared.envelopes_ahead.lock().unwrap() += 1;
+                }
+                ("250 2.0.0 taken".to_owned(), true)
+            }
             Some(Act::TakeAndClose) => ("250".to_owned(), false),
             Some(Act::Close) => return Ok(false),
             Some(act) => return Ok(self.misbehave(&act)?.is_some()),
@@ -448,6 +467,15 @@ impl Session<'_> {
             self.say(&words)?;
         }
         Ok(goes_on)
+    }
+
+    fn hears_more(&mut self) -> io::Result<bool> {
+        let Line::Tcp(tcp) = self.line.get_ref() else { panic!("only TCP has a timeout here") };
+        let tcp = tcp.try_clone()?;
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        let has_more = matches!(self.line.fill_buf(), Ok([_, ..]));
+        tcp.set_read_timeout(None)?;
+        Ok(has_more)
     }
 
     /// Reads as a careless server does: a line ends in LF.
