@@ -568,3 +568,82 @@ fn a_real_dovecot_takes_each_message_by_lmtp_and_drops_what_comes_a_second_time(
         }
     }
 }
+
+/// Each connection has an Exim of its own, as under inetd; what it takes is in the folder `box`, a Maildir.
+const EXIM: &str = "exim_path = PROGRAM
+primary_hostname = mta.example.org
+spool_directory = FOLDER/spool
+log_file_path = FOLDER/%slog
+keep_environment =
+return_path_remove = false
+tls_advertise_hosts =
+chunking_advertise_hosts = *
+deliver_drop_privilege = true
+acl_smtp_rcpt = accept
+begin routers
+box:
+  driver = accept
+  transport = box
+begin transports
+box:
+  driver = appendfile
+  maildir_format
+  directory = FOLDER/box
+begin retry
+";
+
+#[test]
+fn a_real_exim_takes_each_message_by_smtp() {
+    let exim = program("exim4").filter(|_| rustix::process::geteuid().is_root());
+    let (Some(exim), Some((uid, gid))) = (exim, user_ids("Debian-exim")) else {
+        return left_out("SMTP to a real Exim", "Debian's exim4 is not installed, or this is not root");
+    };
+    let Some(dovecot) = Dovecot::start(&["alice".to_owned()], &mails()) else { return };
+    let folder = tempfile::Builder::new().prefix("popfetch-exim-").tempdir().unwrap();
+    let settings = EXIM.replace("FOLDER", &folder.path().display().to_string());
+    write(folder.path(), "conf", settings.replace("PROGRAM", &exim.display().to_string()));
+    let [spool, taken] = ["spool", "box"].map(|name| folder.path().join(name));
+    for path in [&spool, &taken] {
+        fs::create_dir(path).unwrap();
+    }
+    for path in [folder.path(), &spool, &taken] {
+        chown(path, Some(uid), Some(gid)).unwrap();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::scope(|scope| {
+        // One connection to check, and one to fetch.
+        scope.spawn(|| {
+            for _ in 0..2 {
+                let line = std::os::fd::OwnedFd::from(listener.accept().unwrap().0);
+                let output = line.try_clone().unwrap();
+                let mut exim = Command::new(&exim);
+                let exim = exim.arg("-C").arg(folder.path().join("conf")).arg("-bs").stderr(Stdio::null());
+                assert!(exim.stdin(line).stdout(output).status().unwrap().success());
+            }
+        });
+        let sandbox = Sandbox::new();
+        let account = dovecot.account(Mode::Clear, "alice").set("deliver", "\"there\"").set("keep", false);
+        let keys = format!("deliver = \"smtp://127.0.0.1:{port}\"\nrecipient = \"carol@example.org\"");
+        sandbox.config(&format!("[targets.there]\n{keys}\n{account}"));
+        sandbox.popfetch(["check"]).exits(0);
+        let run = sandbox.popfetch(["-vv"]).exits(0);
+        assert!(run.stderr.contains("C: MAIL FROM:<> SIZE="), "{run:#?}");
+    });
+    let taken = sandbox::Maildir { path: taken };
+    sandbox::wait_until(|| taken.path.join("new").exists() && taken.messages().len() == mails().len());
+    for mail in mails() {
+        let differs = format!("a message differs: {}", mail[..mail.len().min(200)].escape_ascii());
+        assert!(taken.messages().iter().any(|taken| taken.ends_with(&mail)), "{differs}");
+    }
+    assert_eq!(dovecot.messages("alice").len(), 0);
+}
+
+/// Numbers of a user of this system and of the group of that name.
+fn user_ids(name: &str) -> Option<(u32, u32)> {
+    let id = |option| {
+        let output = Command::new("id").args([option, name]).output().expect("`id` is everywhere");
+        String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+    };
+    Some((id("-u")?, id("-g")?))
+}
