@@ -9,6 +9,7 @@ mod dialogue;
 mod error;
 mod headers;
 mod hello;
+pub mod imap;
 mod lmtp;
 mod login;
 pub mod reply;
