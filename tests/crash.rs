@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::faults::{Call, Scenario, calls_of, can_trace, kill_before};
 use crate::sandbox::{Account, Destination, Sandbox, USER, all_at_home, mails, names, read, server};
-use crate::server::Maildrop;
+use crate::server::{Maildrop, Mta};
 
 /// Runs once more, to the end, and once to see that nothing is fetched again.
 #[track_caller]
@@ -228,10 +228,10 @@ fn an_mbox_or_a_spool_cut_off_at_any_octet_gets_each_message_once() {
     }
 }
 
-// An MDA, and a machine that stops: what its page cache held is lost, and what the MDA has is not.
+// An MDA or a server, and a machine that stops: what its page cache held is lost, and what the target has is not.
 
-/// How much of the ledger was durable each time that an MDA started, as strace(1) has seen it.
-fn durable_at_each_start(log: &str) -> Vec<usize> {
+/// How much of the ledger was durable each time that a target got a message, as strace(1) has seen it.
+fn durable_at_each(log: &str, is_given: impl Fn(&str) -> bool) -> Vec<usize> {
     let (mut written, mut durable, mut starts) = (0, 0, vec![]);
     for line in log.lines() {
         let call = line.split_once(' ').map_or("", |(_, call)| call.trim_start());
@@ -243,7 +243,7 @@ fn durable_at_each_start(log: &str) -> Vec<usize> {
             || call.contains("fdatasync resumed") && call.ends_with(" = 0")
         {
             durable = written;
-        } else if call.starts_with("execve(\"/bin/sh\"") {
+        } else if is_given(call) {
             starts.push(durable);
         }
     }
@@ -269,7 +269,8 @@ fn an_mda_gets_at_most_one_message_twice_when_the_machine_stops() {
     strace.args(["-f", "-y", "-s", "0", "-b", "execve", "-e", "trace=write,fdatasync,execve", "-o"]);
     strace.arg(&log).args([env!("CARGO_BIN_EXE_popfetch"), "-q"]);
     sandbox.run(strace).exits(0).silently();
-    let durable = durable_at_each_start(&fs::read_to_string(log).expect("strace writes its log"));
+    let is_given = |call: &str| call.starts_with("execve(\"/bin/sh\"");
+    let durable = durable_at_each(&fs::read_to_string(log).expect("strace writes its log"), is_given);
     let ledger = sandbox.ledger(USER, server.port);
     let (whole, taken) = (read(&ledger), files_of(sandbox.path("mda")));
     assert_eq!((durable.len(), taken.len()), (MESSAGES, MESSAGES), "{durable:?}");
@@ -284,6 +285,53 @@ fn an_mda_gets_at_most_one_message_twice_when_the_machine_stops() {
             assert!(messages.len() <= MESSAGES + usize::from(had > turn), "{when}");
             messages.dedup();
             assert!(messages == all_at_home(&mails(MESSAGES)), "{when}: each message at least once");
+        }
+    }
+}
+
+#[test]
+fn a_server_gets_at_most_what_is_in_flight_twice_when_the_machine_stops() {
+    if !can_trace() {
+        return;
+    }
+    const MESSAGES: usize = 9;
+    let chunking = ["PIPELINING", "CHUNKING", "ENHANCEDSTATUSCODES"];
+    for (build, in_flight) in [(Mta::lmtp(), 1), (Mta::lmtp().extensions(&chunking), 1), (Mta::lmtp(), 3)] {
+        let server = server(mails(MESSAGES)).start();
+        let mta = build.start();
+        let sandbox = Sandbox::new();
+        let account = Account::on(server.port).set("deliver", "\"there\"");
+        let target = format!("deliver = \"lmtp://127.0.0.1:{}\"\nin_flight = {in_flight}", mta.port);
+        sandbox.config(&format!("[targets.there]\n{target}\n{account}"));
+        let log = sandbox.path("strace.log");
+        let mut strace = Command::new("strace");
+        sandbox.adopt(&mut strace);
+        strace.args(["-f", "-y", "-s", "100000", "-e", "trace=write,fdatasync", "-o"]);
+        strace.arg(&log).args([env!("CARGO_BIN_EXE_popfetch"), "-q"]);
+        sandbox.run(strace).exits(0).silently();
+        // Each text is the only one in its octets that has this header.
+        let is_given =
+            |call: &str| call.starts_with("write(") && call.contains("<socket:") && call.contains("\\r\\nSubject: ");
+        let durable = durable_at_each(&fs::read_to_string(log).expect("strace writes its log"), is_given);
+        let ledger = sandbox.ledger(USER, server.port);
+        let (whole, taken) = (read(&ledger), mta.taken());
+        assert_eq!((durable.len(), taken.len()), (MESSAGES, MESSAGES), "{durable:?}");
+        for (turn, durable) in durable.into_iter().enumerate() {
+            // The one that was given then may have been taken or not.
+            for had in [turn, turn + 1] {
+                fs::write(&ledger, &whole[..durable]).unwrap();
+                mta.forget(&taken[had..]);
+                sandbox.popfetch(["-q"]).exits(0).silently();
+                let (mut messages, many) = (mta.messages(), mta.messages().len());
+                let when = format!("{in_flight} in flight, stopped at message {turn}, {had} there: {many} came");
+                assert!(many <= MESSAGES + in_flight, "{when}");
+                messages.dedup();
+                let mut all: Vec<_> = mails(MESSAGES).into_iter().map(|mail| mail.octets).collect();
+                all.sort();
+                assert!(messages == all, "{when}: each message at least once");
+                mta.forget(&mta.taken());
+                mta.remember(&taken);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::sandbox::{Account, Destination, Sandbox, status};
-use crate::server::Responder;
+use crate::server::{Mta, Responder};
 
 /// What a run may need at most, in KiB: program, buffers and stacks.
 const BOUND: u64 = 20 << 10;
@@ -43,21 +43,31 @@ fn large(megabytes: usize, megabyte: &[u8], out: &mut impl Write) -> io::Result<
     out.write_all(b".\r\n")
 }
 
+fn megabytes() -> usize {
+    std::env::var("POPFETCH_TEST_MIB").map_or(64, |mib| mib.parse().expect("a number of megabytes"))
+}
+
 fn fetch_in_a_small_memory(destination: Destination) {
-    let megabytes = std::env::var("POPFETCH_TEST_MIB").map_or(64, |mib| mib.parse().expect("a number of megabytes"));
+    let megabytes = megabytes();
     let server = server(megabytes);
     let sandbox = Sandbox::new();
     let deliver = match destination {
         Destination::Mda => sandbox.mda_script("wc -c >~/counted"),
         other => other.deliver(&sandbox),
     };
-    sandbox.config(&Account::on(server.port).set("deliver", deliver).set("timeout", 60).to_string());
+    let peak = peak_of(&sandbox, &Account::on(server.port).set("deliver", deliver).set("timeout", 60));
+    assert!(peak <= BOUND, "{destination:?}: {peak} KiB for a message of {megabytes} MiB");
+    assert_eq!(octets(destination, &sandbox), octets_at_home(megabytes), "{destination:?}");
+}
+
+/// The most memory that a run of this account needs, in KiB.
+fn peak_of(sandbox: &Sandbox, account: &Account) -> u64 {
+    sandbox.config(&account.to_string());
     let mut running = sandbox.start(&mut sandbox.command(["-q"]));
     let mut peak = 0;
     running.watch(|pid| peak = peak.max(status(pid, "VmHWM").unwrap_or(0)));
     running.finish().exits(0).silently();
-    assert!(peak <= BOUND, "{destination:?}: {peak} KiB for a message of {megabytes} MiB");
-    assert_eq!(octets(destination, &sandbox), octets_at_home(megabytes), "{destination:?}");
+    peak
 }
 
 /// Each CRLF became LF, and each stuffed dot is gone.
@@ -94,4 +104,19 @@ fn a_large_message_goes_to_an_mbox_in_a_small_memory() {
 #[test]
 fn a_large_message_goes_to_an_mda_in_a_small_memory() {
     fetch_in_a_small_memory(Destination::Mda);
+}
+
+#[test]
+fn a_large_message_goes_to_a_server_in_a_small_memory() {
+    let megabytes = megabytes();
+    for extensions in [&["PIPELINING"][..], &["PIPELINING", "CHUNKING", "ENHANCEDSTATUSCODES"]] {
+        let server = server(megabytes);
+        let mta = Mta::lmtp().extensions(extensions).start();
+        let deliver = format!("\"lmtp://127.0.0.1:{}\"", mta.port);
+        let account = Account::on(server.port).set("deliver", deliver).set("timeout", 60);
+        let peak = peak_of(&Sandbox::new(), &account);
+        assert!(peak <= BOUND, "{extensions:?}: {peak} KiB for a message of {megabytes} MiB");
+        let sent = b"Subject: large\r\n\r\n".len() + megabytes * (megabyte().len() - 1);
+        assert_eq!(mta.taken()[0].octets.len(), sent, "{extensions:?}");
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::faults::{calls_of, can_trace, kill_before};
+use crate::faults::{Call, Scenario, calls_of, can_trace, fail_at, kill_before};
 use crate::sandbox::{Account, CANARY, Sandbox, USER, mails, message, server, wait_until};
 use crate::server::mta::{Asked, MtaBuilder};
 use crate::server::{Act, Authority, Mail, Maildrop, Mta};
@@ -653,4 +653,39 @@ fn a_run_by_url_may_deliver_to_a_server() {
     }
     assert_eq!(mta.messages(), octets(&mails(2)));
     assert_eq!(mta.taken()[0].rcpt, format!("RCPT TO:<{USER}>"));
+}
+
+/// The disk is where messages wait, and where the ledger is.
+#[test]
+fn a_full_disk_at_every_call_loses_nothing() {
+    if !can_trace() {
+        return;
+    }
+    let mails = || Scenario::mails();
+    let calls = {
+        let (server, mta) = (server(mails()).start(), Mta::lmtp().start());
+        calls_of(&sandbox(&server, &mta, "lmtp", "", false))
+    };
+    let needs_room = |call: &&Call| call.is_of_the_disk() && !call.name.starts_with("unlink");
+    let mut failed = 0;
+    for (call, stays_full) in calls.iter().filter(needs_room).flat_map(|call| [(call, false), (call, true)]) {
+        // Those would be every library, and the line to the server, too.
+        if stays_full && (call.name.starts_with("open") || call.name == "write") {
+            continue;
+        }
+        let (server, mta) = (server(mails()).start(), Mta::lmtp().start());
+        let sandbox = sandbox(&server, &mta, "lmtp", "", false);
+        let when = format!("ENOSPC at {call}{}", if stays_full { " and later" } else { "" });
+        let run = fail_at(&sandbox, call, "ENOSPC", stays_full);
+        assert!(matches!(run.code(), 0 | 73 | 74 | 75), "{when}: {run:#?}");
+        failed += usize::from(run.code() != 0);
+        let is_lost =
+            |mail: &&Mail| !server.unique_ids(USER).contains(&mail.unique_id) && !mta.messages().contains(&mail.octets);
+        assert_eq!(mails().iter().filter(is_lost).count(), 0, "{when}");
+        sandbox.popfetch(["-q", "--now"]).exits(0);
+        assert!(repeated(&mta, &mails(), &when) <= 1, "{when}");
+        assert!(server.unique_ids(USER).is_empty(), "{when}");
+    }
+    println!("{} calls, {failed} failed and recovered", calls.len());
+    assert!(failed > 5);
 }

@@ -129,6 +129,20 @@ impl Mta {
         self.shared.taken.lock().unwrap().clone()
     }
 
+    /// Has not taken these messages: the first that are equal to them are thrown away.
+    pub fn forget(&self, messages: &[Taken]) {
+        let mut taken = self.shared.taken.lock().unwrap();
+        for message in messages {
+            let position = taken.iter().position(|taken| taken == message).expect("it was taken");
+            taken.remove(position);
+        }
+    }
+
+    /// Has taken these messages.
+    pub fn remember(&self, messages: &[Taken]) {
+        self.shared.taken.lock().unwrap().extend_from_slice(messages);
+    }
+
     /// Their octets, sorted.
     pub fn messages(&self) -> Vec<Vec<u8>> {
         let mut octets: Vec<_> = self.taken().into_iter().map(|taken| taken.octets).collect();
