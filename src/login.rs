@@ -3,41 +3,96 @@
 mod browser;
 
 use std::fmt;
-use std::path::Path;
 
-use crate::account::{Account, Flow, OAuth2, Secret};
+use crate::account::{Account, Flow, OAuth2, Secret, Target};
+use crate::deliver::{self, Context, Network};
 use crate::failure::{Failure, Kind};
 use crate::ledger::Committed;
 use crate::listings::Budget;
+use crate::relay;
 use crate::secret::oauth::{self, Prompt, SignedOut};
 use crate::secret::{self, Login};
 use crate::session::{self, Opener};
-use crate::stop::Stop;
 use crate::text::{counted, host_port, printable, printable_within};
 
 /// The longest address that is shown: those of providers have a few hundred characters, and half an address is none.
 const ADDRESS: usize = 4096;
 
-/// Signs in to an account, and tries what it got for it with one login at the mail server. `say` hears line after line.
-pub fn login(opener: &Opener<'_>, say: impl Fn(&str) + Clone + Send + 'static) -> Result<(), Box<dyn Failure>> {
+/// What somebody signs in to.
+#[derive(Debug, Clone)]
+pub enum Party {
+    /// An account.
+    Account(Box<Account>),
+    /// A target, of this account among others.
+    Target(Target, Box<Account>),
+}
+
+impl Party {
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        match self {
+            Party::Account(account) => &account.name,
+            Party::Target(target, _) => target.server().and_then(|server| server.name.as_deref()).unwrap_or_default(),
+        }
+    }
+
+    /// The account.
+    pub fn account(&self) -> &Account {
+        let (Party::Account(account) | Party::Target(_, account)) = self;
+        account
+    }
+
+    /// Where what it logs in with comes from.
+    pub fn secret(&self) -> Option<&Secret> {
+        match self {
+            Party::Account(account) => Some(&account.secret),
+            Party::Target(target, _) => target.server().map(|server| &server.secret),
+        }
+    }
+
+    fn login<'l>(&'l self, network: &'l Network) -> Result<Login<'l>, Box<dyn Failure>> {
+        match self {
+            Party::Account(account) => Ok(Login::from(&**account)),
+            Party::Target(target, _) => relay::login(target, network).ok_or_else(|| boxed(secret::Error::NoOAuth2)),
+        }
+    }
+}
+
+/// Signs in, and tries what it got for it with one login at the mail server. `context` is that of the account. `say` hears
+/// line after line.
+pub fn login(
+    party: &Party,
+    opener: &Opener<'_>,
+    context: &Context,
+    say: impl Fn(&str) + Clone + Send + 'static,
+) -> Result<(), Box<dyn Failure>> {
     let Opener { account, state_dir, stop, .. } = *opener;
     let ask = |prompt: Prompt| {
         let address = prompt.address().to_owned();
         lines(prompt).iter().for_each(|line| say(line));
         browser::offer(address, stop, say.clone());
     };
-    secret::sign_in(&Login::from(account), state_dir, stop, ask).map_err(boxed)?;
-    let server = printable(host_port(&account.host, account.port).as_bytes());
-    match try_out(opener, &say) {
+    secret::sign_in(&party.login(&context.network)?, state_dir, stop, ask).map_err(boxed)?;
+    let (server, tried) = match party {
+        Party::Account(_) => {
+            let tried = try_out(opener, &say).map_err(boxed);
+            (host_port(&account.host, account.port), tried)
+        }
+        Party::Target(target, _) => {
+            (target.to_string(), deliver::try_out(target, context).map(|_| None).map_err(boxed))
+        }
+    };
+    match tried {
         Ok(messages) => {
             let held = messages.map_or_else(String::new, |messages| format!(" ({})", counted(messages, "message")));
             let name = shell_words::quote(&account.name);
+            let server = printable(server.as_bytes());
             say(&format!("signed in, and `{server}` takes it{held}; `popfetch {name}` works now without asking"));
             Ok(())
         }
         Err(error) => {
             say("signed in, and the tokens are kept, but a login at the mail server failed:");
-            Err(boxed(error))
+            Err(error)
         }
     }
 }
@@ -59,10 +114,11 @@ fn boxed(error: impl Failure + 'static) -> Box<dyn Failure> {
     Box::new(error)
 }
 
-/// Signs out of an account. `say` hears what became of its tokens.
-pub fn logout(account: &Account, folder: &Path, stop: &Stop, say: impl Fn(&str)) -> Result<(), Box<dyn Failure>> {
-    let signed_out = secret::sign_out(&Login::from(account), folder, stop).map_err(boxed)?;
-    let Secret::OAuth2(oauth2) = &account.secret else { unreachable!("it would have failed") };
+/// Signs out. `say` hears what became of the tokens.
+pub fn logout(party: &Party, context: &Context, say: impl Fn(&str)) -> Result<(), Box<dyn Failure>> {
+    let login = party.login(&context.network)?;
+    let signed_out = secret::sign_out(&login, &context.spool_dir, &context.stop).map_err(boxed)?;
+    let Secret::OAuth2(oauth2) = login.secret else { unreachable!("it would have failed") };
     let is_service = oauth2.flow == Flow::ClientCredentials;
     match signed_out {
         SignedOut::NothingStored => say("nobody is signed in: there is no token to remove"),

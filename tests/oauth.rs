@@ -452,7 +452,7 @@ fn a_sign_in_that_is_refused_or_too_late_says_so() {
 #[test]
 fn a_sign_in_wants_an_account_with_oauth2() {
     let sandbox = Sandbox::with(Account::on(1));
-    sandbox.popfetch(["login", "work"]).exits(78).says(&["work: the account has no `oauth2`", "hint: write `oauth2 ="]);
+    sandbox.popfetch(["login", "work"]).exits(78).says(&["work: it has no `oauth2`", "hint: write `oauth2 ="]);
     sandbox.popfetch(["login", "wrk"]).exits(78).says(&["did you mean `work`?"]);
     for command in ["login", "logout"] {
         sandbox.popfetch([command]).exits(64).says(&["no account has `oauth2`"]);
@@ -537,7 +537,7 @@ fn a_sign_out_of_a_state_that_is_not_there_makes_none() {
     let sandbox = Sandbox::with(account(1, &endpoint.url(), ""));
     sandbox.popfetch(["logout"]).exits(0).says(&["nobody is signed in"]);
     assert!(!sandbox.state().exists());
-    Sandbox::with(Account::on(1)).popfetch(["logout", "work"]).exits(78).says(&["the account has no `oauth2`"]);
+    Sandbox::with(Account::on(1)).popfetch(["logout", "work"]).exits(78).says(&["it has no `oauth2`"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::faults::{Call, Scenario, calls_of, can_trace, fail_at, kill_before};
 use crate::sandbox::{Account, CANARY, Sandbox, USER, mails, message, server, wait_until};
 use crate::server::mta::{Asked, MtaBuilder};
-use crate::server::{Act, Authority, Mail, Maildrop, Mta};
+use crate::server::{Act, Answer, Authority, Endpoint, Mail, Maildrop, Mta};
 
 /// An account that delivers to a named target.
 fn config(server: &Maildrop, deliver: &str, keys: &str, keep: impl ToString) -> String {
@@ -688,4 +688,67 @@ fn a_full_disk_at_every_call_loses_nothing() {
     }
     println!("{} calls, {failed} failed and recovered", calls.len());
     assert!(failed > 5);
+}
+
+/// A target that gets its tokens as a service, and the server that takes them.
+fn with_oauth2(endpoint: &Endpoint, mta: &Mta, server: &Maildrop) -> String {
+    let oauth2 = format!(
+        "{{ flow = \"client_credentials\", client_id = \"app\", client_secret = {CANARY:?}, token_endpoint = \"{}/token\" }}",
+        endpoint.url()
+    );
+    config(server, &format!("smtp://petar@127.0.0.1:{}", mta.port), &format!("oauth2 = {oauth2}"), true)
+}
+
+fn token() -> Answer {
+    Answer::Says(200, format!("{{\"access_token\":{TOKEN:?},\"token_type\":\"Bearer\",\"expires_in\":3600}}"))
+}
+
+const TOKEN: &str = "kanarinac-pristup";
+
+#[test]
+fn a_target_has_oauth2_of_its_own_and_is_signed_in_to_by_its_name() {
+    let server = server(mails(2)).start();
+    let takes_token = |asked: &Asked<'_>| match asked.command {
+        "AUTH XOAUTH2" => say("334 "),
+        command if command.starts_with("dXNlcj1") => say("235 2.7.0 welcome"),
+        _ => None,
+    };
+    let extensions = ["PIPELINING", "AUTH XOAUTH2"];
+    let mta = Mta::smtp().extensions(&extensions).acts(takes_token).start();
+    let endpoint = Endpoint::start([token(), token()]);
+    let sandbox = Sandbox::new();
+    sandbox.config(&with_oauth2(&endpoint, &mta, &server));
+    for words in [&["login", "there", "-vv"][..], &["login", "-vv"], &["check", "-vv"], &["-vv"]] {
+        let run = sandbox.popfetch(words).exits(0);
+        let shown = format!("{}{}", run.stdout, run.stderr);
+        assert!(shown.contains("smtp C: AUTH XOAUTH2") && shown.contains("smtp S: 235"), "{run:#?}");
+        assert!(![CANARY, TOKEN, "dXNlcj1"].iter().any(|secret| shown.contains(secret)), "{run:#?}");
+        if words[0] == "login" {
+            let address = format!("smtp://127.0.0.1:{}", mta.port);
+            run.says(&[&format!("popfetch: there: signed in, and `{address}` takes it; `popfetch work` works")]);
+        }
+    }
+    assert_eq!((mta.messages(), endpoint.heard().len()), (octets(&mails(2)), 2), "one for each sign-in");
+    sandbox.popfetch(["logout", "there"]).exits(0).says(&["popfetch: there: the token is removed"]);
+    sandbox.popfetch(["logout"]).exits(0).says(&["popfetch: there: nobody is signed in"]);
+    sandbox.popfetch(["login", "ther"]).exits(78);
+}
+
+#[test]
+fn a_refused_token_of_a_target_is_dropped_for_the_next_run() {
+    let server = server(mails(1)).start();
+    let refuses = |asked: &Asked<'_>| match asked.command {
+        "AUTH XOAUTH2" => say("334 "),
+        command if command.starts_with("dXNlcj1") => say("535 5.7.8 no"),
+        _ => None,
+    };
+    let mta = Mta::smtp().extensions(&["AUTH XOAUTH2"]).acts(refuses).start();
+    let endpoint = Endpoint::start([token(), token()]);
+    let sandbox = Sandbox::new();
+    sandbox.config(&with_oauth2(&endpoint, &mta, &server));
+    for _ in 0..2 {
+        let run = sandbox.popfetch(["-q", "--now"]).exits(77);
+        run.says(&["refused the login of `petar`", "the next run gets a new access token", "`popfetch login there`"]);
+    }
+    assert_eq!(endpoint.heard().len(), 2);
 }

@@ -64,7 +64,8 @@ impl Checking<'_> {
     }
 
     pub(super) fn targets(&mut self, ledger: Option<&mut Ledger>) {
-        let context = session::context(self.account, self.check.state_dir, &self.ledger_name(), self.check.stop);
+        let mut context = session::context(self.account, self.check.state_dir, &self.ledger_name(), self.check.stop);
+        context.network.wire = self.check.observer.of_targets();
         let account = self.account;
         for (number, target) in account.targets.iter().enumerate() {
             let other = ledger.as_ref().and_then(|ledger| ledger.has_place_of_another(number));

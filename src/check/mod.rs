@@ -21,7 +21,7 @@ use crate::account::{Account, Password};
 use crate::failure::{self, Kind};
 use crate::ledger::Wanted;
 use crate::pop3::Credentials;
-use crate::session::{Error, Ledgers, Observer, Opener};
+use crate::session::{Error, Ledgers, Opener};
 use crate::stop::Stop;
 use home::Look;
 
@@ -34,7 +34,7 @@ pub struct Check<'c> {
     /// The wish to stop.
     pub stop: &'c Stop,
     /// Hears what the sessions do.
-    pub observer: &'c dyn Observer,
+    pub observer: &'c Onlooker,
     /// What is gone may be made anew.
     pub create: bool,
     /// Every target is to get what it lacks, settled or not.

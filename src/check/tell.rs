@@ -1,12 +1,14 @@
 //! All accounts of a run, and what is told of them.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::{Check, check};
 use crate::account::Account;
 use crate::config;
+use crate::deliver::Wire;
 use crate::failure::{self, Kind};
 use crate::report::Results;
 use crate::session::Observer;
@@ -65,6 +67,18 @@ pub struct Onlooker {
     pub wants_wire: bool,
 }
 
+impl Onlooker {
+    /// The same for the dialogues with targets.
+    pub fn of_targets(&self) -> Option<Wire> {
+        self.wants_wire.then(|| -> Wire { Arc::new(show) })
+    }
+}
+
+fn show(line: &str) {
+    // There is nowhere left to complain to when standard error is gone.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 impl Observer for Onlooker {
     fn phase(&self, _what: &str) {}
 
@@ -73,8 +87,7 @@ impl Observer for Onlooker {
     }
 
     fn wire(&self, line: &str) {
-        // There is nowhere left to complain to when standard error is gone.
-        let _ = writeln!(io::stderr(), "{line}");
+        show(line);
     }
 
     fn wants_wire(&self) -> bool {

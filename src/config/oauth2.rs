@@ -180,6 +180,19 @@ pub(super) fn read(said: &Said<'_>) -> Result<OAuth2, Vec<Fault>> {
         .map_err(|keys| vec![said.entry.at_key(Problem::Missing { place, keys }, true)])
 }
 
+/// A token of Microsoft's is for one protocol: that of accounts, unless a target of this kind wants it.
+/// <https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth>
+pub(super) fn for_protocol(oauth2: &mut OAuth2, kind: &str) {
+    let permission = match kind {
+        "imap" | "imaps" => "/IMAP.AccessAsUser.All",
+        "smtp" | "smtps" => "/SMTP.Send",
+        _ => return,
+    };
+    if oauth2.scope.as_deref() == Some(MICROSOFT.scope) {
+        oauth2.scope = Some(MICROSOFT.scope.replace("/POP.AccessAsUser.All", permission));
+    }
+}
+
 impl Provider {
     /// The part of its endpoints in whose place a tenant stands.
     fn tenant(&self) -> Option<&'static str> {
@@ -402,5 +415,23 @@ mod tests {
             let message = read_table(text).unwrap_err();
             assert!(message.contains(expected), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn a_token_of_microsofts_is_for_the_protocol_of_the_target() {
+        let scope = |kind: &str, text: &str| {
+            let mut oauth2 = read_table(text).unwrap();
+            for_protocol(&mut oauth2, kind);
+            oauth2.scope.unwrap()
+        };
+        let microsoft = "provider = \"microsoft\", client_id = \"c\"";
+        for (kind, expected) in
+            [("imaps", "IMAP.AccessAsUser.All"), ("smtp", "SMTP.Send"), ("pop3", "POP.AccessAsUser.All")]
+        {
+            let expected = format!("https://outlook.office.com/{expected} offline_access");
+            assert_eq!(scope(kind, microsoft), expected, "{kind}");
+        }
+        assert_eq!(scope("imap", &format!("{microsoft}, scope = \"mine\"")), "mine");
+        assert_eq!(scope("imap", "provider = \"google\", client_id = \"c\""), "https://mail.google.com/");
     }
 }

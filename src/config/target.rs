@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::error::{Fault, Place, Problem, names};
 use super::forms::{self, Expected};
 use super::keys::{self, Literal, Row, Said, Secrecy};
+use super::oauth2;
 use super::paths;
 use super::placeholder::{self, Unfit};
 use super::settings::{boolean, credential_or_path, password, path as path_of, pins, program, words};
@@ -63,6 +64,13 @@ pub(super) static KEYS_OF_NAMED: &[Row<Named>] = &[
     })
     .one_of(SECRET)
     .is(Secrecy::Hidden),
+    Row::<Named>::new("oauth2", |named, said| {
+        named.server.secret = Secret::OAuth2(Box::new(oauth2::read(said)?));
+        Ok(())
+    })
+    .one_of(SECRET)
+    .is(Secrecy::Hidden)
+    .elsewhere(&["oauth", "xoauth2"]),
     Row::<Named>::new("auth", |named, said| said.set(&mut named.server.auth, |value| forms::auth(value.text())))
         .or(Literal::Text("auto"))
         .words(&forms::AUTHS),
@@ -129,6 +137,10 @@ impl Named {
                 entry.at_value(Problem::Value { key: "tls".into(), found, expected: ENCRYPTED }, true)
             };
             return (None, found.map(fault).into_iter().collect());
+        }
+        let mut said = said;
+        if let Secret::OAuth2(oauth2) = &mut said.secret {
+            oauth2::for_protocol(oauth2, written.target.kind());
         }
         let of_table = Server {
             name: Some(name.to_owned()),

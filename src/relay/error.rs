@@ -47,6 +47,13 @@ pub enum Cause {
         /// The same may work later.
         is_temporary: bool,
     },
+    /// The server refused a token of OAuth 2.0, which is dropped.
+    Token {
+        /// What is to be signed in to.
+        name: String,
+        /// The refusal.
+        login: Box<Cause>,
+    },
     /// The exchange of a login was given up.
     Exchange(Problem),
     /// The server does not offer what is needed.
@@ -104,7 +111,7 @@ impl Failure for Error {
             Cause::Closed | Cause::InARow { .. } => Kind::Temporary,
             Cause::Refused { code: 400..500, .. } | Cause::Login { is_temporary: true, .. } => Kind::Temporary,
             Cause::Refused { .. } | Cause::NotOffered(_) => Kind::Unavailable,
-            Cause::Login { .. } | Cause::Exchange(_) => Kind::LoginRefused,
+            Cause::Login { .. } | Cause::Token { .. } | Cause::Exchange(_) => Kind::LoginRefused,
             Cause::Nonsense(_) | Cause::Injected => Kind::Protocol,
             Cause::Secret(error) => error.kind(),
             Cause::Unasked | Cause::Unwritable(_) => Kind::Configuration,
@@ -119,6 +126,10 @@ impl Failure for Error {
         match &self.cause {
             Cause::Line(error) => error.hint(),
             Cause::Secret(error) => error.hint(),
+            Cause::Token { name, .. } => Some(format!(
+                "the next run gets a new access token; when that is refused too, run `popfetch login {}`",
+                shell_words::quote(name)
+            )),
             Cause::Unasked => Some("give the target `password_command`, `password_file` or `password`".into()),
             Cause::NotOffered(what) if what == "STARTTLS" => {
                 Some("use `smtps://`, or write `tls = \"none\"` for the target to send everything in clear".into())
@@ -150,6 +161,7 @@ impl Cause {
             }
             Cause::Refused { what, said, .. } => write!(f, "`{server}` refused {what}: `{said}`"),
             Cause::Login { user, said, .. } => write!(f, "`{server}` refused the login of `{user}`: `{said}`"),
+            Cause::Token { login, .. } => login.say(server, f),
             Cause::Exchange(problem) => write!(f, "`{server}`: the login failed: {problem}"),
             Cause::NotOffered(what) => write!(f, "`{server}` does not offer {what}"),
             Cause::InARow { said } => {

@@ -59,7 +59,7 @@ impl Offer {
 /// Connects, and does all that comes before the first message.
 pub(super) fn open(server: &Server, protocol: Protocol, context: &Context) -> Result<(Dialogue, Offer), Cause> {
     // What cannot be had ends it before anybody is called.
-    let credentials = login::credentials(server, protocol, context)?;
+    let credentials = login::credentials(server, protocol.word, context)?;
     let (route, host, port) = match &server.at {
         At::Socket(path) => (Route::Socket(path.clone()), "localhost", 0),
         At::Host { host, port } => (Route::default(), host.as_str(), *port),
@@ -91,7 +91,8 @@ pub(super) fn open(server: &Server, protocol: Protocol, context: &Context) -> Re
         offer = hello(&mut dialogue, protocol)?;
     }
     if let Some(credentials) = credentials {
-        login::log_in(&mut dialogue, &offer, &credentials)?;
+        login::log_in(&mut dialogue, &offer, &credentials)
+            .map_err(|cause| login::dropped(server, protocol.word, context, &credentials, cause))?;
     }
     Ok((dialogue, offer))
 }

@@ -7,9 +7,8 @@ use zeroize::Zeroizing;
 use super::dialogue::{Dialogue, said};
 use super::error::Cause;
 use super::hello::Offer;
-use super::submission::Protocol;
 use crate::account::{At, Auth, Password, SecretKind, Server};
-use crate::deliver::Context;
+use crate::deliver::{Context, Network};
 use crate::net::Wait;
 use crate::pop3::{Credentials, Mechanism};
 use crate::secret::{self, Login};
@@ -27,37 +26,50 @@ const IN_CLEAR: [Mechanism; 5] =
 
 const FOR_TOKENS: [Mechanism; 2] = [Mechanism::OAuthBearer, Mechanism::XOAuth2];
 
-/// Gets what a target logs in with, from wherever the configuration says. Nobody is asked.
-pub(super) fn credentials(
-    server: &Server,
-    protocol: Protocol,
-    context: &Context,
-) -> Result<Option<Credentials>, Cause> {
-    let Some(user) = &server.user else { return Ok(None) };
+/// The login at a server of this protocol; `None` where nobody logs in.
+pub(super) fn of<'l>(server: &'l Server, word: &str, network: &'l Network) -> Option<Login<'l>> {
+    let user = server.user.as_deref()?;
     let host = match &server.at {
         At::Socket(_) => "localhost",
         At::Host { host, .. } => host,
     };
-    let credentials =
-        |password| Credentials { user: user.clone(), password, kind: server.secret.kind(), auth: server.auth };
-    if !server.auth.needs_secret() {
-        return Ok(Some(credentials(Password::new(""))));
-    }
-    let login = Login {
+    Some(Login {
         name: server.name.as_deref().unwrap_or(host),
         user,
         host,
-        store: format!("{user}@{host} {}", protocol.word),
+        store: format!("{user}@{host} {word}"),
         secret: &server.secret,
-        command_timeout: context.network.password_timeout,
-        timeout: context.network.timeout,
-    };
+        command_timeout: network.password_timeout,
+        timeout: network.timeout,
+    })
+}
+
+/// Gets what a target logs in with, from wherever the configuration says. Nobody is asked.
+pub(super) fn credentials(server: &Server, word: &str, context: &Context) -> Result<Option<Credentials>, Cause> {
+    let Some(login) = of(server, word, &context.network) else { return Ok(None) };
+    let user = login.user;
+    let credentials =
+        |password| Credentials { user: user.to_owned(), password, kind: server.secret.kind(), auth: server.auth };
+    if !server.auth.needs_secret() {
+        return Ok(Some(credentials(Password::new(""))));
+    }
     let password = secret::find_unasked(&login, &context.spool_dir, &context.stop).map_err(Cause::Secret)?;
     let password = password.ok_or(Cause::Unasked)?;
     if [user, password.reveal()].iter().any(|text| text.contains(['\r', '\n', '\0'])) {
         return Err(Cause::Unwritable("user"));
     }
     Ok(Some(credentials(password)))
+}
+
+/// Drops a token of OAuth 2.0 that the server has refused, so that the next run gets another one.
+pub(super) fn dropped(server: &Server, word: &str, context: &Context, used: &Credentials, cause: Cause) -> Cause {
+    let is_refused = matches!(cause, Cause::Login { is_temporary: false, .. });
+    match of(server, word, &context.network).filter(|_| is_refused) {
+        Some(login) if secret::forget(&login, &used.password, &context.spool_dir, &context.stop) => {
+            Cause::Token { name: login.name.to_owned(), login: Box::new(cause) }
+        }
+        _ => cause,
+    }
 }
 
 /// Logs in, in one way; a refusal is final.

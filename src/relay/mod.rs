@@ -22,7 +22,8 @@ pub use error::{Cause, Error};
 
 use crate::account::{Address, At, Server, Target, TlsMode};
 use crate::authority;
-use crate::deliver::{Destination, FORMS, Kind};
+use crate::deliver::{Destination, FORMS, Kind, Network};
+use crate::secret::Login;
 use crate::text;
 
 /// The kinds of server that there are. A new one is a file of its own, and a line here.
@@ -76,6 +77,12 @@ fn usual_tls(server: &Server) -> TlsMode {
 fn server_of(target: &Target) -> Server {
     let Address::Server(server) = target.address() else { unreachable!("a server has an address of its own") };
     (**server).clone()
+}
+
+/// The login at a server; `None` where nobody logs in.
+pub fn login<'l>(target: &'l Target, network: &'l Network) -> Option<Login<'l>> {
+    let kind = target.kind();
+    login::of(target.server()?, kind.strip_suffix('s').unwrap_or(kind), network)
 }
 
 /// The server as errors name it.

@@ -175,7 +175,7 @@ impl fmt::Display for Error {
             Error::Terminal(source) => write!(f, "cannot ask for the password: {}", reason(source)),
             Error::Nowhere { .. } => f.write_str("no password, and no terminal to ask on"),
             Error::Token { error, .. } => error.fmt(f),
-            Error::NoOAuth2 => f.write_str("the account has no `oauth2`, so there is nothing to sign in to"),
+            Error::NoOAuth2 => f.write_str("it has no `oauth2`, so there is nothing to sign in to"),
             Error::Stopped(stopped) => stopped.fmt(f),
         }
     }
