@@ -91,6 +91,7 @@ fn ways() -> Vec<Way> {
         ("lmtp", chunking, "in_flight = 3"),
         ("smtp", Mta::smtp, ""),
         ("smtp", plain, "in_flight = 2"),
+        ("smtp", || Mta::smtp().extensions(&CHUNKING), "in_flight = 3"),
     ]
 }
 
@@ -229,7 +230,8 @@ fn what_the_server_cannot_take_is_not_sent() {
         (&["PIPELINING", "SIZE 1000", "CHUNKING"][..], false),
         (&["SIZE 1000"], false),
         (&["SIZE 1000", "CHUNKING", "BINARYMIME"], false),
-        (&["SIZE 1000", "CHUNKING", "BINARYMIME", "ENHANCEDSTATUSCODES"], true),
+        (&["SIZE 1000", "CHUNKING", "BINARYMIME", "ENHANCEDSTATUSCODES"], false),
+        (&["PIPELINING", "SIZE 1000", "CHUNKING", "BINARYMIME", "ENHANCEDSTATUSCODES"], true),
     ] {
         let server = server(all.clone()).start();
         let mta = Mta::lmtp().extensions(extensions).start();
@@ -444,6 +446,7 @@ fn a_server_survives_a_kill_before_every_call() {
 #[test]
 fn several_messages_in_flight_survive_a_kill_before_every_call() {
     kill_everywhere(|| Mta::lmtp().extensions(&CHUNKING), "lmtp", 3);
+    kill_everywhere(|| Mta::smtp().extensions(&CHUNKING), "smtp", 2);
 }
 
 #[test]

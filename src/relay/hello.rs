@@ -29,6 +29,12 @@ pub(super) struct Offer {
 }
 
 impl Offer {
+    /// True when messages may follow one another without waiting (RFC 3030, RFC 2920). Without the codes of RFC 3463 nothing
+    /// would tell the answer to a message from that to an address.
+    pub(super) fn takes_chunks(&self) -> bool {
+        self.chunking && self.pipelining && self.enhanced
+    }
+
     /// Reads the reply to EHLO; its first line is a greeting.
     pub(super) fn of(reply: &Reply) -> Self {
         let mut offer = Offer::default();

@@ -19,7 +19,7 @@ pub(super) const KIND: Kind = Kind {
     },
 };
 
-const PROTOCOL: Protocol = Protocol { word: "lmtp", hello: "LHLO", may_chunk: true };
+const PROTOCOL: Protocol = Protocol { word: "lmtp", hello: "LHLO" };
 
 const FORM: &str = "`lmtp:PATH` with the absolute path of a socket, or `lmtp://HOST[:PORT]`";
 

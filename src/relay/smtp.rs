@@ -14,7 +14,7 @@ pub(super) const KIND: Kind = Kind { word: "smtp", read, destination };
 /// `smtps://[USER@]HOST[:PORT]`: TLS from the first octet.
 pub(super) const SECURE: Kind = Kind { word: "smtps", read: read_secure, destination };
 
-const PROTOCOL: Protocol = Protocol { word: "smtp", hello: "EHLO", may_chunk: false };
+const PROTOCOL: Protocol = Protocol { word: "smtp", hello: "EHLO" };
 
 const FORM: &str = "`smtp://[USER@]HOST[:PORT]` or `smtps://[USER@]HOST[:PORT]`, without a password";
 

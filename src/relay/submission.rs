@@ -34,8 +34,6 @@ pub(super) struct Protocol {
     pub(super) word: &'static str,
     /// The command that introduces us.
     pub(super) hello: &'static str,
-    /// BDAT is used where it is offered (RFC 3030).
-    pub(super) may_chunk: bool,
 }
 
 /// A server that takes mail for one recipient.
@@ -49,11 +47,6 @@ pub(super) struct Submission {
 impl Submission {
     fn failed(&self, cause: Cause) -> deliver::Error {
         failed(&self.target, cause, 0)
-    }
-
-    /// Without the codes of RFC 3463 nothing would tell the answer to a message from that to an address.
-    fn may_chunk(&self, offer: &Offer) -> bool {
-        self.protocol.may_chunk && offer.chunking && offer.enhanced
     }
 
     fn connect(&self, context: &Context) -> Result<Connection, deliver::Error> {
@@ -89,7 +82,7 @@ impl Destination for Submission {
         dialogue.command("QUIT");
         let _ = dialogue.reply(Wait::End);
         let offers =
-            [("PIPELINING", offer.pipelining), ("CHUNKING", self.may_chunk(&offer)), ("8BITMIME", offer.eight_bit)];
+            [("PIPELINING", offer.pipelining), ("CHUNKING", offer.takes_chunks()), ("8BITMIME", offer.eight_bit)];
         let offers: Vec<&str> = offers.iter().filter(|(_, has)| *has).map(|(word, _)| *word).collect();
         let size = offer.most.map(|most| format!("; messages of up to {}", text::octets(most))).unwrap_or_default();
         let offers = if offers.is_empty() { "no extensions".to_owned() } else { offers.join(", ") };
@@ -155,8 +148,8 @@ impl deliver::Publisher for Publisher {
     fn foresee(&mut self, next: &Staged) {
         let Some(connection) = &self.connection else { return };
         let message: &Waiting = next.held();
-        let may_chunk = self.submission.may_chunk(&connection.offer);
-        if connection.offer.pipelining && !may_chunk && unfit(&connection.offer, may_chunk, message).is_none() {
+        let offer = &connection.offer;
+        if offer.pipelining && !offer.takes_chunks() && unfit(offer, message).is_none() {
             self.next = Some(mail(&self.submission.server, &connection.offer, message));
         }
     }
@@ -219,10 +212,10 @@ impl Publisher {
         self.wake(messages)?;
         let Publisher { submission, connection, in_a_row, unanswered, .. } = self;
         let connection = connection.as_mut().ok_or(Cause::Closed)?;
-        let may_chunk = submission.may_chunk(&connection.offer);
+        let takes_chunks = connection.offer.takes_chunks();
         let server = &submission.server;
-        let mut sending = Sending { server, connection, may_chunk, next, in_a_row, unanswered, answers };
-        let sent = if may_chunk { sending.by_bdat(messages) } else { sending.by_data(messages) };
+        let mut sending = Sending { server, connection, next, in_a_row, unanswered, answers };
+        let sent = if takes_chunks { sending.by_bdat(messages) } else { sending.by_data(messages) };
         sending.connection.used = Instant::now();
         sent
     }
@@ -259,7 +252,6 @@ impl Publisher {
 struct Sending<'s> {
     server: &'s Server,
     connection: &'s mut Connection,
-    may_chunk: bool,
     /// The MAIL command of the message that comes behind this batch, where it waits already.
     next: Option<String>,
     in_a_row: &'s mut u32,
@@ -543,7 +535,7 @@ impl Sending<'_> {
     }
 
     fn unfit(&self, message: &Waiting) -> Option<Refusal> {
-        unfit(&self.connection.offer, self.may_chunk, message)
+        unfit(&self.connection.offer, message)
     }
 }
 
@@ -566,13 +558,13 @@ fn mail(server: &Server, offer: &Offer, message: &Waiting) -> String {
 }
 
 /// Why a message is not even offered.
-fn unfit(offer: &Offer, may_chunk: bool, message: &Waiting) -> Option<Refusal> {
+fn unfit(offer: &Offer, message: &Waiting) -> Option<Refusal> {
     let words = match offer.most {
         Some(most) if message.octets() > most => {
             let (has, most) = (text::octets(message.octets()), text::octets(most));
             format!("it has {has} on the line, and the server takes up to {most}")
         }
-        _ if message.has_nul && !(may_chunk && offer.binary) => {
+        _ if message.has_nul && !(offer.takes_chunks() && offer.binary) => {
             "it has a NUL in it, which the server has no way to take".to_owned()
         }
         _ => return None,
