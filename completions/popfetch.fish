@@ -24,7 +24,7 @@ function __fish_popfetch_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c popfetch -n "__fish_popfetch_needs_command" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_needs_command" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_needs_command" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -80,7 +80,7 @@ complete -c popfetch -n "__fish_popfetch_needs_command" -a "list" -d 'Show the m
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "login" -d 'Sign in to an account with OAuth 2.0, once; fetching then refreshes its tokens by itself'
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "logout" -d 'Remove the tokens of an account, and revoke them where the provider lets one'
 complete -c popfetch -n "__fish_popfetch_needs_command" -a "state" -d 'Look at what is known of the messages on the server, and mend it'
-complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -129,7 +129,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -l json -d 'Rep
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand fetch" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand check" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -184,7 +184,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand check" -s h -l help -d
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l sort -d 'Sort the list, the oldest or the largest first; without this it is in the server\'s order' -r -f -a "age\t'The oldest first, by the date in the message'
 size\t'The largest first'
 from\t'By sender'"
-complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -235,7 +235,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand list" -l json -d 'Repo
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -284,7 +284,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand login" -l json -d 'Rep
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -333,7 +333,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -l json -d 'Re
 complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -s q -l quiet -d 'Say nothing but errors'
 complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand logout" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -387,7 +387,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -f -a "forget" -d 'Forget messages: what is still on the server comes again. Wants --id, --before or --all'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -f -a "retry" -d 'Give targets once more what they have refused again and again, and what is therefore quarantined'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and not __fish_seen_subcommand_from show known forget retry rebuild" -f -a "rebuild" -d 'Let messages that are in a Maildir already count as delivered there, for a ledger that is lost'
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -437,7 +437,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l id -d 'Only the message with this unique-id; may be given several times' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -488,7 +488,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from known" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l id -d 'The message with this unique-id; may be given several times' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l before -d 'What was first seen before this day' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -538,7 +538,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from forget" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l id -d 'Only the message with this unique-id; may be given several times' -r
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r
@@ -588,7 +588,7 @@ complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -s v -l verbose -d 'Say a line per message; twice: the dialogue with the server, without passwords'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from retry" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l from -d 'The Maildir' -r -F
-complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`' -r
+complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l deliver -d 'Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l keep -d 'Leave messages on the server, or delete them that long after they were first seen (`--keep=14d`)' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l keep-newest -d 'Delete what is safe at home, but for this many of the newest messages on the server' -r
 complete -c popfetch -n "__fish_popfetch_using_subcommand state; and __fish_seen_subcommand_from rebuild" -l delete-over -d 'Delete what is safe at home, oldest first, while the maildrop is larger' -r

@@ -347,6 +347,35 @@ pub struct Server {
     pub in_flight: usize,
     /// What is put before each message.
     pub headers: Headers,
+    /// How a message is asked to be taken, by HTTP.
+    pub post: Option<Box<Post>>,
+}
+
+/// What an HTTP request has besides the message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Post {
+    /// The path, which begins with a slash.
+    pub path: String,
+    /// What follows it and its `?`. It may be a secret.
+    pub query: Option<Password>,
+    /// How the message stands in the body.
+    pub body: Body,
+    /// Fields of the request's header.
+    pub headers: Vec<(String, Secret)>,
+    /// Fields of the form, beside that of the message.
+    pub form: Vec<(String, Secret)>,
+}
+
+/// How a message stands in the body of an HTTP request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Body {
+    /// It is the body.
+    #[default]
+    Raw,
+    /// It is this field of a form.
+    Form(String),
+    /// In base64, it is this field of a form.
+    FormBase64(String),
 }
 
 /// Where a server is.
@@ -399,6 +428,7 @@ impl Server {
             sender: Sender::Nobody,
             in_flight: 1,
             headers: Headers::default(),
+            post: None,
         }
     }
 
@@ -479,6 +509,8 @@ impl Target {
         match kind {
             "lmtp" => 24,
             "smtps" => 465,
+            "http" => 80,
+            "https" => 443,
             _ => 25,
         }
     }
@@ -490,13 +522,17 @@ impl fmt::Display for Target {
         match &self.address {
             Address::Path(path) => write!(f, "{}:{}", self.kind, path.display()),
             Address::Command(words) => write!(f, "{}:{}", self.kind, shell_words::join(words)),
-            Address::Server(server) => match &server.at {
-                At::Socket(path) => write!(f, "{}:{}", self.kind, path.display()),
-                At::Host { host, port } if *port == Target::usual_port(self.kind) => {
-                    write!(f, "{}://{}", self.kind, text::bracketed(host))
+            Address::Server(server) => {
+                match &server.at {
+                    At::Socket(path) => write!(f, "{}:{}", self.kind, path.display())?,
+                    At::Host { host, port } if *port == Target::usual_port(self.kind) => {
+                        write!(f, "{}://{}", self.kind, text::bracketed(host))?;
+                    }
+                    At::Host { host, port } => write!(f, "{}://{}", self.kind, text::host_port(host, *port))?,
                 }
-                At::Host { host, port } => write!(f, "{}://{}", self.kind, text::host_port(host, *port)),
-            },
+                // A query may be a secret.
+                server.post.as_ref().map_or(Ok(()), |post| f.write_str(&post.path))
+            }
         }
     }
 }

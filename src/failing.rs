@@ -162,11 +162,20 @@ impl Failing {
         failing
     }
 
-    /// One more failure of a target.
-    pub fn of_target(before: Option<&Failing>, trouble: Trouble, has_progress: bool, now: u64) -> Self {
+    /// One more failure of a target. `retry_after` is what a server announces, in seconds: it counts from the first
+    /// failure on.
+    pub fn of_target(
+        before: Option<&Failing>,
+        trouble: Trouble,
+        has_progress: bool,
+        retry_after: Option<u64>,
+        now: u64,
+    ) -> Self {
         let mut failing = Failing::next(before, before.filter(|_| !has_progress), trouble, now);
-        if failing.times > FREE {
-            failing.not_before = now + failing.wait();
+        let wait = if failing.times > FREE { failing.wait() } else { 0 };
+        let wait = wait.max(retry_after.unwrap_or(0).min(LONGEST_DELAY));
+        if wait > 0 {
+            failing.not_before = now + wait;
         }
         failing
     }
@@ -269,7 +278,7 @@ mod tests {
                 let next = Failing::of_account(failing.as_ref(), trouble.clone(), false, delay, now);
                 let wait = next.not_before.saturating_sub(now);
                 assert_eq!(wait, minutes * MINUTE, "{cause:?} {delay:?} {nth}");
-                let of_target = Failing::of_target(target.as_ref(), trouble, false, now);
+                let of_target = Failing::of_target(target.as_ref(), trouble, false, None, now);
                 assert_eq!(of_target.not_before.saturating_sub(now), [0, 0, 5, 10, 20, 40, 80, 120, 120][nth] * MINUTE);
                 (failing, target) = (Some(next), Some(of_target));
             }
@@ -277,8 +286,21 @@ mod tests {
             let progress = Failing::of_account(Some(&failing), trouble.clone(), true, delay, 200_000);
             assert_eq!((progress.times, progress.not_before), (1, 0), "mail came");
             let huge = Failing { times: u32::MAX, ..failing };
-            assert!(Failing::of_target(Some(&huge), trouble, false, 200_000).not_before <= 200_000 + 120 * MINUTE);
+            assert!(
+                Failing::of_target(Some(&huge), trouble, false, None, 200_000).not_before <= 200_000 + 120 * MINUTE
+            );
         }
+    }
+
+    #[test]
+    fn what_a_server_of_a_target_announces_counts_at_once_and_has_a_limit() {
+        let busy = || Trouble::new(Cause::Target, "answered `503`");
+        let waits = |before: Option<&Failing>, seconds| {
+            Failing::of_target(before, busy(), false, Some(seconds), 1000).not_before.saturating_sub(1000)
+        };
+        assert_eq!([0, 1, 3600, u64::MAX].map(|seconds| waits(None, seconds)), [0, 1, 3600, LONGEST_DELAY]);
+        let third = Failing { trouble: busy(), ..failing(1, 1, 2, 0) };
+        assert_eq!([1, 3600].map(|seconds| waits(Some(&third), seconds)), [FIRST_WAIT, 3600], "the longer one");
     }
 
     #[test]

@@ -84,6 +84,11 @@ pub trait Failure: fmt::Debug + fmt::Display + Send {
         None
     }
 
+    /// Seconds that have to pass before another try, where the server says so.
+    fn retry_after(&self) -> Option<u64> {
+        None
+    }
+
     /// True when trying again later may help without anyone doing anything.
     fn is_transient(&self) -> bool {
         self.kind() == Kind::Temporary

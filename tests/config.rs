@@ -575,7 +575,7 @@ fn an_option_can_name_a_target_of_the_configuration() {
     let url = format!("pop3://{USER}@127.0.0.1:{}", server.port);
     sandbox.popfetch(["-q", "--tls", "none", "--deliver", "archive", &url]).exits(0).silently();
     assert_eq!(server.count("RETR"), 2, "it has them");
-    let words = "popfetch: `--deliver`: expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST` or `smtps://USER@HOST`, or the name of a target; ";
+    let words = "popfetch: `--deliver`: expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`, or the name of a target; ";
     let refused = |arguments: &[&str], rest: &str| {
         let run = sandbox.popfetch(["-q", "--json", "--tls", "none"].iter().chain(arguments)).exits(64);
         assert!(run.stderr.contains(&format!("{words}{rest}")), "{}", run.stderr);
@@ -610,7 +610,7 @@ fn mistakes_about_targets_are_told() {
         (
             "\"archiv\"",
             11,
-            "`deliver` cannot be \"archiv\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST` or `smtps://USER@HOST`, or the name of a target; did you mean `archive`?",
+            "`deliver` cannot be \"archiv\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`, or the name of a target; did you mean `archive`?",
         ),
         ("\"zebra\"", 11, "or the name of a target; there are `archive`, `broken`"),
         ("archive", 11, "the value of `deliver` is text; put \"archive\" in quotes"),
@@ -624,12 +624,12 @@ fn mistakes_about_targets_are_told() {
         (
             "\"maildir\"",
             11,
-            "`deliver` cannot be \"maildir\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST` or `smtps://USER@HOST`\n",
+            "`deliver` cannot be \"maildir\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`\n",
         ),
         (
             "\"~/Mail\"",
             11,
-            "`deliver` cannot be \"~/Mail\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST` or `smtps://USER@HOST`\n",
+            "`deliver` cannot be \"~/Mail\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`\n",
         ),
     ] {
         let error = told(&format!(
@@ -646,7 +646,7 @@ fn mistakes_about_targets_are_told() {
         ("[targets.a]\ndelivr = \"mbox:/m\"\n", "2:1: unknown key `delivr` in target `a`; did you mean `deliver`?"),
         (
             "[targets.a]\ndeliver = \"b\"\n",
-            "2:11: `deliver` cannot be \"b\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST` or `smtps://USER@HOST`\n",
+            "2:11: `deliver` cannot be \"b\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`\n",
         ),
         ("[targets.a]\ndeliver = [\"mbox:/m\"]\n", "2:11: `deliver` cannot be an array; expected `maildir:PATH`"),
         ("[targets.a]\ndeliver = \"maildir:$HOME/x\"\n", "expected a path without `$HOME`"),

@@ -46,13 +46,14 @@ fn item(import: &Import) -> &str {
 }
 
 /// Crates that have one place, the system's calls that have one, and what only the ledger may promise.
-const ONLY_IN: [(&str, &[&str]); 24] = [
+const ONLY_IN: [(&str, &[&str]); 25] = [
     ("anyhow::", &["command/"]),
     ("clap::", &["cli.rs", "command/mod.rs"]),
     ("form_urlencoded::", &["secret/oauth/"]),
     ("getrandom::", &["os/random.rs"]),
     ("hashbrown::", &["ledger/"]),
     ("hmac::", &["pop3/sasl/"]),
+    ("httparse::", &["relay/http/"]),
     ("indicatif::", &["progress.rs"]),
     ("mailparse::", &["header"]),
     ("md5::", &["pop3/sasl/"]),

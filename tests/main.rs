@@ -133,6 +133,9 @@ mod check;
 /// Servers that take mail: LMTP and SMTP, what they may do to us, and what arrives there.
 mod relay;
 
+/// Web applications that take mail, what they may do to us, and what arrives there.
+mod http;
+
 /// Several targets for one account.
 mod lanes;
 

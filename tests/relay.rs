@@ -566,7 +566,7 @@ fn mistakes_about_servers_are_told() {
         ("deliver = \"lmtp:/x\"\nsender = \"x\"", "return-path"),
         ("deliver = \"lmtp:/x\"\nin_flight = 0", "from 1 to 256"),
         ("deliver = \"lmtp:/x\"\nheaders = [\"x\"]", "`received`, `delivered-to` and `id`"),
-        ("deliver = \"smtps://u@h\"\ntls = \"none\"", "begins TLS at once"),
+        ("deliver = \"smtps://u@h\"\ntls = \"none\"", "begin TLS at once"),
         ("deliver = \"lmtp:/x\"\npassword = \"a\"\npassword_file = \"b\"", "`password`"),
     ] {
         let sandbox = Sandbox::new();

@@ -214,8 +214,13 @@ pub enum Problem {
     },
     /// This cannot be a target's name.
     TargetName(String),
-    /// A key of servers, beside a target that is none.
-    OnlyForServers(String),
+    /// A key of some servers, beside a target that is none.
+    OnlyForServers {
+        /// The key.
+        key: String,
+        /// Which ones.
+        servers: &'static str,
+    },
     /// Two documents have an account or a target of this name.
     SameName {
         /// `account` or `target`.
@@ -490,9 +495,7 @@ impl fmt::Display for Problem {
                 shown(target),
                 shown(value)
             ),
-            Problem::OnlyForServers(key) => {
-                write!(f, "`{key}` is for targets that are servers, such as `lmtp://HOST`")
-            }
+            Problem::OnlyForServers { key, servers } => write!(f, "`{key}` is for targets that are {servers}"),
             Problem::TargetName(name) => {
                 write!(
                     f,

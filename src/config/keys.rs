@@ -121,7 +121,10 @@ impl Key {
     /// True for what this key or a login in it keeps from other readers of the file.
     pub(super) fn is_secret(&self, value: &Value) -> bool {
         match self.secrecy {
-            Secrecy::Secret => true,
+            // The other texts of a table are elsewhere.
+            Secrecy::Secret => {
+                !matches!(value, Value::Table(table) if table.iter().all(|entry| entry.value.text().is_empty()))
+            }
             Secrecy::Login => value.text().contains('@'),
             Secrecy::Public | Secrecy::Hidden => false,
         }

@@ -99,7 +99,7 @@ pub(super) static KEYS: &[Row<Draft>] = &[
         FETCH,
         "deliver",
         Takes::Value("TARGET"),
-        "Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST`",
+        "Deliver to `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, or a server such as `lmtp://HOST` or `https://HOST/PATH`",
     )
     .elsewhere(&[
         "folder",

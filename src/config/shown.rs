@@ -12,8 +12,8 @@ use chrono::DateTime;
 use super::account_keys;
 use super::keys::{Key, Secrecy};
 use crate::account::{
-    Account, Auth, ClientProof, Flow, Keep, MaxOctets, OAuth2, Order, Proxy, Route, Secret, Sender, Server, Start,
-    Target, TlsMode,
+    Account, Auth, Body, ClientProof, Flow, Keep, MaxOctets, OAuth2, Order, Post, Proxy, Route, Secret, Sender, Server,
+    Start, Target, TlsMode,
 };
 use crate::rules::{Action, Bound, Condition, Rule};
 use crate::text;
@@ -36,18 +36,29 @@ fn of_server(target: &Target, server: &Server) -> String {
         Sender::Nobody => "<>",
         Sender::Address(address) => address,
     };
-    let Server { recipient, in_flight, headers, tls, user, .. } = server;
+    let Server { recipient, in_flight, headers, tls, user, post, .. } = server;
     let words = [(headers.received, "received"), (headers.delivered_to, "delivered-to"), (headers.id, "id")];
     let words = words.iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, word)| string(word)).collect();
     let user = user.as_ref().map_or_else(String::new, |user| format!(", user = {}", string(user)));
-    format!(
-        "# {}: recipient = {}, sender = {}, in_flight = {in_flight}, headers = {}, tls = {}{user}",
-        string(&target.to_string()),
-        string(recipient),
-        string(sender),
-        array(words),
-        string(mode(tls.mode)),
-    )
+    let (target, recipient, words) = (string(&target.to_string()), string(recipient), array(words));
+    let (how, tls) = match post {
+        Some(post) => (of_post(post), string(mode(tls.mode))),
+        None => (format!("sender = {}", string(sender)), string(mode(tls.mode))),
+    };
+    format!("# {target}: recipient = {recipient}, {how}, in_flight = {in_flight}, headers = {words}, tls = {tls}{user}")
+}
+
+fn of_post(post: &Post) -> String {
+    let body = match &post.body {
+        Body::Raw => "raw".to_owned(),
+        Body::Form(field) => format!("form:{field}"),
+        Body::FormBase64(field) => format!("form-base64:{field}"),
+    };
+    let fields = |fields: &[(String, Secret)]| {
+        let masked: Vec<String> = fields.iter().map(|(name, _)| format!("{} = {MASK}", key(name))).collect();
+        if masked.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", masked.join(", ")) }
+    };
+    format!("body = {}, request_headers = {}, form = {}", string(&body), fields(&post.headers), fields(&post.form))
 }
 
 fn line(key: &Key, account: &Account) -> Option<String> {

@@ -13,7 +13,9 @@ use super::placeholder::{self, Unfit};
 use super::settings::{boolean, credential_or_path, password, path as path_of, pins, program, words};
 use super::url;
 use super::value::{Entry, Table, Value};
-use crate::account::{Account, Address, At, Headers, Secret, Sender, Server, Target, Tls, TlsMode};
+use crate::account::{
+    Account, Address, At, Auth, Body, Headers, Password, Post, Secret, Sender, Server, Target, Tls, TlsMode,
+};
 use crate::deliver::FORMS;
 use crate::text;
 
@@ -41,6 +43,19 @@ pub(super) static KEYS_OF_NAMED: &[Row<Named>] = &[
     Row::<Named>::new("in_flight", |named, said| said.set(&mut named.server.in_flight, in_flight))
         .or(Literal::Integer(1)),
     Row::<Named>::new("headers", |named, said| said.set(&mut named.server.headers, headers)),
+    Row::<Named>::new("body", |named, said| said.set(&mut named.post.body, body)).or(Literal::Text("raw")),
+    Row::<Named>::new("request_headers", |named, said| {
+        named.post.headers = fields(said, is_request_header, REQUEST_HEADERS)?;
+        Ok(())
+    })
+    .is(Secrecy::Secret)
+    .elsewhere(&["http_headers", "header"]),
+    Row::<Named>::new("form", |named, said| {
+        named.post.form = fields(said, is_field, FORM)?;
+        Ok(())
+    })
+    .is(Secrecy::Secret)
+    .elsewhere(&["form_data", "params"]),
     Row::<Named>::new("password", |named, said| {
         said.set(&mut named.server.secret, |value| password(value).map(Secret::Literal))
     })
@@ -102,7 +117,16 @@ const RECIPIENT: Expected = Expected::new(
 const SENDER: Expected = Expected::new("\"return-path\", \"<>\" or an address without blanks and angle brackets");
 const IN_FLIGHT: Expected = Expected::new("an integer from 1 to 256");
 const HEADERS_EXPECTED: Expected = Expected::new("an array of `received`, `delivered-to` and `id`");
-const ENCRYPTED: Expected = Expected::new("\"implicit\", because `smtps:` begins TLS at once");
+const ENCRYPTED: Expected = Expected::new("\"implicit\", because `smtps:` and `https:` begin TLS at once");
+const IN_CLEAR: Expected = Expected::new("\"none\", because `http:` is in clear; `https:` is not");
+const BODY: Expected = Expected::new(
+    "\"raw\", \"form:FIELD\" or \"form-base64:FIELD\", with the name of the field in visible ASCII without quotes",
+);
+const REQUEST_HEADERS: &str = "a table of header fields that popfetch does not make itself";
+const FORM: &str = "a table of fields of the form";
+const NO_FORM: Expected = Expected::new("nothing: with `body = \"raw\"` there is no form");
+const NO_USER: Expected = Expected::new("a user in the address, as in `https://USER@HOST/PATH`");
+const NO_AUTH: Expected = Expected::new("\"auto\": Basic with a password, Bearer with a token");
 
 /// A target that has a name, as its table says it.
 #[derive(Debug)]
@@ -110,6 +134,8 @@ pub(super) struct Named {
     deliver: Option<Written>,
     /// What is said of a server; where it is, `deliver` says.
     server: Server,
+    /// What is said of the requests to a web server.
+    post: Post,
     sender: Option<Sender>,
     tls: Option<TlsMode>,
 }
@@ -118,40 +144,72 @@ impl Named {
     /// Nothing has been said.
     pub fn new() -> Self {
         let server = Server::at(At::Socket(PathBuf::new()));
-        Named { deliver: None, server, sender: None, tls: None }
+        Named { deliver: None, server, post: Post::default(), sender: None, tls: None }
     }
 
     /// The target of this name, and what its table says in vain.
     pub fn finish(self, name: &str, table: &Table) -> (Option<Written>, Vec<Fault>) {
-        let Named { deliver: Some(written), server: said, sender, tls } = self else { return (None, vec![]) };
-        let Some(server) = written.target.server() else {
-            let in_vain =
-                table.iter().filter(|entry| entry.key != "deliver" && keys::row(KEYS_OF_NAMED, &entry.key).is_some());
-            let fault = |entry: &Entry| entry.at_key(Problem::OnlyForServers(entry.key.clone()), false);
-            return (Some(written.clone()), in_vain.map(fault).collect());
-        };
+        let Named { deliver: Some(written), server: said, post, sender, tls } = self else { return (None, vec![]) };
+        let kind = written.target.kind();
+        let faults: Vec<Fault> = table.iter().filter_map(|entry| in_vain(entry, &written.target)).collect();
+        let Some(server) = written.target.server() else { return (Some(written.clone()), faults) };
         let mode = tls.unwrap_or(server.tls.mode);
-        if written.target.kind() == "smtps" && mode != TlsMode::Implicit {
-            let found = table.get("tls").map(|entry| (entry, entry.value.shown()));
-            let fault = |(entry, found): (&Entry, String)| {
-                entry.at_value(Problem::Value { key: "tls".into(), found, expected: ENCRYPTED }, true)
-            };
-            return (None, found.map(fault).into_iter().collect());
+        let wrong = |key: &str, expected: Expected| {
+            let entry = table.get(key)?;
+            let is_public = keys::is_public(KEYS_OF_NAMED, entry);
+            let found = if is_public { entry.value.shown() } else { entry.value.kind().to_owned() };
+            Some(entry.at_value(Problem::Value { key: key.to_owned(), found, expected }, is_public))
+        };
+        let is_raw = post.body == Body::Raw;
+        let secret = ["password", "password_command", "password_file", "oauth2"]
+            .into_iter()
+            .find(|key| table.get(key).is_some());
+        let fault = match (kind, &server.post) {
+            ("smtps" | "https", _) if mode != TlsMode::Implicit => wrong("tls", ENCRYPTED),
+            ("http", _) if mode != TlsMode::None => wrong("tls", IN_CLEAR),
+            (_, Some(_)) if said.auth != Auth::Auto => wrong("auth", NO_AUTH),
+            (_, Some(_)) if is_raw && !post.form.is_empty() => wrong("form", NO_FORM),
+            (_, Some(_)) if server.user.is_none() => secret.and_then(|key| wrong(key, NO_USER)),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            return (None, [faults, vec![fault]].concat());
         }
         let mut said = said;
         if let Secret::OAuth2(oauth2) = &mut said.secret {
             oauth2::for_protocol(oauth2, written.target.kind());
         }
+        let post = server.post.as_ref().map(|address| {
+            let Post { path, query, .. } = (**address).clone();
+            Box::new(Post { path, query, ..post })
+        });
         let of_table = Server {
             name: Some(name.to_owned()),
             at: server.at.clone(),
             user: server.user.clone(),
             sender: sender.unwrap_or_else(|| server.sender.clone()),
             tls: Tls { mode, ..said.tls.clone() },
+            post,
             ..said
         };
-        (Some(written.with_server(&of_table)), vec![])
+        (Some(written.with_server(&of_table)), faults)
     }
+}
+
+/// The key says something that is of no use for this target.
+fn in_vain(entry: &Entry, target: &Target) -> Option<Fault> {
+    let key = entry.key.as_str();
+    let is_known = keys::row(KEYS_OF_NAMED, key).is_some();
+    let servers = match (key, target.server()) {
+        ("deliver", _) => return None,
+        (_, None) => "servers, such as `lmtp://HOST`",
+        ("sender", Some(server)) if server.post.is_some() => "mail servers, such as `lmtp://HOST`",
+        ("body" | "request_headers" | "form", Some(server)) if server.post.is_none() => {
+            "web servers, such as `https://HOST/PATH`"
+        }
+        _ => return None,
+    };
+    is_known.then(|| entry.at_key(Problem::OnlyForServers { key: key.to_owned(), servers }, false))
 }
 
 const TABLE: Expected = Expected::new("a table with one of `maildir`, `mbox` and `mda`");
@@ -255,6 +313,83 @@ fn headers(value: &Value) -> Result<Headers, Expected> {
         }
     }
     Ok(headers)
+}
+
+fn body(value: &Value) -> Result<Body, Expected> {
+    let Value::String(text) = value else { return Err(BODY) };
+    let field = |name: &str| if is_field(name) { Ok(name.to_owned()) } else { Err(BODY) };
+    match text.split_once(':') {
+        None if text == "raw" => Ok(Body::Raw),
+        Some(("form", name)) => field(name).map(Body::Form),
+        Some(("form-base64", name)) => field(name).map(Body::FormBase64),
+        _ => Err(BODY),
+    }
+}
+
+/// A name that may stand between quotes.
+fn is_field(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'"' && octet != b'\\')
+}
+
+/// Fields of a request that are made here, or would change where it ends.
+const OWN: [&str; 12] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "idempotency-key",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-encoding",
+];
+
+/// A name of a field (RFC 9110 §5.1) that is not ours.
+fn is_request_header(name: &str) -> bool {
+    let is_token = |octet: u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&octet);
+    let is_own =
+        OWN.iter().any(|own| own.eq_ignore_ascii_case(name)) || name.to_ascii_lowercase().starts_with("proxy-");
+    !name.is_empty() && name.bytes().all(is_token) && !is_own
+}
+
+/// Reads names, each with a text, or with a table that says where the text comes from.
+fn fields(
+    said: &Said<'_>,
+    is_name: fn(&str) -> bool,
+    expected: &'static str,
+) -> Result<Vec<(String, Secret)>, Vec<Fault>> {
+    let expected = || {
+        Expected::with(format!(
+            "{expected}, each with a text, `{{ command = [\"PROGRAM\", …] }}` or `{{ file = \"PATH\" }}`"
+        ))
+    };
+    let table = said.table(expected())?;
+    let field = |entry: &Entry| {
+        let value = match &entry.value {
+            Value::String(_) => password(&entry.value).ok().filter(is_text).map(Secret::Literal),
+            Value::Table(source) => source_of(source, said),
+            _ => None,
+        };
+        Some((entry.key.clone(), value?)).filter(|(name, _)| is_name(name))
+    };
+    table.iter().map(field).collect::<Option<_>>().ok_or_else(|| said.wrong(expected()))
+}
+
+fn is_text(text: &Password) -> bool {
+    !text.reveal().chars().any(char::is_control)
+}
+
+fn source_of(table: &Table, said: &Said<'_>) -> Option<Secret> {
+    let mut entries = table.iter();
+    let entry = entries.next().filter(|_| entries.next().is_none())?;
+    match entry.key.as_str() {
+        "command" => program(&entry.value, said.paths).ok().map(Secret::Command),
+        "file" => credential_or_path(&entry.value, said.paths).ok().map(Secret::File),
+        _ => None,
+    }
 }
 
 /// True for what can be told from a target wherever it stands.

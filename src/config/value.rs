@@ -219,7 +219,9 @@ impl Value {
         let text = self.text();
         let target = ["maildir:", "mbox:", "mda:"].iter().find_map(|kind| text.strip_prefix(kind));
         let rest = text.split_once("://").map(|(_, rest)| rest).or(target).unwrap_or(text);
-        rest.rfind('@').is_some_and(|end| rest[..end].contains(':'))
+        // The query of a web address may be a secret.
+        let is_query = text.starts_with("http") && text.contains('?');
+        is_query || rest.rfind('@').is_some_and(|end| rest[..end].contains(':'))
     }
 }
 

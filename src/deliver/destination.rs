@@ -29,8 +29,8 @@ pub struct Kind {
 }
 
 /// The written form of a target, for errors.
-pub const FORMS: &str =
-    "`maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST` or `smtps://USER@HOST`";
+pub const FORMS: &str = "`maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or \
+     `https://HOST/PATH`";
 
 /// Reads a target, as in `maildir:PATH`. Paths are taken as they stand. A refusal says what is expected.
 pub fn parse(text: &str) -> Result<Target, &'static str> {

@@ -173,6 +173,10 @@ impl Failure for Error {
         if let Error::Server(error) = self { error.details() } else { vec![] }
     }
 
+    fn retry_after(&self) -> Option<u64> {
+        if let Error::Server(error) = self { error.retry_after() } else { None }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             Error::Server(error) => error.hint(),

@@ -496,6 +496,8 @@ pub enum Reason {
     Vanished,
     /// A server answered with this code (RFC 5321 §4.2).
     Replied(u16),
+    /// A server answered with this status (RFC 9110 §15).
+    Answered(u16),
     /// It cannot be sent to a server.
     Unfit,
 }
@@ -527,8 +529,9 @@ impl Refusal {
                 let is_by_others = by_others.iter().any(|by_others| by_others.as_raw() == signal);
                 if is_by_others { Kind::Temporary } else { Kind::Io }
             }
-            Reason::Replied(400..500) => Kind::Temporary,
-            Reason::Status(_) | Reason::Replied(_) | Reason::Unfit => Kind::Io,
+            // Another request with the same key is on its way.
+            Reason::Replied(400..500) | Reason::Answered(409) => Kind::Temporary,
+            Reason::Status(_) | Reason::Replied(_) | Reason::Answered(_) | Reason::Unfit => Kind::Io,
             Reason::TimedOut(_) | Reason::Vanished => Kind::Temporary,
             Reason::Stopped(stopped) => Kind::Stopped(stopped),
         }
@@ -546,7 +549,7 @@ impl fmt::Display for Refusal {
             Reason::TimedOut(timeout) => write!(f, "the MDA did not end within {} s", timeout.as_secs_f64())?,
             Reason::Stopped(stopped) => write!(f, "{stopped} before the MDA ended")?,
             Reason::Vanished => write!(f, "another program removed the message from `tmp`")?,
-            Reason::Replied(code) => write!(f, "the server answered {code}")?,
+            Reason::Replied(code) | Reason::Answered(code) => write!(f, "the server answered {code}")?,
             Reason::Unfit => f.write_str("it cannot be sent there")?,
         }
         if self.is_left {

@@ -232,6 +232,10 @@ impl failure::Failure for Failure {
         if let Failure::Session(error) = self { error.details() } else { vec![] }
     }
 
+    fn retry_after(&self) -> Option<u64> {
+        if let Failure::Deliver(error) = self { error.retry_after() } else { None }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Session(error) => error.hint(),

@@ -142,6 +142,8 @@ struct Ended {
     is_waiting: bool,
     /// It failed in a way that will pass, but that nobody here sees pass.
     is_setback: bool,
+    /// Seconds that it wants to be left alone.
+    retry_after: Option<u64>,
 }
 
 struct Fetch<'f> {
@@ -284,10 +286,11 @@ impl<'f> Fetch<'f> {
     /// Remembers which targets have failed for a while, and which ones work again.
     fn note_lanes(&mut self, ledger: &mut Ledger) -> Result<(), Failure> {
         let is_only = self.account.targets.len() == 1;
-        for Ended { number, words, is_waiting, is_setback } in &self.ended {
+        for Ended { number, words, is_waiting, is_setback, retry_after } in &self.ended {
             if *is_setback {
                 let (before, trouble) = (ledger.failing(Some(*number)), Trouble::new(Cause::Target, words));
-                let failing = Failing::of_target(before, trouble, is_only && self.summary.delivered > 0, now());
+                let has_progress = is_only && self.summary.delivered > 0;
+                let failing = Failing::of_target(before, trouble, has_progress, *retry_after, now());
                 ledger.note_failing(Some(*number), failing)?;
             } else if !is_waiting {
                 ledger.note_mended(Some(*number))?;
@@ -561,6 +564,7 @@ impl<'f> Fetch<'f> {
             words: failure.to_string(),
             is_waiting: failure.is_waiting(),
             is_setback: failure.is_setback_of_a_lane(),
+            retry_after: failure.retry_after(),
         };
         self.ended.extend(self.closed.iter().map(ended));
         let mut failures = std::mem::take(&mut self.closed).into_iter().map(named);

@@ -197,6 +197,17 @@ impl Stream {
         self.socket_mut().outlast_stop(OUTLAST)
     }
 
+    /// Reads what has come already; `None` when nothing has. Nothing is waited for.
+    pub fn read_ready(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        self.socket_mut().be_patient(false);
+        let read = self.read(buf);
+        self.socket_mut().be_patient(true);
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
     /// True once TLS is on, with the certificate checked as the account asks for.
     pub fn is_encrypted(&self) -> bool {
         matches!(self.line, Line::Encrypted(_))

@@ -24,6 +24,8 @@ pub(super) struct Socket {
     reading: Allowance,
     writing: Allowance,
     acknowledges_at_once: bool,
+    /// A read waits until something comes.
+    is_patient: bool,
 }
 
 impl Socket {
@@ -31,7 +33,17 @@ impl Socket {
     pub(super) fn new(line: OwnedFd, is_tcp: bool, timeout: Duration, stop: Stop) -> Self {
         let reading = Allowance::new(Deadline::Greeting, timeout);
         let writing = Allowance::new(Deadline::Write, timeout);
-        Socket { line, tunnel: None, is_tcp, timeout, stop, reading, writing, acknowledges_at_once: false }
+        Socket {
+            line,
+            tunnel: None,
+            is_tcp,
+            timeout,
+            stop,
+            reading,
+            writing,
+            acknowledges_at_once: false,
+            is_patient: true,
+        }
     }
 
     /// The other end of the line is the input and output of this program.
@@ -74,6 +86,11 @@ impl Socket {
         self.acknowledges_at_once = self.is_tcp;
     }
 
+    /// Whether a read waits until something comes. One that does not fails as that of a non-blocking socket does.
+    pub(super) fn be_patient(&mut self, is_patient: bool) {
+        self.is_patient = is_patient;
+    }
+
     /// Linux falls back to delayed acknowledgements by itself (tcp(7)), so this is said again before each wait. What
     /// came is acknowledged by it at once; where that cannot be had, the line is slower, and nothing else.
     fn acknowledge(&self) {
@@ -96,6 +113,7 @@ impl Read for Socket {
             match rustix::io::read(&self.line, &mut *buf) {
                 Ok(0) if self.tunnel.is_some() && !buf.is_empty() => return Err(self.broken(Errno::PIPE).into()),
                 Ok(octets) => return Ok(octets),
+                Err(Errno::WOULDBLOCK) if !self.is_patient => return Err(io::ErrorKind::WouldBlock.into()),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {}
                 Err(errno) => return Err(self.broken(errno).into()),
             }

@@ -38,6 +38,17 @@ pub enum Cause {
         /// The code.
         code: u16,
     },
+    /// An HTTP server answered with a status that would be the same for every message.
+    Answered {
+        /// The status.
+        status: u16,
+        /// Status and words, made printable.
+        said: String,
+        /// Where it would rather be asked, without the query.
+        location: Option<String>,
+        /// Seconds that it wants to be left alone.
+        retry_after: Option<u64>,
+    },
     /// The server refused the login.
     Login {
         /// Who it was.
@@ -110,7 +121,9 @@ impl Failure for Error {
             Cause::Unreadable(_) => Kind::Io,
             Cause::Closed | Cause::InARow { .. } => Kind::Temporary,
             Cause::Refused { code: 400..500, .. } | Cause::Login { is_temporary: true, .. } => Kind::Temporary,
-            Cause::Refused { .. } | Cause::NotOffered(_) => Kind::Unavailable,
+            Cause::Answered { status: 408 | 423..=425 | 429 | 500.., .. } => Kind::Temporary,
+            Cause::Answered { status: 401 | 403 | 407, .. } => Kind::LoginRefused,
+            Cause::Answered { .. } | Cause::Refused { .. } | Cause::NotOffered(_) => Kind::Unavailable,
             Cause::Login { .. } | Cause::Token { .. } | Cause::Exchange(_) => Kind::LoginRefused,
             Cause::Nonsense(_) | Cause::Injected => Kind::Protocol,
             Cause::Secret(error) => error.kind(),
@@ -122,8 +135,16 @@ impl Failure for Error {
         if let Cause::Line(error) = &self.cause { error.details() } else { vec![] }
     }
 
+    fn retry_after(&self) -> Option<u64> {
+        if let Cause::Answered { retry_after, .. } = &self.cause { *retry_after } else { None }
+    }
+
     fn hint(&self) -> Option<String> {
         match &self.cause {
+            Cause::Answered { location: Some(location), .. } => {
+                Some(format!("no redirect is followed; if it is the right one, write `{location}` in `deliver`"))
+            }
+            Cause::Answered { status, .. } => advice(*status).map(str::to_owned),
             Cause::Line(error) => error.hint(),
             Cause::Secret(error) => error.hint(),
             Cause::Token { name, .. } => Some(format!(
@@ -134,7 +155,7 @@ impl Failure for Error {
             Cause::NotOffered(what) if what == "STARTTLS" => {
                 Some("use `smtps://`, or write `tls = \"none\"` for the target to send everything in clear".into())
             }
-            Cause::Unwritable(_) => Some("write `recipient = \"…\"` in the table of the target".into()),
+            Cause::Unwritable("recipient") => Some("write `recipient = \"…\"` in the table of the target".into()),
             _ => None,
         }
     }
@@ -151,6 +172,16 @@ impl fmt::Display for Error {
     }
 }
 
+/// What helps against a status.
+fn advice(status: u16) -> Option<&'static str> {
+    Some(match status {
+        401 | 403 => "check the user in the address, and the password, `request_headers` and `form` of the target",
+        404 | 405 | 410 => "check the path of the address, and that the application takes mail there",
+        415 => "the application wants another `body`: `\"raw\"`, `\"form:FIELD\"` or `\"form-base64:FIELD\"`",
+        _ => return None,
+    })
+}
+
 impl Cause {
     fn say(&self, server: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -160,6 +191,7 @@ impl Cause {
                 write!(f, "a message that waits for `{server}` cannot be read from the spool: {}", text::reason(error))
             }
             Cause::Refused { what, said, .. } => write!(f, "`{server}` refused {what}: `{said}`"),
+            Cause::Answered { said, .. } => write!(f, "`{server}` answered `{said}`"),
             Cause::Login { user, said, .. } => write!(f, "`{server}` refused the login of `{user}`: `{said}`"),
             Cause::Token { login, .. } => login.say(server, f),
             Cause::Exchange(problem) => write!(f, "`{server}`: the login failed: {problem}"),
@@ -171,7 +203,7 @@ impl Cause {
             Cause::Injected => write!(f, "`{server}` sent data before the TLS handshake"),
             Cause::Secret(error) => write!(f, "`{server}`: {error}"),
             Cause::Unasked => write!(f, "`{server}` needs a password, and none is configured"),
-            Cause::Unwritable(what) => write!(f, "`{server}`: the {what} cannot be written in a command"),
+            Cause::Unwritable(what) => write!(f, "`{server}`: the {what} cannot be sent"),
         }
     }
 }

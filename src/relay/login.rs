@@ -63,7 +63,7 @@ pub(super) fn credentials(server: &Server, word: &str, context: &Context) -> Res
 
 /// Drops a token of OAuth 2.0 that the server has refused, so that the next run gets another one.
 pub(super) fn dropped(server: &Server, word: &str, context: &Context, used: &Credentials, cause: Cause) -> Cause {
-    let is_refused = matches!(cause, Cause::Login { is_temporary: false, .. });
+    let is_refused = matches!(cause, Cause::Login { is_temporary: false, .. } | Cause::Answered { status: 401, .. });
     match of(server, word, &context.network).filter(|_| is_refused) {
         Some(login) if secret::forget(&login, &used.password, &context.spool_dir, &context.stop) => {
             Cause::Token { name: login.name.to_owned(), login: Box::new(cause) }

@@ -9,6 +9,7 @@ mod dialogue;
 mod error;
 mod headers;
 mod hello;
+pub mod http;
 pub mod imap;
 mod lmtp;
 mod login;
@@ -27,7 +28,7 @@ use crate::secret::Login;
 use crate::text;
 
 /// The kinds of server that there are. A new one is a file of its own, and a line here.
-pub const KINDS: [&Kind; 3] = [&lmtp::KIND, &smtp::KIND, &smtp::SECURE];
+pub const KINDS: [&Kind; 5] = [&lmtp::KIND, &smtp::KIND, &smtp::SECURE, &http::KIND, &http::SECURE];
 
 /// Reads a target that is a server, as in `lmtp://mail.example.org`; `None` for all others. A refusal says what is
 /// expected.
@@ -103,6 +104,10 @@ mod tests {
             "lmtp://[::1]:2424",
             "smtp://127.0.0.1:2525",
             "smtps://mail.example.org",
+            "https://mail.example.org/",
+            "https://mail.example.org:8443/a%20b/c@d",
+            "http://localhost/in",
+            "http://[::1]:3000/in",
         ] {
             let target = parse(text).unwrap().unwrap();
             assert_eq!(target.to_string(), text);
@@ -116,6 +121,10 @@ mod tests {
                 "as in the URL of an account"
             );
         }
+        let target = parse("https://petar@Mail.example.org:443/In?key=s%3Fcret").unwrap().unwrap();
+        assert_eq!(target.to_string(), "https://mail.example.org/In", "a query may be a secret");
+        let post = target.server().unwrap().post.as_deref().unwrap();
+        assert_eq!(post.query.as_ref().map(|query| query.reveal()), Some("key=s%3Fcret"));
         let target = parse("smtps://petar@MAIL.example.org:465").unwrap().unwrap();
         assert_eq!(target.to_string(), "smtps://mail.example.org");
     }
@@ -140,6 +149,20 @@ mod tests {
             "smtp://pe%tar@h",
             "smtp://a%0d%0aQUIT@h",
             "smtps://@h",
+            "https:",
+            "https://",
+            "https://h",
+            "https://h?x",
+            "https:///p",
+            "https://u:p@h/p",
+            "https://h:x/p",
+            "https://h/p#x",
+            "https://h/a b",
+            "https://h/\u{e4}",
+            "https://h/a\r\nX: y",
+            "http://mail.example.org/p",
+            "http://192.0.2.1/p",
+            "http://localhost.example.org/p",
         ] {
             assert!(parse(wrong).is_some_and(|parsed| parsed.is_err()), "{wrong}");
         }

@@ -12,9 +12,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::Cause;
 use super::headers::Origin;
+use super::shown;
 use super::wire::Lines;
-use crate::account::{Sender, Server};
+use crate::account::{Sender, Server, Target};
 use crate::deliver::{self, Context, Error, Spools, Staged};
+use crate::text;
 
 /// A file that has so many octets takes no further message.
 const FILE: u64 = 4 << 20;
@@ -72,7 +74,7 @@ impl deliver::Stager for Stager {
         let server = &self.terms.server;
         Ok(Box::new(Stage {
             slot: self.open.clone(),
-            id: server.headers.id.then(|| (unique_id.to_owned(), nth, Sha256::new())),
+            id: (server.headers.id || server.post.is_some()).then(|| (unique_id.to_owned(), nth, Sha256::new())),
             head: (server.sender == Sender::ReturnPath).then(Vec::new),
             terms: self.terms.clone(),
             waiting: Waiting::at(file, end),
@@ -132,6 +134,7 @@ impl deliver::Stage for Stage {
         let Server { recipient, sender, headers, .. } = &terms.server;
         let id = id.map(|(unique_id, nth, content)| terms.origin.id(&unique_id, nth, content));
         waiting.prefix = terms.origin.fields(*headers, recipient, id.as_deref());
+        waiting.id = id;
         waiting.bare = lines.bare();
         waiting.sender = match (sender, head) {
             (Sender::Address(address), _) => address.clone(),
@@ -160,12 +163,14 @@ pub(super) struct Waiting {
     pub(super) has_nul: bool,
     /// How many bare CR became line ends.
     pub(super) bare: u64,
+    /// The same each time that this very message is sent, where the server is told.
+    pub(super) id: Option<String>,
 }
 
 impl Waiting {
     fn at(file: Arc<File>, at: u64) -> Self {
         let (prefix, sender) = (vec![], String::new());
-        Waiting { file, at, length: 0, prefix, sender, is_8bit: false, has_nul: false, bare: 0 }
+        Waiting { file, at, length: 0, prefix, sender, is_8bit: false, has_nul: false, bare: 0, id: None }
     }
 
     /// Octets as they are sent, before dots are doubled.
@@ -185,6 +190,16 @@ impl Waiting {
             take(piece)?;
         }
         Ok(())
+    }
+}
+
+/// The line that `-v` shows of messages whose line ends were not those of mail.
+pub(super) fn say_what_changes<'w>(messages: impl Iterator<Item = &'w Waiting>, target: &Target, context: &Context) {
+    let bare: u64 = messages.map(|message| message.bare).sum();
+    if let (Some(talk), true) = (&context.network.talk, bare > 0) {
+        let account = text::printable(context.account.as_bytes());
+        let many = text::counted(usize::try_from(bare).unwrap_or(usize::MAX), "bare CR");
+        talk(&format!("{account}: {many} became CRLF on the way to `{}`", shown(target)));
     }
 }
 

@@ -84,6 +84,18 @@ pub fn find_unasked(login: &Login<'_>, folder: &Path, stop: &Stop) -> Result<Opt
     }
 }
 
+/// Gets a secret that is no login's: what is written, the first line of a file, or what a command prints.
+pub fn value(secret: &Secret, kind: &'static str, timeout: Option<Duration>, stop: &Stop) -> Result<Password, Error> {
+    match secret {
+        Secret::Command(words) => {
+            from_command(words, kind, timeout.or_else(|| no_person(io::stderr().is_terminal())), stop)
+        }
+        Secret::File(path) => from_file(path, kind, &Environment::of_process()),
+        Secret::Literal(text) => Ok(text.clone()),
+        Secret::TokenCommand(_) | Secret::OAuth2(_) | Secret::Ambient => unreachable!("it is no login"),
+    }
+}
+
 /// Drops an access token of the state that the server has refused, so that the next run gets another one; a token may be
 /// revoked before it expires. True when it was one.
 pub fn forget(login: &Login<'_>, secret: &Password, folder: &Path, stop: &Stop) -> bool {
@@ -172,7 +184,11 @@ fn find_password(
 
 /// A command may ask for a passphrase, which takes a person as long as it takes; without a person it would wait for ever.
 fn command_timeout(login: &Login<'_>, is_terminal: bool) -> Option<Duration> {
-    login.command_timeout.or((!is_terminal).then_some(COMMAND_TIMEOUT))
+    login.command_timeout.or_else(|| no_person(is_terminal))
+}
+
+fn no_person(is_terminal: bool) -> Option<Duration> {
+    (!is_terminal).then_some(COMMAND_TIMEOUT)
 }
 
 fn from_command(words: &[String], kind: &'static str, limit: Option<Duration>, stop: &Stop) -> Result<Password, Error> {

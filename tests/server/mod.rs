@@ -2,7 +2,7 @@
 //!
 //! `script`: a conversation word by word, in memory ([`script::Dialogue`]). `wire`: the same over TCP and TLS.
 //! `maildrop`: a real little POP3 server with messages, faults and a log. `responder`: replies made up on the fly.
-//! `mta`: takes messages by LMTP and SMTP. `certificates`: whom TLS may trust. `endpoint`: what OAuth 2.0 asks for tokens.
+//! `mta`: takes messages by LMTP and SMTP. `web`: takes them by HTTP. `certificates`: whom TLS may trust. `endpoint`: what OAuth 2.0 asks for tokens.
 
 pub mod certificates;
 pub mod endpoint;
@@ -10,6 +10,7 @@ pub mod maildrop;
 pub mod mta;
 pub mod responder;
 pub mod script;
+pub mod web;
 pub mod wire;
 
 #[cfg(test)]
@@ -20,4 +21,5 @@ pub use endpoint::{Answer, Endpoint, Form};
 pub use maildrop::{Builder, ENDLESS, Fault, HANG_UP, Mail, Maildrop, Misdeed, Moment, STALL};
 pub use mta::{Act, Mta};
 pub use responder::Responder;
+pub use web::{Deed, Web};
 pub use wire::ScriptServer;

@@ -1,7 +1,7 @@
 //! A little server for LMTP and SMTP: it takes messages, keeps them, and does to each command what a test wants.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,11 +226,25 @@ impl Drop for Mta {
     }
 }
 
-enum Line {
+pub(super) enum Line {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
     Gone,
+}
+
+impl Line {
+    /// Ends what is said, and not what is heard.
+    pub(super) fn hang_up(&mut self) {
+        match self {
+            Line::Tcp(line) => drop(line.shutdown(Shutdown::Write)),
+            Line::Tls(line) => {
+                line.conn.send_close_notify();
+                let _ = line.flush();
+            }
+            Line::Unix(_) | Line::Gone => {}
+        }
+    }
 }
 
 impl Read for Line {
@@ -277,7 +291,7 @@ fn serve(shared: &Arc<Shared>, accept: impl Fn() -> Line) {
     }
 }
 
-fn under_tls(line: Line, tls: Arc<ServerConfig>) -> Line {
+pub(super) fn under_tls(line: Line, tls: Arc<ServerConfig>) -> Line {
     let Line::Tcp(tcp) = line else { panic!("TLS is for TCP") };
     tcp.set_nodelay(true).unwrap();
     Line::Tls(Box::new(StreamOwned::new(ServerConnection::new(tls).expect("a configuration works"), tcp)))

@@ -180,6 +180,7 @@ impl Write for Session {
 fn unmasked(error: io::Error) -> io::Error {
     match Error::of(&error) {
         Some(_) => error,
+        None if error.kind() == io::ErrorKind::WouldBlock => error,
         None => interrupted(essence(&error.to_string())).into(),
     }
 }
