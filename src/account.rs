@@ -349,6 +349,10 @@ pub struct Server {
     pub headers: Headers,
     /// How a message is asked to be taken, by HTTP.
     pub post: Option<Box<Post>>,
+    /// The mailbox of an IMAP server; empty for other servers.
+    pub mailbox: String,
+    /// A mailbox that is not there is made.
+    pub create: bool,
 }
 
 /// What an HTTP request has besides the message.
@@ -429,6 +433,8 @@ impl Server {
             in_flight: 1,
             headers: Headers::default(),
             post: None,
+            mailbox: String::new(),
+            create: true,
         }
     }
 
@@ -496,11 +502,11 @@ impl Target {
     }
 
     /// What makes it another target than others of its kind: of a server its address, but not how it is logged in to, and
-    /// the recipient.
+    /// the recipient. The address of a mailbox names its user as well: other users have other mailboxes of that name.
     pub fn identity(&self) -> String {
         match self.server() {
-            Some(server) => format!("{self} {}", server.recipient),
-            None => self.to_string(),
+            Some(server) if server.mailbox.is_empty() => format!("{self} {}", server.recipient),
+            _ => self.to_string(),
         }
     }
 
@@ -511,28 +517,49 @@ impl Target {
             "smtps" => 465,
             "http" => 80,
             "https" => 443,
+            "imap" => 143,
+            "imaps" => 993,
             _ => 25,
         }
     }
 }
 
-/// As the configuration writes it: `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp://HOST`.
+/// A part of a URL: ASCII that is neither a letter nor a digit, nor among `plain`, is written with `%` (RFC 3986 §2.1).
+fn escaped(text: &str, plain: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            c if !c.is_ascii() || c.is_ascii_alphanumeric() || plain.contains(c) => escaped.push(c),
+            c => escaped += &format!("%{:02X}", u32::from(c)),
+        }
+    }
+    escaped
+}
+
+/// As the configuration writes it: `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp://HOST`, `imaps://USER@HOST/MAILBOX`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             Address::Path(path) => write!(f, "{}:{}", self.kind, path.display()),
             Address::Command(words) => write!(f, "{}:{}", self.kind, shell_words::join(words)),
-            Address::Server(server) => {
-                match &server.at {
-                    At::Socket(path) => write!(f, "{}:{}", self.kind, path.display())?,
-                    At::Host { host, port } if *port == Target::usual_port(self.kind) => {
-                        write!(f, "{}://{}", self.kind, text::bracketed(host))?;
+            Address::Server(server) => match &server.at {
+                At::Socket(path) => write!(f, "{}:{}", self.kind, path.display()),
+                At::Host { host, port } => {
+                    let user = server.user.as_ref().filter(|_| !server.mailbox.is_empty());
+                    let user = user.map_or_else(String::new, |user| escaped(user, "@.-_+") + "@");
+                    let host = match *port == Target::usual_port(self.kind) {
+                        true => text::bracketed(host),
+                        false => text::host_port(host, *port).into(),
+                    };
+                    write!(f, "{}://{user}{host}", self.kind)?;
+                    match &server.post {
+                        // A query may be a secret.
+                        Some(post) => f.write_str(&post.path),
+                        None if server.mailbox.is_empty() => Ok(()),
+                        None => write!(f, "/{}", escaped(&server.mailbox, "/ &.-_+,()[]~'")),
                     }
-                    At::Host { host, port } => write!(f, "{}://{}", self.kind, text::host_port(host, *port))?,
                 }
-                // A query may be a secret.
-                server.post.as_ref().map_or(Ok(()), |post| f.write_str(&post.path))
-            }
+            },
         }
     }
 }

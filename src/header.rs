@@ -6,12 +6,14 @@
 
 mod heading;
 mod identity;
+mod marks;
 mod ruled;
 
 use mailparse::{MailAddr, MailHeader};
 
 pub use heading::{Arrival, Heading};
 pub use identity::Identity;
+pub use marks::Marks;
 pub use ruled::head;
 
 /// No more of a message is looked at. Real header sections seldom pass 16 KiB.

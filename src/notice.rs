@@ -21,14 +21,21 @@ pub enum Notice {
         /// Where the damaged file was put.
         kept: Option<PathBuf>,
     },
-    /// What an interrupted run has put into a Maildir or an mbox is not there any more.
+    /// What an interrupted run has put into a Maildir, an mbox or a mailbox is not there any more.
     NotFound {
         /// How many messages.
         messages: usize,
-        /// The Maildir or the mbox.
-        path: PathBuf,
+        /// The Maildir, the mbox or the mailbox.
+        place: String,
         /// They may have been there: others of that run are, or the account delivers elsewhere now.
         may_be_deleted: bool,
+    },
+    /// Whether messages of an interrupted run are in a mailbox that is no target of the account any more is not known.
+    Unasked {
+        /// How many messages.
+        messages: usize,
+        /// The mailbox.
+        target: String,
     },
     /// Nobody can tell whether an interrupted run has put messages there.
     Unreachable {
@@ -243,7 +250,7 @@ impl Notice {
     pub fn needs_attention(&self, is_quiet: bool) -> bool {
         match self {
             Notice::NotFound { may_be_deleted, .. } => *may_be_deleted,
-            Notice::FirstRun { .. } | Notice::Mended { .. } => !is_quiet,
+            Notice::FirstRun { .. } | Notice::Mended { .. } | Notice::Unasked { .. } => !is_quiet,
             Notice::Redialled(_) | Notice::MayBeMore { is_known: false } => false,
             Notice::Batches { is_shown, .. } => *is_shown && !is_quiet,
             _ => true,
@@ -303,12 +310,19 @@ impl fmt::Display for Notice {
                 )?;
                 kept.as_ref().map_or(Ok(()), |kept| write!(f, "; the file as it was is `{}`", kept.display()))
             }
-            Notice::NotFound { messages, path, .. } => write!(
+            Notice::NotFound { messages, place, .. } => write!(
                 f,
                 "{} of an interrupted run not found in `{}`; what is still on the server is fetched again, also if a \
                  reader has deleted or moved it meanwhile",
                 counted(*messages, "message"),
-                path.display()
+                printable(place.as_bytes())
+            ),
+            Notice::Unasked { messages, target } => write!(
+                f,
+                "{} of an interrupted run may be in `{}`, which is no target of this account any more; they are looked for \
+                 when it is one again",
+                counted(*messages, "message"),
+                printable(target.as_bytes())
             ),
             Notice::Unreachable { messages, reason } => write!(
                 f,

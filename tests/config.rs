@@ -53,7 +53,7 @@ fn a_value_of_the_wrong_kind_is_placed_with_what_is_accepted() {
 
 #[test]
 fn a_destination_of_an_unknown_kind_is_placed() {
-    let toml = GOOD.replace("maildir:", "imap:");
+    let toml = GOOD.replace("maildir:", "nntp:");
     assert_error(&toml, &["config.toml:4:11: ", "maildir:PATH", "mbox:PATH", "mda:COMMAND"]);
 }
 
@@ -575,7 +575,7 @@ fn an_option_can_name_a_target_of_the_configuration() {
     let url = format!("pop3://{USER}@127.0.0.1:{}", server.port);
     sandbox.popfetch(["-q", "--tls", "none", "--deliver", "archive", &url]).exits(0).silently();
     assert_eq!(server.count("RETR"), 2, "it has them");
-    let words = "popfetch: `--deliver`: expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`, or the name of a target; ";
+    let words = "popfetch: `--deliver`: expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST`, `imaps://USER@HOST/MAILBOX` or `https://HOST/PATH`, or the name of a target; ";
     let refused = |arguments: &[&str], rest: &str| {
         let run = sandbox.popfetch(["-q", "--json", "--tls", "none"].iter().chain(arguments)).exits(64);
         assert!(run.stderr.contains(&format!("{words}{rest}")), "{}", run.stderr);
@@ -610,13 +610,15 @@ fn mistakes_about_targets_are_told() {
         (
             "\"archiv\"",
             11,
-            "`deliver` cannot be \"archiv\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`, or the name of a target; did you mean `archive`?",
+            "`deliver` cannot be \"archiv\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST`, `imaps://USER@HOST/MAILBOX` or `https://HOST/PATH`, or the name of a target; did you mean `archive`?",
         ),
         ("\"zebra\"", 11, "or the name of a target; there are `archive`, `broken`"),
         ("archive", 11, "the value of `deliver` is text; put \"archive\" in quotes"),
         ("[]", 11, "`deliver` cannot be an empty array; expected an array of 1 to 32 targets"),
         ("[\"archive\", 3]", 23, "`deliver` cannot be 3; expected `maildir:PATH`"),
-        ("[\"archive\", \"imap:x\"]", 23, "`deliver` cannot be \"imap:x\"; expected `maildir:PATH`"),
+        ("[\"archive\", \"nntp:x\"]", 23, "`deliver` cannot be \"nntp:x\"; expected `maildir:PATH`"),
+        ("\"imap:x\"", 11, "`deliver` cannot be \"imap:x\"; expected `imaps://USER@HOST[:PORT]/MAILBOX` or `imap://"),
+        ("\"imaps://h/x\"", 11, "expected `imaps://USER@HOST[:PORT]/MAILBOX`"),
         ("[\"archive\", \"maildir:/m/./x/../a/\"]", 23, "`maildir:/m/x/../a` is among the targets already"),
         ("[\"archive\", \"archive\"]", 23, "`maildir:/m/a` is among the targets already"),
         ("[\"mbox:/m\", { mbox = \"/m\" }]", 23, "`mbox:/m` is among the targets already"),
@@ -624,12 +626,12 @@ fn mistakes_about_targets_are_told() {
         (
             "\"maildir\"",
             11,
-            "`deliver` cannot be \"maildir\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`\n",
+            "`deliver` cannot be \"maildir\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST`, `imaps://USER@HOST/MAILBOX` or `https://HOST/PATH`\n",
         ),
         (
             "\"~/Mail\"",
             11,
-            "`deliver` cannot be \"~/Mail\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`\n",
+            "`deliver` cannot be \"~/Mail\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST`, `imaps://USER@HOST/MAILBOX` or `https://HOST/PATH`\n",
         ),
     ] {
         let error = told(&format!(
@@ -646,9 +648,26 @@ fn mistakes_about_targets_are_told() {
         ("[targets.a]\ndelivr = \"mbox:/m\"\n", "2:1: unknown key `delivr` in target `a`; did you mean `deliver`?"),
         (
             "[targets.a]\ndeliver = \"b\"\n",
-            "2:11: `deliver` cannot be \"b\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`\n",
+            "2:11: `deliver` cannot be \"b\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST`, `imaps://USER@HOST/MAILBOX` or `https://HOST/PATH`\n",
         ),
         ("[targets.a]\ndeliver = [\"mbox:/m\"]\n", "2:11: `deliver` cannot be an array; expected `maildir:PATH`"),
+        (
+            "[targets.a]\ndeliver = \"imaps://u@h/x\"\nrecipient = \"u\"\n",
+            "3:1: `recipient` is for targets that are servers without mailboxes, such as `lmtp://HOST`",
+        ),
+        (
+            "[targets.a]\ndeliver = \"imaps://u@h/x\"\nin_flight = 2\n",
+            "3:1: `in_flight` is for targets that are servers without mailboxes",
+        ),
+        (
+            "[targets.a]\ndeliver = \"lmtp:/x\"\ncreate = false\n",
+            "3:1: `create` is for targets that are mailboxes, such as",
+        ),
+        ("[targets.a]\ndeliver = \"maildir:/x\"\ncreate = false\n", "3:1: `create` is for targets that are servers"),
+        (
+            "[targets.a]\ndeliver = \"imaps://u@h/x\"\ntls = \"none\"\n",
+            "because `smtps:`, `imaps:` and `https:` begin TLS at once",
+        ),
         ("[targets.a]\ndeliver = \"maildir:$HOME/x\"\n", "expected a path without `$HOME`"),
         ("[targets.'maildir:x']\ndeliver = \"mbox:/m\"\n", "1:10: `maildir:x` cannot be the name of a target"),
         ("[targets.mbox]\ndeliver = \"mbox:/m\"\n", "1:10: `mbox` cannot be the name of a target"),

@@ -22,8 +22,19 @@ fn floor(room: &str) -> Option<u8> {
 }
 
 /// What the ledger may know of a delivery: where a message goes and that it got there.
-const DELIVERY_FACTS: [&str; 9] =
-    ["Place", "Receipt", "Synced", "Intents", "Outcome", "Recovered", "Refusal", "Staged", "Found"];
+const DELIVERY_FACTS: [&str; 11] = [
+    "Appended",
+    "Keeps",
+    "Place",
+    "Receipt",
+    "Synced",
+    "Intents",
+    "Outcome",
+    "Recovered",
+    "Refusal",
+    "Staged",
+    "Found",
+];
 
 /// The arrows that floor 1 allows itself: `ledger` to the facts of a delivery, `plan` to the ledger, `config` to the
 /// words of a destination, `relay` to what a destination over the network is made of.
@@ -31,6 +42,7 @@ fn is_allowed_stranger(from: &str, import: &Import) -> bool {
     match (from, import.room.as_str()) {
         ("plan", "ledger") => true,
         ("relay", "deliver" | "net" | "secret") => true,
+        ("relay", "header") => ["Arrival", "Marks"].contains(&item(import)),
         ("relay", "pop3") => ["Credentials", "Exchange", "Explanation", "Mechanism", "Problem"].contains(&item(import)),
         ("config", "relay") => import.items == ["parse"],
         ("config", "deliver") => import.items == ["parse"] || import.items == ["FORMS"],

@@ -70,6 +70,7 @@ impl Checking<'_> {
         for (number, target) in account.targets.iter().enumerate() {
             let other = ledger.as_ref().and_then(|ledger| ledger.has_place_of_another(number));
             let has_history = ledger.as_ref().is_some_and(|ledger| ledger.has_delivered_to(target));
+            context.network.keeps = ledger.as_ref().and_then(|ledger| ledger.keeps(target));
             let row = match other {
                 Some(other) => self.same_place(target, &account.targets[other]),
                 None => self.target(target, has_history, &context),

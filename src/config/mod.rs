@@ -867,7 +867,7 @@ mod tests {
             ("url = 3", "2:7: `url` cannot be an integer; expected a string such as \"pop3s://USER@HOST\""),
             (
                 "deliver = \"~/Mail\"",
-                "2:11: `deliver` cannot be \"~/Mail\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or `https://HOST/PATH`",
+                "2:11: `deliver` cannot be \"~/Mail\"; expected `maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST`, `imaps://USER@HOST/MAILBOX` or `https://HOST/PATH`",
             ),
             (
                 "deliver = { mda = [] }",

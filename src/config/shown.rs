@@ -36,16 +36,18 @@ fn of_server(target: &Target, server: &Server) -> String {
         Sender::Nobody => "<>",
         Sender::Address(address) => address,
     };
-    let Server { recipient, in_flight, headers, tls, user, post, .. } = server;
+    let Server { recipient, in_flight, headers, tls, user, post, create, .. } = server;
     let words = [(headers.received, "received"), (headers.delivered_to, "delivered-to"), (headers.id, "id")];
     let words = words.iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, word)| string(word)).collect();
     let user = user.as_ref().map_or_else(String::new, |user| format!(", user = {}", string(user)));
     let (target, recipient, words) = (string(&target.to_string()), string(recipient), array(words));
-    let (how, tls) = match post {
-        Some(post) => (of_post(post), string(mode(tls.mode))),
-        None => (format!("sender = {}", string(sender)), string(mode(tls.mode))),
+    let tls = string(mode(tls.mode));
+    let how = match post {
+        _ if !server.mailbox.is_empty() => format!("create = {create}"),
+        Some(post) => format!("recipient = {recipient}, {}, in_flight = {in_flight}", of_post(post)),
+        None => format!("recipient = {recipient}, sender = {}, in_flight = {in_flight}", string(sender)),
     };
-    format!("# {target}: recipient = {recipient}, {how}, in_flight = {in_flight}, headers = {words}, tls = {tls}{user}")
+    format!("# {target}: {how}, headers = {words}, tls = {tls}{user}")
 }
 
 fn of_post(post: &Post) -> String {

@@ -56,6 +56,7 @@ pub(super) static KEYS_OF_NAMED: &[Row<Named>] = &[
     })
     .is(Secrecy::Secret)
     .elsewhere(&["form_data", "params"]),
+    Row::<Named>::new("create", |named, said| said.set(&mut named.server.create, boolean)).or(Literal::Boolean(true)),
     Row::<Named>::new("password", |named, said| {
         said.set(&mut named.server.secret, |value| password(value).map(Secret::Literal))
     })
@@ -117,7 +118,7 @@ const RECIPIENT: Expected = Expected::new(
 const SENDER: Expected = Expected::new("\"return-path\", \"<>\" or an address without blanks and angle brackets");
 const IN_FLIGHT: Expected = Expected::new("an integer from 1 to 256");
 const HEADERS_EXPECTED: Expected = Expected::new("an array of `received`, `delivered-to` and `id`");
-const ENCRYPTED: Expected = Expected::new("\"implicit\", because `smtps:` and `https:` begin TLS at once");
+const ENCRYPTED: Expected = Expected::new("\"implicit\", because `smtps:`, `imaps:` and `https:` begin TLS at once");
 const IN_CLEAR: Expected = Expected::new("\"none\", because `http:` is in clear; `https:` is not");
 const BODY: Expected = Expected::new(
     "\"raw\", \"form:FIELD\" or \"form-base64:FIELD\", with the name of the field in visible ASCII without quotes",
@@ -165,7 +166,7 @@ impl Named {
             .into_iter()
             .find(|key| table.get(key).is_some());
         let fault = match (kind, &server.post) {
-            ("smtps" | "https", _) if mode != TlsMode::Implicit => wrong("tls", ENCRYPTED),
+            ("smtps" | "imaps" | "https", _) if mode != TlsMode::Implicit => wrong("tls", ENCRYPTED),
             ("http", _) if mode != TlsMode::None => wrong("tls", IN_CLEAR),
             (_, Some(_)) if said.auth != Auth::Auto => wrong("auth", NO_AUTH),
             (_, Some(_)) if is_raw && !post.form.is_empty() => wrong("form", NO_FORM),
@@ -187,6 +188,7 @@ impl Named {
             name: Some(name.to_owned()),
             at: server.at.clone(),
             user: server.user.clone(),
+            mailbox: server.mailbox.clone(),
             sender: sender.unwrap_or_else(|| server.sender.clone()),
             tls: Tls { mode, ..said.tls.clone() },
             post,
@@ -203,7 +205,14 @@ fn in_vain(entry: &Entry, target: &Target) -> Option<Fault> {
     let servers = match (key, target.server()) {
         ("deliver", _) => return None,
         (_, None) => "servers, such as `lmtp://HOST`",
-        ("sender", Some(server)) if server.post.is_some() => "mail servers, such as `lmtp://HOST`",
+        ("sender", Some(server)) if server.post.is_some() || !server.mailbox.is_empty() => {
+            "mail servers, such as `lmtp://HOST`"
+        }
+        // An envelope has a recipient, and what a mailbox has taken can be asked for.
+        ("recipient" | "in_flight", Some(server)) if !server.mailbox.is_empty() => {
+            "servers without mailboxes, such as `lmtp://HOST`"
+        }
+        ("create", Some(server)) if server.mailbox.is_empty() => "mailboxes, such as `imaps://USER@HOST/MAILBOX`",
         ("body" | "request_headers" | "form", Some(server)) if server.post.is_none() => {
             "web servers, such as `https://HOST/PATH`"
         }

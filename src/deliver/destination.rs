@@ -29,8 +29,8 @@ pub struct Kind {
 }
 
 /// The written form of a target, for errors.
-pub const FORMS: &str = "`maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST` or \
-     `https://HOST/PATH`";
+pub const FORMS: &str = "`maildir:PATH`, `mbox:PATH`, `mda:COMMAND`, `lmtp:PATH`, `lmtp://HOST`, `smtp://HOST`, `smtps://USER@HOST`, \
+     `imaps://USER@HOST/MAILBOX` or `https://HOST/PATH`";
 
 /// Reads a target, as in `maildir:PATH`. Paths are taken as they stand. A refusal says what is expected.
 pub fn parse(text: &str) -> Result<Target, &'static str> {
@@ -239,35 +239,41 @@ pub fn held(target: &Target, before: SystemTime, context: &Context) -> Option<He
 
 /// Removes what a run left at a target to which the account no longer delivers, as far as that is possible.
 pub fn tidy(places: &[Place], context: &Context) {
-    if let Some(target) = places.first().and_then(Place::target)
+    if let Some(target) = places.first().and_then(|place| place.target(&[]))
         && check_owner(&target, context).is_ok()
     {
         let _ = of(&target, context).sweep(context);
     }
 }
 
-/// Looks at the intended places of one batch and changes nothing. The answers have the places' order.
+/// Looks at the intended places of one batch and changes nothing. The answers have the places' order. No server is called
+/// for it: what is on one is in doubt.
 pub fn look(places: &[Place], context: &Context) -> Result<Vec<Found>, Error> {
-    ask(places, context, |destination, group| destination.look(group, context), || Found::Absent)
+    if places.iter().any(Place::is_on_a_server) {
+        return Ok(vec![Found::InDoubt; places.len()]);
+    }
+    ask(places, &[], context, |destination, group| destination.look(group, context), || Found::Absent)
 }
 
 /// Looks at the intended places of one batch, in the journal's order, and finishes what can be finished. The
-/// answers have the same order.
-pub fn recover(places: &[Place], context: &Context) -> Result<Vec<Recovered>, Error> {
-    ask(places, context, |destination, group| destination.mend(group, context), || Recovered::Absent)
+/// answers have the same order. `targets` say how to log in to a server; a place that is at none of them cannot be asked
+/// ([`Place::is_in`]).
+pub fn recover(places: &[Place], targets: &[Target], context: &Context) -> Result<Vec<Recovered>, Error> {
+    ask(places, targets, context, |destination, group| destination.mend(group, context), || Recovered::Absent)
 }
 
 /// Asks each target for its own places. One that leaves no place cannot be asked, so its messages may come twice,
 /// but never get lost.
 fn ask<T>(
     places: &[Place],
+    targets: &[Target],
     context: &Context,
     answers: impl Fn(&dyn Destination, &[Place]) -> Result<Vec<T>, Error>,
     absent: impl Fn() -> T,
 ) -> Result<Vec<T>, Error> {
     let mut all = Vec::with_capacity(places.len());
-    for group in places.chunk_by(|one, other| one.target() == other.target()) {
-        match group[0].target() {
+    for group in places.chunk_by(|one, other| one.target(targets) == other.target(targets)) {
+        match group[0].target(targets) {
             None => all.extend(group.iter().map(|_| absent())),
             Some(target) => {
                 check_owner(&target, context)?;

@@ -498,6 +498,11 @@ pub enum Reason {
     Replied(u16),
     /// A server answered with this status (RFC 9110 §15).
     Answered(u16),
+    /// A server did not take it, and has words for that instead of codes.
+    Declined {
+        /// It may take it later.
+        is_temporary: bool,
+    },
     /// It cannot be sent to a server.
     Unfit,
 }
@@ -530,8 +535,12 @@ impl Refusal {
                 if is_by_others { Kind::Temporary } else { Kind::Io }
             }
             // Another request with the same key is on its way.
-            Reason::Replied(400..500) | Reason::Answered(409) => Kind::Temporary,
-            Reason::Status(_) | Reason::Replied(_) | Reason::Answered(_) | Reason::Unfit => Kind::Io,
+            Reason::Replied(400..500) | Reason::Answered(409) | Reason::Declined { is_temporary: true } => {
+                Kind::Temporary
+            }
+            Reason::Status(_) | Reason::Replied(_) | Reason::Answered(_) | Reason::Declined { .. } | Reason::Unfit => {
+                Kind::Io
+            }
             Reason::TimedOut(_) | Reason::Vanished => Kind::Temporary,
             Reason::Stopped(stopped) => Kind::Stopped(stopped),
         }
@@ -550,6 +559,7 @@ impl fmt::Display for Refusal {
             Reason::Stopped(stopped) => write!(f, "{stopped} before the MDA ended")?,
             Reason::Vanished => write!(f, "another program removed the message from `tmp`")?,
             Reason::Replied(code) | Reason::Answered(code) => write!(f, "the server answered {code}")?,
+            Reason::Declined { .. } => f.write_str("the server did not take it")?,
             Reason::Unfit => f.write_str("it cannot be sent there")?,
         }
         if self.is_left {

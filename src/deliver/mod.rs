@@ -92,6 +92,8 @@ pub struct Network {
     pub timeout: Duration,
     /// The longest that a command may take that prints a password.
     pub password_timeout: Option<Duration>,
+    /// What the mailbox keeps of messages, where that is known.
+    pub keeps: Option<Keeps>,
     /// Shows what was done to messages, where somebody wants to see it.
     pub talk: Option<Wire>,
     /// Shows the dialogue, where somebody wants to see it.
@@ -135,26 +137,73 @@ pub enum Place {
         /// Where they begin in it.
         spool_offset: u64,
     },
+    /// A mailbox of an IMAP server.
+    Imap(Box<Appended>),
     /// An MDA or a server took it; nothing can be looked up later.
     Mda,
 }
 
+/// A message on its way into a mailbox of an IMAP server, and all by which it can be found there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// The mailbox: [`Target::identity`].
+    pub target: String,
+    /// Its UIDVALIDITY; 0 where that is not known.
+    pub validity: u32,
+    /// The message has no smaller UID.
+    pub next: u32,
+    /// The INTERNALDATE that is sent with it: seconds since 1970.
+    pub date: u64,
+    /// The `X-Popfetch-Id` that it is sent with.
+    pub stamp: Option<String>,
+    /// Its Message-ID, where it has one that is not too long.
+    pub message_id: Option<String>,
+    /// A hash of From, Date and Subject.
+    pub heading: u64,
+    /// Octets as they are sent.
+    pub octets: u64,
+    /// How many of them are fields that were put in front of the message.
+    pub prefix: u64,
+    /// The SHA-256 of the others.
+    pub digest: [u8; 32],
+}
+
+/// What a mailbox keeps of messages, as one has shown that was read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeps {
+    /// Every octet.
+    pub octets: bool,
+    /// The size that it tells is the number of octets.
+    pub size: bool,
+    /// INTERNALDATE.
+    pub date: bool,
+}
+
 impl Place {
-    /// The Maildir or the mbox that it is in; `None` for what leaves no place.
-    pub fn target(&self) -> Option<Target> {
+    /// The Maildir or the mbox that it is in, or which of these targets; `None` for what leaves no place.
+    pub fn target(&self, targets: &[Target]) -> Option<Target> {
         match self {
             Place::Maildir { maildir, .. } => Some(Target::maildir(maildir)),
             Place::Mbox { path, .. } => Some(Target::mbox(path)),
+            Place::Imap(_) => targets.iter().find(|target| self.is_in(target)).cloned(),
             Place::Mda => None,
         }
     }
 
-    /// True when it is in the Maildir or the mbox that this target is, whichever MDA an MDA was.
+    /// True for a place that only a server can tell of.
+    pub fn is_on_a_server(&self) -> bool {
+        matches!(self, Place::Imap(_))
+    }
+
+    /// True when it is in the Maildir, the mbox or the mailbox that this target is, whichever MDA an MDA was.
     pub fn is_in(&self, target: &Target) -> bool {
+        if let Place::Imap(appended) = self {
+            return target.server().is_some() && target.identity() == appended.target;
+        }
         let (Some(path), Some(own)) = (target.path(), self.path()) else {
             return target.path().is_none() && self.path().is_none();
         };
-        let is_of_this_kind = self.target().is_some_and(|own| own.kind() == target.kind());
+        let is_of_this_kind = self.target(&[]).is_some_and(|own| own.kind() == target.kind());
         let is_linked =
             || matches!(self, Place::Mbox { .. }) && lock::resolve(path).is_ok_and(|path| is_same(own, &path));
         is_of_this_kind && (is_same(own, path) || is_linked())
@@ -164,7 +213,7 @@ impl Place {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Place::Maildir { maildir: path, .. } | Place::Mbox { path, .. } => Some(path),
-            Place::Mda => None,
+            Place::Imap(_) | Place::Mda => None,
         }
     }
 }
@@ -297,6 +346,11 @@ pub trait Publisher: fmt::Debug + Send {
         None
     }
 
+    /// What it has found out about its target, once.
+    fn learned(&mut self) -> Option<Keeps> {
+        None
+    }
+
     /// Says that every outcome is recorded and durable, so that nothing needs to be kept for recovery. A
     /// publisher that is only dropped leaves its last spool file for [`recover`] and [`sweep`].
     fn finish(self: Box<Self>) {}
@@ -321,6 +375,11 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// For a message that a server has shown to be there.
+    pub(crate) fn new(place: Place, octets: u64) -> Self {
+        Receipt { place, octets }
+    }
+
     /// Where it is.
     pub fn place(&self) -> &Place {
         &self.place
@@ -414,7 +473,7 @@ mod tests {
         let before = tree(home);
         let looked = look(places, context).unwrap();
         assert_eq!(tree(home), before);
-        let is_there: Vec<bool> = is_there(&super::recover(places, context).unwrap());
+        let is_there: Vec<bool> = is_there(&super::recover(places, &[], context).unwrap());
         assert_eq!(looked.iter().map(|found| *found != Found::Absent).collect::<Vec<_>>(), is_there, "{looked:?}");
         // What is there is not in doubt any more.
         let again = look(places, context).unwrap();

@@ -93,6 +93,11 @@ pub enum Failure {
         /// How many messages are on the server that nobody knows.
         messages: usize,
     },
+    /// What an interrupted run has sent to a mailbox was not asked for so far.
+    Unasked {
+        /// How many messages.
+        messages: usize,
+    },
     /// A Maildir is none of the several targets of the account.
     NoTarget(PathBuf),
     /// A Maildir cannot be read.
@@ -222,7 +227,7 @@ impl failure::Failure for Failure {
             Failure::NoTarget(_) => Kind::Configuration,
             Failure::Maildir { .. } => Kind::Io,
             Failure::Ledger(error) => error.kind(),
-            Failure::NoThread(_) | Failure::Waiting(_) => Kind::Temporary,
+            Failure::NoThread(_) | Failure::Waiting(_) | Failure::Unasked { .. } => Kind::Temporary,
             Failure::Panic(_) => Kind::Io,
             Failure::Stopped(stopped) => stopped.kind(),
         }
@@ -268,6 +273,9 @@ impl failure::Failure for Failure {
                  `popfetch state known`; a run with `--all` fetches everything"
                     .into(),
             ),
+            Failure::Unasked { .. } => {
+                Some("run `popfetch`, which asks for them; `deliver` must name the mailbox".into())
+            }
             Failure::NoTarget(_) => Some("name one of them with `--from`, as `deliver` does".into()),
             Failure::Maildir { .. } => Some("name the folder that has `new` and `cur`".into()),
             Failure::TakesNone { .. } | Failure::NoSuchMessage { .. } | Failure::NoThread(_) | Failure::Stopped(_) => {
@@ -341,6 +349,11 @@ impl fmt::Display for Failure {
                 "the ledger was lost, and none of {} on the server is in `{}`: nothing is decided so far",
                 counted(*messages, "message"),
                 path.display()
+            ),
+            Failure::Unasked { messages } => write!(
+                f,
+                "whether {} of an interrupted run came to a mailbox of an IMAP server is not known yet",
+                counted(*messages, "message")
             ),
             Failure::NoTarget(path) => {
                 write!(f, "the account has several targets, and `{}` is none of them", path.display())

@@ -160,7 +160,7 @@ impl Fetch<'_> {
     /// Forgets messages, without the server.
     fn forget(&mut self, forgotten: &Forgotten, ledger: &mut Ledger) -> Result<(), Failure> {
         if !ledger.pending().is_empty() && !self.run.dry_run {
-            return Err(self.closed_lane().expect("a lane that cannot be asked is closed"));
+            return Err(self.why_pending(ledger));
         }
         // What is forgotten comes again, and does not count as known once more.
         let is_begun = ledger.begun() != Begun::Never;

@@ -506,7 +506,7 @@ impl<'f> Fetch<'f> {
         if self.run.dry_run || surveyed.plan.retrieve.is_empty() {
             return Ok(lanes);
         }
-        let context = self.context();
+        let mut context = self.context();
         loop {
             let (open, closed) = (self.open(), self.closed.len());
             for (number, target) in self.account.targets.iter().enumerate().filter(|(number, _)| open.has(*number)) {
@@ -514,6 +514,7 @@ impl<'f> Fetch<'f> {
                 if !is_wanted || lanes.iter().any(|lane| lane.number == number) {
                     continue;
                 }
+                context.network.keeps = ledger.keeps(target);
                 let disks = self.account.min_free.map(|least| Disks::of(target, least, &context)).transpose();
                 match disks.and_then(|disks| Ok((disks, deliver::open(target, &context)?))) {
                     Ok((disks, (stager, publisher))) => {
@@ -596,14 +597,14 @@ impl<'f> Fetch<'f> {
             self.finish(former.ledger(), &context)?;
             if former.is_pending() {
                 // What it knows of them would be lost.
-                return Err(self.closed_lane().expect("a lane that cannot be asked is closed"));
+                return Err(self.why_pending(former.ledger()));
             }
         }
         let context = self.context();
         self.finish(&mut ledger, &context)?;
         if !former.is_empty() {
             if !ledger.pending().is_empty() {
-                return Err(self.closed_lane().expect("a lane that cannot be asked is closed"));
+                return Err(self.why_pending(&ledger));
             }
             ledger.take_over(former)?;
             if !self.run.mark.as_ref().is_some_and(Mark::is_offline) {
@@ -649,11 +650,18 @@ impl<'f> Fetch<'f> {
         for (batch, places) in pending {
             let is_of = |(_, target): &(usize, &Target)| places.iter().any(|place| place.is_in(target));
             let lane = self.account.targets.iter().enumerate().find(is_of).map(|(number, _)| number);
+            if places.iter().any(Place::is_on_a_server) && (lane.is_none() || self.run.mark.is_some()) {
+                // Nothing is sent there in this run, and only a fetch calls a target.
+                self.note_unasked(&places);
+                continue;
+            }
             if lane.is_some_and(|number| !self.open().has(number)) {
                 is_in_doubt = true;
                 continue;
             }
-            match (self.recover(&places, lane.is_none(), context), lane) {
+            let mut context = context.clone();
+            context.network.keeps = lane.and_then(|number| ledger.keeps(&self.account.targets[number]));
+            match (self.recover(&places, lane.is_none(), &context), lane) {
                 (Ok(found), _) => ledger.resolve(batch, &found)?,
                 (Err(failure), Some(number)) => {
                     self.leave_out(number, failure)?;
@@ -703,8 +711,11 @@ impl<'f> Fetch<'f> {
         is_former: bool,
         context: &deliver::Context,
     ) -> Result<Vec<Recovered>, Failure> {
-        let path = places.iter().find_map(Place::path).map(PathBuf::from).unwrap_or_default();
-        let found = deliver::recover(places, context);
+        let place = match places.first() {
+            Some(Place::Imap(appended)) => appended.target.clone(),
+            _ => places.iter().find_map(Place::path).map(|path| path.display().to_string()).unwrap_or_default(),
+        };
+        let found = deliver::recover(places, &self.account.targets, context);
         if is_former {
             deliver::tidy(places, context);
         }
@@ -721,9 +732,23 @@ impl<'f> Fetch<'f> {
         // A power cut takes all of a batch that was not published yet; a reader deletes one or the other message.
         let may_be_deleted = messages < places.len() || is_former;
         if messages > 0 {
-            self.summary.notices.push(Notice::NotFound { messages, path, may_be_deleted });
+            self.summary.notices.push(Notice::NotFound { messages, place, may_be_deleted });
         }
         Ok(found)
+    }
+
+    /// Messages of an interrupted run are in a mailbox, or not, and it is none of the account's targets.
+    fn note_unasked(&mut self, places: &[Place]) {
+        if let (Some(Place::Imap(appended)), None) = (places.first(), &self.run.mark) {
+            let (messages, target) = (places.len(), appended.target.clone());
+            self.summary.notices.push(Notice::Unasked { messages, target });
+        }
+    }
+
+    /// Why intents of a ledger have no outcome: the lane that cannot be asked, or nobody has asked so far.
+    fn why_pending(&mut self, ledger: &Ledger) -> Failure {
+        let messages = ledger.pending().values().map(Vec::len).sum();
+        self.closed_lane().unwrap_or(Failure::Unasked { messages })
     }
 
     /// Runs what the account wants run when mail has come. The ledger is closed by now, and another run may have it.

@@ -872,6 +872,9 @@ impl Committer<'_, '_, '_> {
         };
         let outcomes = self.publisher.publish(Box::new(intended))?;
         let recorded = self.shared.ledger().record(batch, &outcomes)?;
+        if let Some(keeps) = self.publisher.learned() {
+            self.shared.ledger().note_keeps(self.number, keeps, now())?;
+        }
         for (outcome, number) in outcomes.iter().zip(numbers) {
             match outcome {
                 Outcome::Delivered(receipt) => done.delivered.push((number, receipt.octets())),
@@ -898,7 +901,7 @@ impl Committer<'_, '_, '_> {
         let place = match receipt.place() {
             Place::Maildir { maildir, name } => maildir.join("new").join(name).display().to_string(),
             Place::Mbox { path, offset, .. } => format!("{} at {offset}", path.display()),
-            Place::Mda => self.target.to_string(),
+            Place::Imap(_) | Place::Mda => self.target.to_string(),
         };
         let id = match self.secret {
             _ if key.unique_id.is_empty() => "-".into(),

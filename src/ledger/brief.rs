@@ -38,8 +38,8 @@ pub fn brief(line: &[u8]) -> Option<Brief<'_>> {
     let mut brief = Brief { batch, id, nth, again, reused, owed, octets, at, place: &[] };
     let place = numbers(&rest[1..], &mut brief)?;
     brief.place = place;
-    let is_known = [&b"}\n"[..], b",\"maildir\":\"", b",\"mbox\":\"", b",\"mda\":true", b",\"head\":\""];
-    let is_whole = is_known.iter().any(|start| place.starts_with(start)) && brief.batch.is_some() == is_intent;
+    let known = [&b"}\n"[..], b",\"maildir\":\"", b",\"mbox\":\"", b",\"imap\":\"", b",\"mda\":true", b",\"head\":\""];
+    let is_whole = known.iter().any(|start| place.starts_with(start)) && brief.batch.is_some() == is_intent;
     is_whole.then_some(brief)
 }
 
@@ -138,6 +138,7 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::Appended;
     use crate::ledger::line::{Line, id_text};
     use crate::maildrop::{Fingerprint, MessageNumber};
     use proptest::prelude::*;
@@ -153,11 +154,17 @@ mod tests {
             owed: bool,
             octets in prop::option::of(any::<u64>()),
             at in prop::option::of(0..=u64::from(u32::MAX)),
-            mda in prop::option::of(any::<bool>()),
+            mda in prop::option::of(0..3_usize),
             head in prop::option::of(any::<u64>()),
         ) {
             let maildir = Place::Maildir { maildir: "/m".into(), name: "1.x,S=4".into() };
-            let place = mda.map(|mda| if mda { Place::Mda } else { maildir });
+            let (target, digest) = ("imaps://u@h/INBOX".to_owned(), [7; 32]);
+            let (validity, next, date, heading, octets_sent) = (1, 2, 3, 4, 5);
+            let (stamp, message_id, prefix) = (None, Some("<1@x>".to_owned()), 0);
+            let imap = Place::Imap(Box::new(Appended {
+                target, validity, next, date, stamp, message_id, heading, octets: octets_sent, prefix, digest,
+            }));
+            let place = mda.map(|mda| [Place::Mda, maildir, imap][mda].clone());
             let head = head.map(|head| Fingerprint(head).to_string().into());
             let name = Some(id_text(&id));
             let (intend, delivered) = if batch.is_some() { (name, None) } else { (None, name) };

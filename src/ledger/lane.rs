@@ -1,9 +1,9 @@
 //! Lanes: the targets to which the messages of a maildrop have gone.
 //!
 //! A lane is one target: a Maildir or an mbox by its normalised path, an MDA by its words, a server by its address and
-//! the recipient. A line of the ledger names the
-//! place that a message went to, and so its lane; only an MDA and a server leave no place, and their lines bear the lane's name. The
-//! name is a hash, because the words of an MDA may hold a secret.
+//! the recipient or the mailbox. A line of the ledger names the place of a message, and so its lane; only an MDA, and a
+//! server that cannot be asked, leave no place, and their lines bear the lane's name. The name is a hash, because the words
+//! of an MDA may hold a secret.
 //!
 //! A path is normalised by its words alone: `//`, `.` and a slash at its end do not count. Links are not part of a name:
 //! a link that is put somewhere else would make another lane of all that was delivered. Two names of one place are found
@@ -58,6 +58,9 @@ impl Lane {
 
     /// The lane of a place that a line names; `None` for an MDA, or no place at all.
     fn of_line(line: &Line<'_>) -> Option<Self> {
+        if let Some(identity) = &line.imap {
+            return Some(Lane::named(text::hash(identity.as_bytes())));
+        }
         let named = |kind, text: &str| Lane::of_place(kind, &path_of(text));
         let maildir = line.maildir.as_ref().map(|text| named(Kind::Maildir, text));
         maildir.or_else(|| line.mbox.as_ref().map(|text| named(Kind::Mbox, text)))
@@ -90,6 +93,7 @@ pub(super) fn line(target: &Target) -> Line<'_> {
     let path = target.path().map(path_text);
     match target.kind() {
         "mbox" => Line { mbox: path, ..Line::default() },
+        _ if path.is_none() => Line { imap: Some(target.identity().into()), ..Line::default() },
         _ => Line { maildir: path, ..Line::default() },
     }
 }
@@ -277,7 +281,7 @@ impl Table {
         // A place that makes no sense is as good as none.
         let number = self.of_line(&serde_json::from_slice(&text).unwrap_or_default())?;
         // The name, and what follows it, is the message's own.
-        let ends = [&b"\",\"name\":\""[..], b"\",\"offset\":", b"\",\"head\":", b"\"}\n"];
+        let ends = [&b"\",\"name\":\""[..], b"\",\"offset\":", b"\",\"length\":", b"\",\"head\":", b"\"}\n"];
         let end = ends.iter().find_map(|end| Some(memchr::memmem::find(place, end)? + end.len()));
         if let Some(end) = end.filter(|end| !place[..*end].contains(&b'\\')) {
             self.last = (place[..end].to_vec(), number);
@@ -480,6 +484,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::{Address, At, Server};
     use std::os::unix::fs::symlink;
 
     fn maildir(path: impl Into<PathBuf>) -> Target {
@@ -521,6 +526,17 @@ mod tests {
         assert!(table.has_history(&maildir(path("link/Mail"))) && !table.has_history(&maildir(path("other"))));
     }
 
+    /// `imaps://petar@h/Box`.
+    fn mailbox() -> Target {
+        let at = At::Host { host: "h".into(), port: 993 };
+        let server = Server { user: Some("petar".into()), mailbox: "Box".into(), ..Server::at(at) };
+        Target::new("imaps", Address::Server(Box::new(server)))
+    }
+
+    fn imap(behind: &str) -> String {
+        format!(",\"imap\":\"imaps://petar@h/Box{behind}\n")
+    }
+
     #[test]
     fn a_line_tells_its_lane() {
         let mut table = Table::default();
@@ -533,6 +549,11 @@ mod tests {
             (",\"mbox\":\"/b\",\"offset\":1,\"length\":2}\n".into(), Lane::of(&Target::mbox("/b")).name()),
             (format!(",\"mda\":true,\"lane\":\"{mda}\"}}\n"), mda),
             (",\"mda\":true}\n".into(), "mda".into()),
+            (imap("\",\"length\":1,\"validity\":2,\"head\":\"0\"}"), Lane::of(&mailbox()).name()),
+            (imap("\",\"length\":3,\"validity\":2,\"digest\":\"0\"}"), Lane::of(&mailbox()).name()),
+            (imap("\",\"head\":\"0\"}"), Lane::of(&mailbox()).name()),
+            (imap("\"}"), Lane::of(&mailbox()).name()),
+            (imap("2\",\"length\":3,\"validity\":2}"), Lane::named(text::hash(b"imaps://petar@h/Box2")).name()),
             (",\"mda\":true,\"head\":\"0\"}\n".into(), "mda".into()),
             ("}\n".into(), "elsewhere".into()),
         ];

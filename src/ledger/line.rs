@@ -8,6 +8,8 @@
 //! {"delivered":"ID","octets":4100,"at":…}  the same fact in one line: after compaction
 //! {"intend":"ID","owed":true,…}             the same, by a run by URL or to one of several lanes: it settles nothing
 //! {"intend":"ID",…,"mda":true,"lane":"…"}  an MDA leaves no place; its lane is a hash of its words
+//! {"intend":"ID",…,"imap":"imaps://petar@imap.example.org/INBOX","length":4100,"validity":1,"next":43,"date":…,
+//!  "message_id":"<…>","heading":…,"digest":"…"}  a mailbox: UIDVALIDITY, the least UID, INTERNALDATE, what identifies it
 //! {"delivered":"ID",…,"also":["…"]}        after compaction: other lanes that have it
 //! {"settled":"ID"}                         the account of the configuration wants nothing more of it
 //! {"settled":"ID","over":true}             it wants more of it, for targets that were added since
@@ -45,7 +47,7 @@ use serde_json::value::RawValue;
 
 use super::facts::Decided;
 use crate::account::Keep;
-use crate::deliver::Place;
+use crate::deliver::{Appended, Place};
 
 /// The format that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 3;
@@ -139,6 +141,9 @@ pub struct Line<'a> {
     pub maildir: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Cow<'a, str>>,
+    /// The mailbox of an IMAP server: the target's identity. The place begins with it.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub imap: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mbox: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,6 +159,29 @@ pub struct Line<'a> {
     /// Which MDA it was: the name of its lane.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub lane: Option<Cow<'a, str>>,
+    /// Its UIDVALIDITY.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validity: Option<u32>,
+    /// The message has no smaller UID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<u32>,
+    /// The INTERNALDATE that was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<u64>,
+    /// The `X-Popfetch-Id` that was sent.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<Cow<'a, str>>,
+    /// A hash of From, Date and Subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heading: Option<u64>,
+    /// Octets of fields that were put in front of the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<u64>,
+    /// The SHA-256 of what was sent behind them, in hexadecimal.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Cow<'a, str>>,
     /// The [`crate::maildrop::Fingerprint`] of the message. Last, because most readers have no use for it.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub head: Option<Cow<'a, str>>,
@@ -188,7 +216,7 @@ impl From<Kept> for Keep {
 }
 
 /// The keys of a line, which the manual describes.
-pub const KEYS: [&str; 40] = [
+pub const KEYS: [&str; 49] = [
     "popfetch",
     "maildrop",
     "intend",
@@ -228,6 +256,15 @@ pub const KEYS: [&str; 40] = [
     "spool_offset",
     "mda",
     "lane",
+    "imap",
+    "validity",
+    "next",
+    "date",
+    "stamp",
+    "message_id",
+    "heading",
+    "prefix",
+    "digest",
     "head",
 ];
 
@@ -274,6 +311,16 @@ impl<'a> Line<'a> {
                 self.spool = Some(path_text(spool));
                 self.spool_offset = Some(*spool_offset);
             }
+            Place::Imap(appended) => {
+                let Appended { target, validity, next, date, stamp, message_id, heading, octets, prefix, digest } =
+                    &**appended;
+                self.imap = Some(target.into());
+                (self.validity, self.next, self.date) = (Some(*validity), Some(*next), Some(*date));
+                (self.stamp, self.message_id) = (stamp.as_ref().map(Into::into), message_id.as_ref().map(Into::into));
+                (self.heading, self.length) = (Some(*heading), Some(*octets));
+                self.prefix = Some(*prefix).filter(|prefix| *prefix > 0);
+                self.digest = Some(hexadecimal(digest).into());
+            }
             Place::Mda => self.mda = true,
         }
         self
@@ -288,7 +335,30 @@ impl<'a> Line<'a> {
             let (spool, spool_offset) = (self.spool.as_ref()?, self.spool_offset?);
             return Some(Place::Mbox { path: path_of(mbox), offset, length, spool: path_of(spool), spool_offset });
         }
+        if let Some(target) = &self.imap {
+            return Some(Place::Imap(Box::new(Appended {
+                target: target.clone().into_owned(),
+                validity: self.validity?,
+                next: self.next?,
+                date: self.date?,
+                stamp: self.stamp.clone().map(Cow::into_owned),
+                message_id: self.message_id.clone().map(Cow::into_owned),
+                heading: self.heading?,
+                octets: self.length?,
+                prefix: self.prefix.unwrap_or(0),
+                digest: digest_of(self.digest.as_deref()?)?,
+            })));
+        }
         self.mda.then_some(Place::Mda)
+    }
+
+    /// Forgets what is of interest only until the message is recorded.
+    pub fn forget_way(&mut self) {
+        (self.spool, self.spool_offset) = (None, None);
+        if self.imap.is_some() {
+            (self.validity, self.next, self.date, self.length) = Default::default();
+            (self.stamp, self.message_id, self.heading, self.prefix, self.digest) = Default::default();
+        }
     }
 
     /// Appends the line with its LF.
@@ -296,6 +366,21 @@ impl<'a> Line<'a> {
         serde_json::to_writer(&mut *text, self).expect("a line of plain values is always JSON");
         text.push(b'\n');
     }
+}
+
+fn hexadecimal(digest: &[u8; 32]) -> String {
+    digest.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+fn digest_of(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 2 * digest.len() || !text.is_ascii() {
+        return None;
+    }
+    for (at, octet) in digest.iter_mut().enumerate() {
+        *octet = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(digest)
 }
 
 /// A unique-id as text: any octets, each the character of the same number. ASCII is itself.
@@ -346,9 +431,48 @@ mod tests {
     #[test]
     fn places_survive_the_journey_through_json() {
         round(Place::Mda);
+        round(imap(None, None));
+        round(imap(Some("a0".repeat(32)), Some("<\"ž\"@x>".to_owned())));
         round(Place::Maildir { maildir: "/home/Größe \"x\"\n".into(), name: "1.M2".into() });
         let odd: PathBuf = std::ffi::OsString::from_vec(b"/tmp/\xff\x80".to_vec()).into();
         round(Place::Mbox { path: odd, offset: 1, length: 2, spool: "/s".into(), spool_offset: u64::MAX });
+    }
+
+    fn imap(stamp: Option<String>, message_id: Option<String>) -> Place {
+        let digest = std::array::from_fn(|at| at as u8 * 8);
+        let target = "imaps://petar@imap.example.org/Größe".to_owned();
+        let (validity, next, date, heading, octets) = (1, u32::MAX, 1_795_423_680, u64::MAX, 4100);
+        let prefix = if stamp.is_some() { 80 } else { 0 };
+        Place::Imap(Box::new(Appended {
+            target,
+            validity,
+            next,
+            date,
+            stamp,
+            message_id,
+            heading,
+            octets,
+            prefix,
+            digest,
+        }))
+    }
+
+    #[test]
+    fn a_mailbox_without_all_that_finds_a_message_is_no_place_and_still_a_lane() {
+        let place = imap(None, None);
+        let line = Line::default().to(&place);
+        for damaged in [
+            Line { next: None, ..Line::default().to(&place) },
+            Line { digest: Some("0g".repeat(32).into()), ..Line::default().to(&place) },
+            Line { digest: Some("é".repeat(32).into()), ..Line::default().to(&place) },
+        ] {
+            assert_eq!(damaged.place(), None);
+        }
+        let mut text = vec![];
+        let mut recorded = line;
+        recorded.forget_way();
+        recorded.write(&mut text);
+        assert_eq!(String::from_utf8(text).unwrap(), "{\"imap\":\"imaps://petar@imap.example.org/Größe\"}\n");
     }
 
     #[test]

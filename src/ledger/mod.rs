@@ -60,7 +60,7 @@ pub use text::fingerprint;
 use rustix::fs::Access;
 
 use crate::account::{Keep, Target};
-use crate::deliver::{Found, Intents, Outcome, Place, Recovered, Synced};
+use crate::deliver::{Found, Intents, Keeps, Outcome, Place, Recovered, Synced};
 use crate::maildrop::sealed::OfTheLedger;
 use crate::maildrop::{Durable, Fingerprint, Listing, MessageNumber};
 use crate::os;
@@ -574,7 +574,8 @@ impl Ledger {
         }
         let first_line = self.loaded.lines + renewed + 1;
         self.append(&text, renewed + messages.len() as u32)?;
-        // An MDA or a server leaves no place to look at: its intents prove nothing, so nobody waits for them.
+        // An MDA, and a server that cannot be asked, leaves no place to look at: such intents prove nothing, so nobody waits
+        // for them.
         if messages.iter().any(|(_, synced)| *synced.place() != Place::Mda) {
             self.sync()?;
         }
@@ -620,7 +621,8 @@ impl Ledger {
     /// Writes down what became of a batch, and gives the record of each message that all of its lanes have now.
     ///
     /// Not synced: the next intent, or [`Ledger::commit`] before the first DELE, takes it along. Until then the intents and the
-    /// places tell the same. Only the record of an MDA or a server is durable at once: no place tells what it took.
+    /// places tell the same. Only the record of an MDA or a server is durable at once: no place tells what it took, or only
+    /// for as long as nobody moves it.
     pub fn record(&mut self, batch: Batch, outcomes: &[Outcome]) -> Result<Vec<Option<Recorded>>, Error> {
         let but = absent(outcomes.iter().map(|outcome| matches!(outcome, Outcome::Delivered(_))));
         self.append_line(&published(batch.number, outcomes.len(), &but))?;
@@ -633,7 +635,7 @@ impl Ledger {
         let facts = facts.filter_map(|(recorded, key)| Some((recorded.as_ref()?.fact?, key.keep.as_deref().copied())));
         let facts: Vec<(u32, Option<Keep>)> = facts.collect();
         self.settled(&facts)?;
-        if outcomes.iter().any(is_taken_by_an_mda) {
+        if outcomes.iter().any(is_taken_by_others) {
             self.sync()?;
         }
         Ok(recorded)
@@ -983,6 +985,22 @@ impl Ledger {
         Ok(())
     }
 
+    /// Writes down what the mailbox of a lane of this run keeps of messages. Durable with the next sync.
+    pub fn note_keeps(&mut self, lane: usize, keeps: Keeps, at: u64) -> Result<(), Error> {
+        let Some(name) = self.loaded.lanes.own_name(lane) else { return Ok(()) };
+        let kept = [(keeps.octets, 'o'), (keeps.size, 's'), (keeps.date, 'd')];
+        let kept: String = kept.iter().filter(|(is_kept, _)| *is_kept).map(|(_, letter)| letter).collect();
+        self.note(&format!("{}{kept}", keeps_word(&name)), b"", at).map(drop)
+    }
+
+    /// What the mailbox keeps of messages, where that is known.
+    pub fn keeps(&self, target: &Target) -> Option<Keeps> {
+        let word = keeps_word(&lane::Lane::of(target).name());
+        let kept = self.loaded.notes.words().find_map(|(noted, _)| noted.strip_prefix(&word))?;
+        let [octets, size, date] = ['o', 's', 'd'].map(|letter| kept.contains(letter));
+        Some(Keeps { octets, size, date })
+    }
+
     /// True when messages have gone to this Maildir or mbox, as a note or the line of one of them says.
     pub fn has_delivered_to(&self, target: &Target) -> bool {
         self.has_note(&target_word(target), b"") || self.loaded.lanes.has_history(target)
@@ -1232,6 +1250,11 @@ fn day(now: u64) -> Vec<u8> {
     date.map_or_else(Vec::new, |date| date.format("%F").to_string().into_bytes())
 }
 
+/// How the note begins that says what the mailbox of a lane keeps: octets, size and date, a letter each.
+fn keeps_word(lane: &str) -> String {
+    format!("keeps-{lane}-")
+}
+
 /// The word of the note about a target; a path itself could be as long as a line.
 fn target_word(target: &Target) -> String {
     format!("target-{}", fingerprint(target.to_string().trim_end_matches('/')))
@@ -1262,8 +1285,8 @@ fn published(batch: u64, of: usize, but: &[u32]) -> Line<'static> {
     Line { published: Some(batch), of, but, ..Line::default() }
 }
 
-fn is_taken_by_an_mda(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Delivered(receipt) if *receipt.place() == Place::Mda)
+fn is_taken_by_others(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Delivered(receipt) if matches!(receipt.place(), Place::Mda | Place::Imap(_)))
 }
 
 fn absent(is_delivered: impl Iterator<Item = bool>) -> Vec<u32> {
@@ -1444,7 +1467,7 @@ mod tests {
             stop: Stop::new().unwrap(),
             network: deliver::Network::default(),
         };
-        deliver::recover(std::slice::from_ref(place), &context).unwrap().remove(0)
+        deliver::recover(std::slice::from_ref(place), &[], &context).unwrap().remove(0)
     }
 
     #[test]

@@ -86,8 +86,7 @@ pub fn write<'l>(
         let (nth, octets, at) = (line.nth, line.octets, line.at);
         Line { another: Some(id.into()), nth, octets, at, head: line.head.clone(), ..Line::default() }.write(text);
     }
-    // Places that were only of interest until the record.
-    (line.spool, line.spool_offset) = (None, None);
+    line.forget_way();
     line = line.decided(fact.decided);
     if fact.lanes == LaneSet::EMPTY {
         // No line of it names a place.
@@ -120,7 +119,7 @@ fn is_other(line: &[u8], is_noted: impl Fn(&[u8]) -> bool) -> bool {
     if is_foreign(line) {
         return true;
     }
-    if line.starts_with(b"{\"maildir\":") || line.starts_with(b"{\"mbox\":") {
+    if [&b"{\"maildir\":"[..], b"{\"mbox\":", b"{\"imap\":"].iter().any(|start| line.starts_with(start)) {
         // A damaged one would be told again by every run.
         return serde_json::from_slice::<Line<'_>>(line).is_ok();
     }

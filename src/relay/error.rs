@@ -18,6 +18,8 @@ pub struct Error {
     pub cause: Cause,
     /// Messages that were sent as a whole and not answered.
     pub in_doubt: usize,
+    /// The next run asks the server which of them it has.
+    pub is_asked: bool,
 }
 
 /// What happened.
@@ -84,6 +86,8 @@ pub enum Cause {
     Unasked,
     /// The recipient or the user cannot be written in a command.
     Unwritable(&'static str),
+    /// The address names no user, and the server wants one.
+    Userless,
 }
 
 /// A reply of 421 ends the connection (RFC 5321 §3.8).
@@ -127,7 +131,7 @@ impl Failure for Error {
             Cause::Login { .. } | Cause::Token { .. } | Cause::Exchange(_) => Kind::LoginRefused,
             Cause::Nonsense(_) | Cause::Injected => Kind::Protocol,
             Cause::Secret(error) => error.kind(),
-            Cause::Unasked | Cause::Unwritable(_) => Kind::Configuration,
+            Cause::Unasked | Cause::Unwritable(_) | Cause::Userless => Kind::Configuration,
         }
     }
 
@@ -153,8 +157,9 @@ impl Failure for Error {
             )),
             Cause::Unasked => Some("give the target `password_command`, `password_file` or `password`".into()),
             Cause::NotOffered(what) if what == "STARTTLS" => {
-                Some("use `smtps://`, or write `tls = \"none\"` for the target to send everything in clear".into())
+                Some("begin the address with `smtps:` or `imaps:`, or write `tls = \"none\"` for the target to send everything in clear".into())
             }
+            Cause::Userless => Some("write `imaps://USER@HOST/MAILBOX`".into()),
             Cause::Unwritable("recipient") => Some("write `recipient = \"…\"` in the table of the target".into()),
             _ => None,
         }
@@ -167,6 +172,13 @@ impl fmt::Display for Error {
         self.cause.say(server, f)?;
         match self.in_doubt {
             0 => Ok(()),
+            many if self.is_asked => {
+                write!(
+                    f,
+                    "; the next run asks for {} that it may have, before anything is sent",
+                    counted(many, "message")
+                )
+            }
             many => write!(f, "; {} that it did not answer may come twice", counted(many, "message")),
         }
     }
@@ -204,6 +216,7 @@ impl Cause {
             Cause::Secret(error) => write!(f, "`{server}`: {error}"),
             Cause::Unasked => write!(f, "`{server}` needs a password, and none is configured"),
             Cause::Unwritable(what) => write!(f, "`{server}`: the {what} cannot be sent"),
+            Cause::Userless => write!(f, "`{server}` wants a login, and the target names no user"),
         }
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn dropped(server: &Server, word: &str, context: &Context, used: &Cre
 
 /// Logs in, in one way; a refusal is final.
 pub(super) fn log_in(dialogue: &mut Dialogue, offer: &Offer, credentials: &Credentials) -> Result<(), Cause> {
-    let mechanism = choose(offer, credentials, dialogue.is_encrypted())?;
+    let mechanism = choose(&offer.auth, credentials, dialogue.is_encrypted())?;
     dialogue.hide(credentials.password.clone());
     let binding = dialogue.server_end_point();
     let mut exchange = mechanism.begin(credentials, binding).map_err(Cause::Exchange)?;
@@ -125,8 +125,9 @@ pub(super) fn log_in(dialogue: &mut Dialogue, offer: &Offer, credentials: &Crede
     }
 }
 
-fn choose(offer: &Offer, credentials: &Credentials, is_encrypted: bool) -> Result<Mechanism, Cause> {
-    let has = |mechanism: &Mechanism| offer.auth.iter().any(|offered| offered == mechanism.name());
+/// The mechanism for these credentials among those that are offered.
+pub(super) fn choose(offered: &[String], credentials: &Credentials, is_encrypted: bool) -> Result<Mechanism, Cause> {
+    let has = |mechanism: &Mechanism| offered.iter().any(|offered| offered == mechanism.name());
     let ways: &[Mechanism] = match (named(credentials.auth), credentials.kind) {
         (Some(mechanism), _) => &[mechanism],
         (None, SecretKind::Token) => &FOR_TOKENS,

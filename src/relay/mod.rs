@@ -28,7 +28,8 @@ use crate::secret::Login;
 use crate::text;
 
 /// The kinds of server that there are. A new one is a file of its own, and a line here.
-pub const KINDS: [&Kind; 5] = [&lmtp::KIND, &smtp::KIND, &smtp::SECURE, &http::KIND, &http::SECURE];
+pub const KINDS: [&Kind; 7] =
+    [&lmtp::KIND, &smtp::KIND, &smtp::SECURE, &imap::KIND, &imap::SECURE, &http::KIND, &http::SECURE];
 
 /// Reads a target that is a server, as in `lmtp://mail.example.org`; `None` for all others. A refusal says what is
 /// expected.
@@ -113,6 +114,19 @@ mod tests {
             assert_eq!(target.to_string(), text);
             assert_eq!(destination(&target).guarantee(), Guarantee::AtLeastOnce);
         }
+        for (written, shown) in [
+            ("imaps://petar@example.org@imap.example.org/Archive/2026", ""),
+            ("imaps://petar@imap.example.org:9993/Sent Items", ""),
+            ("imaps://petar@imap.example.org", "imaps://petar@imap.example.org/INBOX"),
+            ("imaps://a%2Fb@imap.example.org/inbox", "imaps://a%2Fb@imap.example.org/INBOX"),
+            ("imap://127.0.0.1:143/Entw%C3%BCrfe%3f", "imap://127.0.0.1/Entwürfe%3F"),
+        ] {
+            let target = parse(written).unwrap().unwrap();
+            let shown = if shown.is_empty() { written } else { shown };
+            assert_eq!((target.to_string().as_str(), target.identity().as_str()), (shown, shown));
+            assert_eq!(parse(shown), parse(written), "{written}");
+            assert_eq!(destination(&target).guarantee(), Guarantee::ExactlyOnce);
+        }
         for user in ["petar@example.org", "petar%40example.org"] {
             let target = parse(&format!("smtps://{user}@mail.example.org")).unwrap().unwrap();
             assert_eq!(
@@ -163,6 +177,11 @@ mod tests {
             "http://mail.example.org/p",
             "http://192.0.2.1/p",
             "http://localhost.example.org/p",
+            "imap:/run/x",
+            "imaps://h/INBOX",
+            "imaps://u:p@h/x",
+            "imaps://u@h/a%00b",
+            "imaps://u@h/%ff",
         ] {
             assert!(parse(wrong).is_some_and(|parsed| parsed.is_err()), "{wrong}");
         }

@@ -16,6 +16,8 @@ use super::shown;
 use super::wire::Lines;
 use crate::account::{Sender, Server, Target};
 use crate::deliver::{self, Context, Error, Spools, Staged};
+use crate::header::{Arrival, Marks};
+use crate::os::clock::now;
 use crate::text;
 
 /// A file that has so many octets takes no further message.
@@ -26,6 +28,9 @@ const CHUNK: usize = 64 * 1024;
 
 /// A Return-Path is on top of a header; it is looked for in so much of it.
 const HEAD: usize = 16 * 1024;
+
+/// So much of a header is looked at for what a message is known by.
+const MARKS: usize = 64 * 1024;
 
 /// The longest address (RFC 5321 §4.5.3.1.3).
 const ADDRESS: usize = 254;
@@ -72,10 +77,13 @@ impl deliver::Stager for Stager {
             None => Shared { file: Arc::new(self.spools.anonymous()?), end: 0 },
         };
         let server = &self.terms.server;
+        let is_found_again = !server.mailbox.is_empty();
+        let has_id = server.headers.id || server.post.is_some();
         Ok(Box::new(Stage {
             slot: self.open.clone(),
-            id: (server.headers.id || server.post.is_some()).then(|| (unique_id.to_owned(), nth, Sha256::new())),
-            head: (server.sender == Sender::ReturnPath).then(Vec::new),
+            id: has_id.then(|| (unique_id.to_owned(), nth)),
+            content: (has_id || is_found_again).then(Sha256::new),
+            head: (server.sender == Sender::ReturnPath || is_found_again).then(Vec::new),
             terms: self.terms.clone(),
             waiting: Waiting::at(file, end),
             lines: Lines::default(),
@@ -91,7 +99,9 @@ struct Stage {
     slot: Slot,
     terms: Arc<Terms>,
     /// What the id is made of, where it is wanted.
-    id: Option<(Vec<u8>, u32, Sha256)>,
+    id: Option<(Vec<u8>, u32)>,
+    /// The digest of the octets as they are sent, without the fields in front of them, where it is wanted.
+    content: Option<Sha256>,
     /// The beginning, where the sender is looked for in it.
     head: Option<Vec<u8>>,
     waiting: Waiting,
@@ -103,7 +113,7 @@ struct Stage {
 impl Stage {
     fn store(&mut self) -> Result<(), Error> {
         let Stage { wire, waiting, terms, .. } = self;
-        if let Some((_, _, content)) = &mut self.id {
+        if let Some(content) = &mut self.content {
             content.update(&*wire);
         }
         waiting.is_8bit |= !wire.is_ascii();
@@ -119,7 +129,8 @@ impl Stage {
 impl deliver::Stage for Stage {
     fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
         if let Some(head) = &mut self.head {
-            let room = HEAD.saturating_sub(head.len());
+            let most = if self.terms.server.mailbox.is_empty() { HEAD } else { MARKS };
+            let room = most.saturating_sub(head.len());
             head.extend_from_slice(&octets[..octets.len().min(room)]);
         }
         self.octets += octets.len() as u64;
@@ -130,9 +141,12 @@ impl deliver::Stage for Stage {
     fn finish(mut self: Box<Self>) -> Result<Staged, Error> {
         self.lines.finish(&mut self.wire);
         self.store()?;
-        let Stage { slot, terms, id, head, mut waiting, lines, octets, .. } = *self;
-        let Server { recipient, sender, headers, .. } = &terms.server;
-        let id = id.map(|(unique_id, nth, content)| terms.origin.id(&unique_id, nth, content));
+        let Stage { slot, terms, id, content, head, mut waiting, lines, octets, .. } = *self;
+        let Server { recipient, sender, headers, mailbox, .. } = &terms.server;
+        let id = id.zip(content.clone()).map(|((unique_id, nth), content)| terms.origin.id(&unique_id, nth, content));
+        if let (false, Some(content), Some(head)) = (mailbox.is_empty(), content, &head) {
+            waiting.known_by = Some(Box::new(KnownBy::of(head, id.clone(), content)));
+        }
         waiting.prefix = terms.origin.fields(*headers, recipient, id.as_deref());
         waiting.id = id;
         waiting.bare = lines.bare();
@@ -165,17 +179,47 @@ pub(super) struct Waiting {
     pub(super) bare: u64,
     /// The same each time that this very message is sent, where the server is told.
     pub(super) id: Option<String>,
+    /// By what it is found again in a mailbox, where it goes to one.
+    pub(super) known_by: Option<Box<KnownBy>>,
+}
+
+/// By what a message is found again in a mailbox.
+#[derive(Debug)]
+pub(super) struct KnownBy {
+    /// When it came to its maildrop, as its first `Received` says, else when it was written, else now: seconds since 1970.
+    pub(super) date: u64,
+    pub(super) marks: Marks,
+    /// Of its octets as they are sent, without the fields in front of them.
+    pub(super) digest: [u8; 32],
+}
+
+impl KnownBy {
+    fn of(head: &[u8], id: Option<String>, content: Sha256) -> Self {
+        let Arrival { received, written } = Arrival::read(head);
+        let now = now();
+        // Nothing has come before it was sent: a date to come is a wrong one.
+        let past = |date: i64| u64::try_from(date).ok().filter(|date| *date <= now);
+        let date = received.and_then(past).or(written.and_then(past)).unwrap_or(now);
+        let marks = Marks { stamp: id, ..Marks::read(head) };
+        KnownBy { date, marks, digest: content.finalize().into() }
+    }
 }
 
 impl Waiting {
     fn at(file: Arc<File>, at: u64) -> Self {
         let (prefix, sender) = (vec![], String::new());
-        Waiting { file, at, length: 0, prefix, sender, is_8bit: false, has_nul: false, bare: 0, id: None }
+        let (id, known_by) = (None, None);
+        Waiting { file, at, length: 0, prefix, sender, is_8bit: false, has_nul: false, bare: 0, id, known_by }
     }
 
     /// Octets as they are sent, before dots are doubled.
     pub(super) fn octets(&self) -> u64 {
         self.prefix.len() as u64 + self.length
+    }
+
+    /// How many of these are fields in front of the message.
+    pub(super) fn prefix(&self) -> u64 {
+        self.prefix.len() as u64
     }
 
     /// Gives the octets, piece by piece.

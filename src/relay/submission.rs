@@ -64,7 +64,7 @@ impl Submission {
 }
 
 fn failed(target: &Target, cause: Cause, in_doubt: usize) -> deliver::Error {
-    deliver::Error::Server(Box::new(Error { server: shown(target), cause, in_doubt }))
+    deliver::Error::Server(Box::new(Error { server: shown(target), cause, in_doubt, is_asked: false }))
 }
 
 impl Destination for Submission {

@@ -152,6 +152,7 @@ pub fn context(account: &Account, folder: &Path, name: &str, stop: &Stop) -> del
         owner: account.owner.clone(),
         stop: stop.clone(),
         network: deliver::Network {
+            keeps: None,
             destination: Some(relay::destination),
             maildrop: account.maildrop(),
             host: account.host.clone(),

@@ -85,7 +85,7 @@ struct Http {
 
 impl Http {
     fn failed(&self, cause: Cause, in_doubt: usize) -> deliver::Error {
-        deliver::Error::Server(Box::new(Error { server: shown(&self.target), cause, in_doubt }))
+        deliver::Error::Server(Box::new(Error { server: shown(&self.target), cause, in_doubt, is_asked: false }))
     }
 
     fn connect(&self, request: &Arc<Request>, context: &Context) -> Result<Connection, Cause> {
