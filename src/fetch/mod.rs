@@ -196,7 +196,10 @@ impl<'f> Fetch<'f> {
             Err(error) => return self.end_without_secret(error.into()),
         };
         let mut ledger = self.open_ledger()?;
-        let ended = self.sessions_when_due(&mut ledger, credentials);
+        let ended = match self.open().is_empty() {
+            true => Err(self.closed_lane().expect("a lane that is not open is closed")),
+            false => self.sessions_when_due(&mut ledger, credentials),
+        };
         self.note_end(&mut ledger, ended)
     }
 
@@ -650,10 +653,18 @@ impl<'f> Fetch<'f> {
         for (batch, places) in pending {
             let is_of = |(_, target): &(usize, &Target)| places.iter().any(|place| place.is_in(target));
             let lane = self.account.targets.iter().enumerate().find(is_of).map(|(number, _)| number);
-            if places.iter().any(Place::is_on_a_server) && (lane.is_none() || self.run.mark.is_some()) {
+            let is_on_a_server = places.iter().any(Place::is_on_a_server);
+            if is_on_a_server && (lane.is_none() || self.run.mark.is_some()) {
                 // Nothing is sent there in this run, and only a fetch calls a target.
                 self.note_unasked(&places);
                 continue;
+            }
+            if let Some(number) = lane.filter(|number| is_on_a_server && self.may_wait() && self.open().has(*number)) {
+                let waiting = ledger.waiting(Some(number), now()).or(ledger.waiting(None, now()));
+                if let Some(failing) = waiting {
+                    self.closed.push((number, Failure::Waiting(failing.clone())));
+                    continue;
+                }
             }
             if lane.is_some_and(|number| !self.open().has(number)) {
                 is_in_doubt = true;
@@ -663,6 +674,8 @@ impl<'f> Fetch<'f> {
             context.network.keeps = lane.and_then(|number| ledger.keeps(&self.account.targets[number]));
             match (self.recover(&places, lane.is_none(), &context), lane) {
                 (Ok(found), _) => ledger.resolve(batch, &found)?,
+                // A server may be away for days: that is remembered, as when it is away later in a run.
+                (Err(failure), Some(number)) if is_on_a_server => self.closed.push((number, failure)),
                 (Err(failure), Some(number)) => {
                     self.leave_out(number, failure)?;
                     is_in_doubt = true;
@@ -715,6 +728,9 @@ impl<'f> Fetch<'f> {
             Some(Place::Imap(appended)) => appended.target.clone(),
             _ => places.iter().find_map(Place::path).map(|path| path.display().to_string()).unwrap_or_default(),
         };
+        if places.iter().any(Place::is_on_a_server) {
+            self.bar.phase("asking for what an interrupted run has sent");
+        }
         let found = deliver::recover(places, &self.account.targets, context);
         if is_former {
             deliver::tidy(places, context);
@@ -730,7 +746,7 @@ impl<'f> Fetch<'f> {
             |(place, found): &(&Place, &Recovered)| **place != Place::Mda && matches!(found, Recovered::Absent);
         let messages = places.iter().zip(&found).filter(is_missing).count();
         // A power cut takes all of a batch that was not published yet; a reader deletes one or the other message.
-        let may_be_deleted = messages < places.len() || is_former;
+        let may_be_deleted = messages < places.len() || is_former || places.iter().any(Place::is_on_a_server);
         if messages > 0 {
             self.summary.notices.push(Notice::NotFound { messages, place, may_be_deleted });
         }

@@ -205,6 +205,7 @@ impl Ledger {
             wanted: Wanted::default(),
             partly: HashMap::new(),
             renewed: HashSet::new(),
+            under_way: 0,
             in_doubt: HashSet::new(),
             lock,
         }

@@ -131,6 +131,8 @@ pub struct Ledger {
     partly: HashMap<MessageNumber, Lanes>,
     /// Messages that have begun a new generation in this session.
     renewed: HashSet<u32>,
+    /// Batches of this run whose outcome is not recorded: their intents must stay, for the next run asks the places.
+    under_way: usize,
     /// Ids of messages of which only a mended place would tell whether they were delivered.
     in_doubt: HashSet<Vec<u8>>,
     /// Held by who may write.
@@ -580,6 +582,7 @@ impl Ledger {
             self.sync()?;
         }
         self.loaded.batch = number;
+        self.under_way += 1;
         let (keys, synced) = messages.into_iter().unzip();
         let batch = Batch { number, lane, first_line, keys, at: load::seconds(at) };
         Ok((Intended(synced), batch))
@@ -626,6 +629,7 @@ impl Ledger {
     pub fn record(&mut self, batch: Batch, outcomes: &[Outcome]) -> Result<Vec<Option<Recorded>>, Error> {
         let but = absent(outcomes.iter().map(|outcome| matches!(outcome, Outcome::Delivered(_))));
         self.append_line(&published(batch.number, outcomes.len(), &but))?;
+        self.under_way -= 1;
         let mut recorded = Vec::with_capacity(batch.keys.len());
         for ((key, outcome), line) in batch.keys.iter().zip(outcomes).zip(batch.first_line..) {
             let is_delivered = matches!(outcome, Outcome::Delivered(_));
@@ -1129,7 +1133,7 @@ impl Ledger {
         kept_lines: u32,
         is_needed: impl Fn(u32, &Fact) -> bool,
     ) -> Result<(), Error> {
-        if self.octets <= COMPACTION || !self.loaded.pending.is_empty() {
+        if self.octets <= COMPACTION || !self.loaded.pending.is_empty() || self.under_way > 0 {
             return Ok(());
         }
         // Few notes are not worth a look at each.
@@ -1711,6 +1715,22 @@ mod tests {
         assert_eq!(known(&mut ledger, &["later"]), [true]);
         assert_eq!(ledger.facts().get(0).state, State::Deleted);
         assert!(String::from_utf8(home.text()).unwrap().contains("\"maildir\""), "where it went is kept");
+    }
+
+    /// A lane may have failed in the first session of a run, and the second one may compact.
+    #[test]
+    fn a_batch_without_an_outcome_is_not_compacted_away() {
+        let home = Home::new();
+        let mut ledger = home.ledger();
+        let ids: Vec<String> = (0..400).map(|n| format!("id{n:04}-{}", "x".repeat(60))).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let recorded = home.deliver(&mut ledger, &ids, Until::Recorded).into_iter().flatten().collect();
+        let committed = ledger.commit(recorded).unwrap();
+        ledger.deleted(&committed, NOW).unwrap();
+        home.deliver(&mut ledger, &["open"], Until::Published);
+        settle(&mut ledger, &[], NOW);
+        drop(ledger);
+        assert_eq!(home.ledger().pending().len(), 1);
     }
 
     fn settle(ledger: &mut Ledger, ids: &[&str], now: u64) {

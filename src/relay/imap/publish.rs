@@ -78,7 +78,7 @@ impl Destination for Appending {
             let mut session = self.connect(context)?;
             let (ended, bound) = session.status()?;
             let is_there = ended.status == Status::Ok;
-            if !is_there && !(self.server.create && is_missing(&ended)) {
+            if !self.server.create || !is_missing(&ended) {
                 session.check("STATUS", &ended)?;
             }
             session.log_out();

@@ -165,7 +165,7 @@ pub struct Fetch {
     pub size: Option<u64>,
     /// INTERNALDATE, in seconds since the epoch.
     pub internaldate: Option<i64>,
-    /// BODY[HEADER] or BODY[HEADER.FIELDS (…)].
+    /// `BODY[HEADER]` or `BODY[HEADER.FIELDS (…)]`.
     pub header: Option<Vec<u8>>,
     /// BODY[], where it is no literal: `""` or `NIL` of an empty message, mostly.
     pub body: Option<Vec<u8>>,

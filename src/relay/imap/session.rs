@@ -241,7 +241,9 @@ impl Session {
         let (user, password) = (credentials.user.as_str(), credentials.password.reveal());
         let tag = if [user, password].iter().all(|text| text.bytes().all(|octet| matches!(octet, b' '..=b'~'))) {
             let begin = format!("LOGIN {} ", quoted(user));
-            let line = Zeroizing::new(format!("{begin}{}", quoted(password)));
+            let quoted = Zeroizing::new(quoted(password));
+            self.dialogue.hide(Password::new(quoted.trim_matches('"')));
+            let line = Zeroizing::new(format!("{begin}{}", quoted.as_str()));
             self.dialogue.secret_command(&line, begin.len())
         } else {
             let tag = self.dialogue.command(&format!("LOGIN {{{}}}", user.len()));
