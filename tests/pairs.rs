@@ -20,14 +20,14 @@ use serde_json::{Value, json};
 use crate::crash::{Random, number_in};
 use crate::doors::as_of_format;
 use crate::owner::{NOBODY, user};
-use crate::sandbox::{
-    Account, CANARY, Destination, Maildir, Sandbox, USER, all_at_home, at_home, mboxrd, names, read, server,
-};
-use crate::server::{Builder, Fault, Mail, Maildrop, Misdeed, Moment};
+use crate::sandbox::{Account, CANARY, Maildir, Sandbox, USER, all_at_home, at_home, mboxrd, names, read, server};
+use crate::server::{Builder, Fault, Mail, Maildrop, Misdeed, Moment, Mta, Web};
 
 /// What can be combined, and its values. A combination has one value of each. The first one is as it is without.
-const DIMENSIONS: [(&str, &[&str]); 28] = [
-    ("deliver", &["maildir", "mbox", "mda", "maildir, mbox", "maildir, mda"]),
+const DIMENSIONS: [(&str, &[&str]); 29] = [
+    ("deliver", &["maildir", "mbox", "mda", "maildir, mbox", "maildir, mda", "lmtp", "maildir, http", "http, lmtp"]),
+    // Of a target that is a server.
+    ("in_flight", &["", "3"]),
     ("keep", &["true", "false", "\"1d\""]),
     ("keep_newest", &["", "2"]),
     ("delete_over", &["", "\"1500\""]),
@@ -95,9 +95,9 @@ const KEYS: [(&str, Option<&str>); 13] = [
 ];
 
 /// What cannot be combined: with one value of the first dimension, these values of another.
-const IMPOSSIBLE: [(&str, &str, &str, &[&str]); 15] = [
+const IMPOSSIBLE: [(&str, &str, &str, &[&str]); 19] = [
     // A URL has one target, has the keys that are options, and delivers for who runs it.
-    ("form", "URL", "deliver", &["maildir, mbox", "maildir, mda"]),
+    ("form", "URL", "deliver", &["maildir, mbox", "maildir, mda", "maildir, http", "http, lmtp"]),
     ("form", "URL", "pipelining", &["true", "false"]),
     ("form", "URL", "min_free", &["\"8000000G\""]),
     ("form", "URL", "rules", &["of no message", "the same targets", "the same keep"]),
@@ -106,6 +106,11 @@ const IMPOSSIBLE: [(&str, &str, &str, &[&str]); 15] = [
     ("form", "URL", "notify_every", &["\"0\"", "\"1h\""]),
     ("form", "URL", "owner", &["owner"]),
     ("owner", "owner", "before", &["URL", "URL elsewhere", "URL of another name", "old URL"]),
+    ("in_flight", "3", "deliver", &["maildir", "mbox", "mda", "maildir, mbox", "maildir, mda"]),
+    // Earlier builds knew no servers.
+    ("before", "old URL", "deliver", &["lmtp", "maildir, http", "http, lmtp"]),
+    ("in_flight", "3", "before", &["old URL", "format 1"]),
+    ("before", "format 1", "deliver", &["lmtp", "maildir, http", "http, lmtp"]),
     // What an interrupted run leaves of an mbox is more than its ledger tells.
     ("before", "interrupted", "deliver", &["mbox", "maildir, mbox"]),
     // What asks for header sections ends a run of an account.
@@ -174,7 +179,7 @@ fn completed(mut combination: Combination, mut gain: impl FnMut(&Combination, Ch
 #[test]
 fn every_possible_pair_of_values_is_in_some_combination() {
     let all = combinations(&mut Random(1));
-    assert!((60..=110).contains(&all.len()), "{} combinations", all.len());
+    assert!((60..=150).contains(&all.len()), "{} combinations", all.len());
     for ((one, value), (other, second)) in pairs() {
         let is_met = |combination: &Combination| combination[one] == value && combination[other] == second;
         assert!(all.iter().any(is_met), "{one} = {value} with {other} = {second}");
@@ -203,6 +208,35 @@ fn of_server(builder: Builder, kind: &str) -> Builder {
     }
 }
 
+/// One kind of target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Maildir,
+    Mbox,
+    Mda,
+    Lmtp,
+    Http,
+}
+
+impl Kind {
+    /// That of the word that a target begins with.
+    fn of(word: &str) -> Self {
+        match word {
+            "maildir" => Kind::Maildir,
+            "mbox" => Kind::Mbox,
+            "mda" => Kind::Mda,
+            "lmtp" => Kind::Lmtp,
+            "http" => Kind::Http,
+            _ => panic!("no kind of target is {word}"),
+        }
+    }
+
+    /// Nothing tells what it took.
+    fn cannot_be_asked(self) -> bool {
+        !matches!(self, Kind::Maildir | Kind::Mbox)
+    }
+}
+
 /// What a dry run says of a message.
 #[derive(Debug)]
 struct Row {
@@ -211,17 +245,13 @@ struct Row {
     reason: String,
     is_retrieved: bool,
     is_deleted: bool,
-    targets: Vec<Destination>,
+    targets: Vec<Kind>,
 }
 
 impl Row {
     fn of(event: &Value) -> Self {
         let text = |key: &str| event[key].as_str().unwrap().to_owned();
-        let target = |target: &Value| match target.as_str().unwrap().split(':').next().unwrap() {
-            "maildir" => Destination::Maildir,
-            "mbox" => Destination::Mbox,
-            _ => Destination::Mda,
-        };
+        let target = |target: &Value| Kind::of(target.as_str().unwrap().split(':').next().unwrap());
         Row {
             number: event["number"].as_u64().unwrap() as usize,
             unique_id: text("unique_id"),
@@ -264,8 +294,10 @@ impl Round {
 /// One combination at work.
 struct Trial {
     combination: Combination,
-    targets: Vec<Destination>,
+    targets: Vec<Kind>,
     server: Maildrop,
+    mta: Mta,
+    web: Web,
     sandbox: Sandbox,
 }
 
@@ -275,13 +307,7 @@ impl Trial {
         let server = of_server(server(mails), combination["server"]).start();
         let sandbox = Sandbox::in_memory();
         sandbox.file(".netrc", format!("default login {USER} password {CANARY}\n"));
-        let targets = match combination["deliver"] {
-            "maildir" => vec![Destination::Maildir],
-            "mbox" => vec![Destination::Mbox],
-            "mda" => vec![Destination::Mda],
-            "maildir, mbox" => vec![Destination::Maildir, Destination::Mbox],
-            _ => vec![Destination::Maildir, Destination::Mda],
-        };
+        let targets = combination["deliver"].split(", ").map(Kind::of).collect();
         let home = sandbox.path("home");
         let kept = home.join("mda");
         fs::create_dir_all(&kept).unwrap();
@@ -298,7 +324,8 @@ impl Trial {
                 None => drop(combination.insert("owner", "")),
             }
         }
-        Trial { combination, targets, server, sandbox }
+        let (mta, web) = (Mta::lmtp().start(), Web::builder().start());
+        Trial { combination, targets, server, mta, web, sandbox }
     }
 
     fn value(&self, key: &str) -> &'static str {
@@ -334,7 +361,27 @@ impl Trial {
             account.set("auth", auth).set("allow_delete_unread", has("filter") && self.value("filter") == "delete");
         let is_owned = self.value("owner") == "owner";
         let account = if is_owned { account.set("owner", format!("\"{NOBODY}\"")) } else { account };
-        self.sandbox.config(&account.to_string());
+        let in_flight = Some(self.value("in_flight")).filter(|value| !value.is_empty()).unwrap_or("1");
+        let tables: String = [Kind::Lmtp, Kind::Http]
+            .map(|kind| {
+                let (name, url) = (self.deliver(kind), self.url(kind));
+                format!("[targets.{name}]\ndeliver = \"{url}\"\nin_flight = {in_flight}\n\n")
+            })
+            .concat();
+        self.sandbox.config(&(tables + &account.to_string()));
+    }
+
+    /// The address of a server.
+    fn url(&self, kind: Kind) -> String {
+        if kind == Kind::Lmtp { format!("lmtp://127.0.0.1:{}", self.mta.port) } else { self.web.url() }
+    }
+
+    /// What a ledger makes the name of a lane of.
+    fn identity(&self, target: Kind) -> String {
+        match target {
+            Kind::Lmtp | Kind::Http => format!("{} {USER}", self.url(target)),
+            _ => self.deliver(target),
+        }
     }
 
     fn retries(&self) -> &'static str {
@@ -342,17 +389,19 @@ impl Trial {
     }
 
     /// The target in words, as an earlier build wrote them as well.
-    fn deliver(&self, target: Destination) -> String {
+    fn deliver(&self, target: Kind) -> String {
         let path = |name: &str| self.sandbox.path("home").join(name).display().to_string();
         match target {
-            Destination::Maildir => format!("maildir:{}", path("Mail")),
-            Destination::Mbox => format!("mbox:{}", path("mbox")),
-            Destination::Mda => format!("mda:/bin/sh {} '%F'", path("mda.sh")),
+            Kind::Maildir => format!("maildir:{}", path("Mail")),
+            Kind::Mbox => format!("mbox:{}", path("mbox")),
+            Kind::Mda => format!("mda:/bin/sh {} '%F'", path("mda.sh")),
+            Kind::Lmtp => "box".to_owned(),
+            Kind::Http => "web".to_owned(),
         }
     }
 
     /// The last target, which is that of a URL.
-    fn last(&self) -> Destination {
+    fn last(&self) -> Kind {
         *self.targets.last().expect("there is one")
     }
 
@@ -421,7 +470,7 @@ impl Trial {
         let now = Utc::now().timestamp();
         let mut notes = vec![];
         if self.value("refused") == "quarantined" {
-            let lane = text::fingerprint(&self.deliver(self.last()));
+            let lane = text::fingerprint(&self.identity(self.last()));
             notes.push(json!({ "note": "refusals", "id": "4", "at": now, "times": 5, "lane": lane }));
         }
         if !self.value("waits").is_empty() {
@@ -502,24 +551,26 @@ impl Trial {
     }
 
     /// Messages at a target, but for a header line that only the server added.
-    fn home(&self, target: Destination) -> Vec<Vec<u8>> {
+    fn home(&self, target: Kind) -> Vec<Vec<u8>> {
         let home = self.sandbox.path("home");
         let messages = match target {
-            Destination::Maildir => Maildir { path: home.join("Mail") }.messages(),
-            Destination::Mbox => {
+            Kind::Maildir => Maildir { path: home.join("Mail") }.messages(),
+            Kind::Mbox => {
                 mboxrd(&fs::read(home.join("mbox")).unwrap_or_default()).into_iter().map(|m| m.octets).collect()
             }
-            Destination::Mda => {
+            Kind::Mda => {
                 let mda = home.join("mda");
                 let kept = names(&mda).into_iter().filter(|name| name.ends_with(".done"));
                 kept.map(|name| read(&mda.join(name))).collect()
             }
+            Kind::Lmtp => self.mta.messages().iter().map(|octets| at_home(octets)).collect(),
+            Kind::Http => self.web.messages().iter().map(|octets| at_home(octets)).collect(),
         };
         messages.into_iter().map(without_status).collect()
     }
 
     /// How often a target has a message.
-    fn copies(&self, target: Destination, mail: &Mail) -> usize {
+    fn copies(&self, target: Kind, mail: &Mail) -> usize {
         let octets = without_status(at_home(&mail.octets));
         self.home(target).iter().filter(|message| **message == octets).count()
     }
@@ -527,10 +578,17 @@ impl Trial {
     /// A dry run, and the run after it: what was said is done, and the first one writes nothing.
     fn round(&self, more: &[&str], fault: Option<Fault>) -> Round {
         let (before, mails, heard) = (contents(&self.sandbox.path("")), self.mails(), self.server.heard().len());
+        let called = (self.mta.connections(), self.web.connections());
         let verbose = if self.value("verbose").is_empty() { "-v" } else { self.value("verbose") };
         let dry = self.sandbox.popfetch(self.arguments(&[more, &[verbose, "--dry-run", "--json"]].concat(), true));
         let rows = dry.events().into_iter().filter(|event| event["event"] == "message").map(|event| Row::of(&event));
         let rows: Vec<Row> = rows.collect();
+        assert_eq!(
+            (self.mta.connections(), self.web.connections()),
+            called,
+            "{:#?}: a dry run calls",
+            self.combination
+        );
         let (said, dry_status) = (dry.account(), dry.code());
         let after = contents(&self.sandbox.path(""));
         assert!(before == after, "{:#?}: a dry run wrote: {:#?}", self.combination, differences(&before, &after));
@@ -627,14 +685,14 @@ impl Trial {
     /// True when this run fetches again what came before: nothing can tell that it is the same.
     fn may_come_twice(&self) -> bool {
         let value = |key: &str| self.value(key);
+        let has_unasked = self.targets.iter().any(|target| target.cannot_be_asked());
         let is_untold = value("server") == "no TOP" && value("meanwhile") == "new ids";
-        let is_lost =
-            value("before").ends_with("another name") && (self.targets.contains(&Destination::Mda) || is_untold);
+        let is_lost = value("before").ends_with("another name") && (has_unasked || is_untold);
         // Format 1 has no fingerprints, and does not name an MDA.
         let is_of_old = value("before") == "format 1"
-            && (value("meanwhile") == "another size" || (value("form") == "URL" && self.last() == Destination::Mda));
-        // Nobody can ask an MDA.
-        let is_in_doubt = value("before") == "interrupted" && self.targets.contains(&Destination::Mda);
+            && (value("meanwhile") == "another size" || (value("form") == "URL" && self.last() == Kind::Mda));
+        // Nobody can ask an MDA or a server.
+        let is_in_doubt = value("before") == "interrupted" && has_unasked;
         value("all") == "--all" || is_lost || is_of_old || is_in_doubt || value("before") == "damaged"
     }
 
@@ -651,7 +709,7 @@ impl Trial {
     }
 
     /// True for what need not come to a target.
-    fn may_be_missing(&self, mail: &Mail, target: Destination) -> bool {
+    fn may_be_missing(&self, mail: &Mail, target: Kind) -> bool {
         let limit = self.value("max_size").trim_matches('"').parse().unwrap_or(usize::MAX);
         let is_ruled = ["skip", "delete"].contains(&self.value("filter")) && is_about_m4(mail);
         let is_quarantined = self.value("refused") == "quarantined" && mail.unique_id == "4" && target == self.last();

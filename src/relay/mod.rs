@@ -1,9 +1,9 @@
 //! Destinations over `net`: servers that take mail, one file each.
 //!
 //! What they share: messages wait in a spool file in the form in which they are sent ([`wire`]), one connection serves a
-//! run (`dialogue`), replies are bounded and shown escaped ([`reply`]), and a refusal is the message's fault or the
-//! target's (`submission`). A server that was not heard to answer may have taken a message: it gets it again, with the
-//! next run, and never more messages at once than `in_flight`.
+//! run (`dialogue`; [`http`] may have several), replies are bounded and shown escaped ([`reply`]), and a refusal is the
+//! message's fault or the target's (`submission`). A server that was not heard to answer may have taken a message: it
+//! gets it again, with the next run, and never more messages at once than `in_flight`.
 
 mod dialogue;
 mod error;

@@ -11,7 +11,7 @@ use super::error::{Cause, Error};
 use super::hello::{self, Offer};
 use super::reply::Reply;
 use super::shown;
-use super::stage::{Stager, Waiting, is_writable};
+use super::stage::{Stager, Waiting, is_writable, say_what_changes};
 use super::wire::Dots;
 use crate::account::{Sender, Server, Target};
 use crate::deliver::{
@@ -156,7 +156,7 @@ impl deliver::Publisher for Publisher {
 
     fn publish(&mut self, intended: Box<dyn Intents>) -> Result<Vec<Outcome>, deliver::Error> {
         let messages: Vec<Message> = intended.into_synced().into_iter().map(Synced::into_held).collect();
-        self.say_what_changes(&messages);
+        say_what_changes(messages.iter().map(|(message, _)| &**message), &self.submission.target, &self.context);
         let mut answers: Vec<Answer> = Vec::with_capacity(messages.len());
         if let Err(cause) = self.send(&messages, &mut answers) {
             // What was on its way over this connection is not to be mixed up with anything.
@@ -195,17 +195,6 @@ enum Answer {
 }
 
 impl Publisher {
-    /// The line that `-v` shows of messages whose line ends were not those of mail.
-    fn say_what_changes(&self, messages: &[Message]) {
-        let bare: u64 = messages.iter().map(|(message, _)| message.bare).sum();
-        if let (Some(talk), true) = (&self.context.network.talk, bare > 0) {
-            let account = text::printable(self.context.account.as_bytes());
-            let server = shown(&self.submission.target);
-            let many = text::counted(usize::try_from(bare).unwrap_or(usize::MAX), "bare CR");
-            talk(&format!("{account}: {many} became CRLF on the way to `{server}`"));
-        }
-    }
-
     /// Sends the messages of a batch, and adds the answer to each as it comes.
     fn send(&mut self, messages: &[Message], answers: &mut Vec<Answer>) -> Result<(), Cause> {
         let next = self.next.take();
