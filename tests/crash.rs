@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::faults::{Call, Scenario, calls_of, can_trace, kill_before};
 use crate::sandbox::{Account, Destination, Sandbox, USER, all_at_home, mails, names, read, server};
-use crate::server::{Maildrop, Mta};
+use crate::server::{Maildrop, Mta, Web};
 
 /// Runs once more, to the end, and once to see that nothing is fetched again.
 #[track_caller]
@@ -289,6 +289,55 @@ fn an_mda_gets_at_most_one_message_twice_when_the_machine_stops() {
     }
 }
 
+/// Runs to the end, and tells how much of the ledger is durable as each message is given to a server.
+fn given(sandbox: &Sandbox, server: &Maildrop, url: &str, in_flight: usize) -> Vec<usize> {
+    let account = Account::on(server.port).set("deliver", "\"there\"");
+    let target = format!("deliver = \"{url}\"\nin_flight = {in_flight}");
+    sandbox.config(&format!("[targets.there]\n{target}\n{account}"));
+    let log = sandbox.path("strace.log");
+    let mut strace = Command::new("strace");
+    sandbox.adopt(&mut strace);
+    strace.args(["-f", "-y", "-s", "100000", "-e", "trace=write,fdatasync", "-o"]);
+    strace.arg(&log).args([env!("CARGO_BIN_EXE_popfetch"), "-q"]);
+    sandbox.run(strace).exits(0).silently();
+    // Each text is the only one in its octets that has this header.
+    let is_given =
+        |call: &str| call.starts_with("write(") && call.contains("<socket:") && call.contains("\\r\\nSubject: ");
+    durable_at_each(&fs::read_to_string(log).expect("strace writes its log"), is_given)
+}
+
+#[test]
+fn a_web_server_gets_at_most_what_is_in_flight_twice_when_the_machine_stops() {
+    if !can_trace() {
+        return;
+    }
+    const MESSAGES: usize = 9;
+    for in_flight in [1, 3] {
+        let (server, web, sandbox) = (server(mails(MESSAGES)).start(), Web::builder().start(), Sandbox::new());
+        let durable = given(&sandbox, &server, &web.url(), in_flight);
+        let ledger = sandbox.ledger(USER, server.port);
+        let (whole, mut taken) = (read(&ledger), web.taken());
+        // As they were given, whichever connection was the faster.
+        taken.sort_by_key(|posted| posted.message());
+        assert_eq!((durable.len(), taken.len()), (MESSAGES, MESSAGES), "{durable:?}");
+        for (turn, durable) in durable.into_iter().enumerate() {
+            // The one that was given then may have been taken or not.
+            for had in [turn, turn + 1] {
+                fs::write(&ledger, &whole[..durable]).unwrap();
+                web.has_taken(&taken[..had]);
+                sandbox.popfetch(["-q"]).exits(0).silently();
+                let (mut messages, many) = (web.messages(), web.messages().len());
+                let when = format!("{in_flight} in flight, stopped at message {turn}, {had} there: {many} came");
+                assert!(many <= MESSAGES + in_flight, "{when}");
+                messages.dedup();
+                let mut all: Vec<_> = mails(MESSAGES).into_iter().map(|mail| mail.octets).collect();
+                all.sort();
+                assert!(messages == all, "{when}: each message at least once");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_server_gets_at_most_what_is_in_flight_twice_when_the_machine_stops() {
     if !can_trace() {
@@ -300,19 +349,7 @@ fn a_server_gets_at_most_what_is_in_flight_twice_when_the_machine_stops() {
         let server = server(mails(MESSAGES)).start();
         let mta = build.start();
         let sandbox = Sandbox::new();
-        let account = Account::on(server.port).set("deliver", "\"there\"");
-        let target = format!("deliver = \"lmtp://127.0.0.1:{}\"\nin_flight = {in_flight}", mta.port);
-        sandbox.config(&format!("[targets.there]\n{target}\n{account}"));
-        let log = sandbox.path("strace.log");
-        let mut strace = Command::new("strace");
-        sandbox.adopt(&mut strace);
-        strace.args(["-f", "-y", "-s", "100000", "-e", "trace=write,fdatasync", "-o"]);
-        strace.arg(&log).args([env!("CARGO_BIN_EXE_popfetch"), "-q"]);
-        sandbox.run(strace).exits(0).silently();
-        // Each text is the only one in its octets that has this header.
-        let is_given =
-            |call: &str| call.starts_with("write(") && call.contains("<socket:") && call.contains("\\r\\nSubject: ");
-        let durable = durable_at_each(&fs::read_to_string(log).expect("strace writes its log"), is_given);
+        let durable = given(&sandbox, &server, &format!("lmtp://127.0.0.1:{}", mta.port), in_flight);
         let ledger = sandbox.ledger(USER, server.port);
         let (whole, taken) = (read(&ledger), mta.taken());
         assert_eq!((durable.len(), taken.len()), (MESSAGES, MESSAGES), "{durable:?}");

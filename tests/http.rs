@@ -831,18 +831,6 @@ fn a_run_by_url_may_deliver_to_a_web_server() {
     assert_eq!(web.messages(), octets(&mails(2)));
 }
 
-#[test]
-fn a_large_message_goes_by_in_a_small_memory() {
-    let big = Mail::new("big", format!("Subject: big\r\n\r\n{}", "0123456789\r\n".repeat(6 << 20)));
-    for keys in ["", "body = \"form-base64:email_encoded\""] {
-        let server = server([big.clone()]).start();
-        let web = Web::builder().start();
-        let sandbox = sandbox(&server, &web, keys, false);
-        let run = sandbox.shell("ulimit -v 400000; popfetch -q").exits(0);
-        assert!(run.stderr.is_empty() && web.messages() == octets(std::slice::from_ref(&big)), "{keys}: {run:#?}");
-    }
-}
-
 /// Rails, with an application that keeps mail. Dropping it ends it.
 struct ActionMailbox {
     folder: tempfile::TempDir,

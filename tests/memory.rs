@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::sandbox::{Account, Destination, Sandbox, status};
-use crate::server::{Mta, Responder};
+use crate::server::{Mta, Responder, Web};
 
 /// What a run may need at most, in KiB: program, buffers and stacks.
 const BOUND: u64 = 20 << 10;
@@ -62,7 +62,11 @@ fn fetch_in_a_small_memory(destination: Destination) {
 
 /// The most memory that a run of this account needs, in KiB.
 fn peak_of(sandbox: &Sandbox, account: &Account) -> u64 {
-    sandbox.config(&account.to_string());
+    peak_with(sandbox, &account.to_string())
+}
+
+fn peak_with(sandbox: &Sandbox, config: &str) -> u64 {
+    sandbox.config(config);
     let mut running = sandbox.start(&mut sandbox.command(["-q"]));
     let mut peak = 0;
     running.watch(|pid| peak = peak.max(status(pid, "VmHWM").unwrap_or(0)));
@@ -118,5 +122,20 @@ fn a_large_message_goes_to_a_server_in_a_small_memory() {
         assert!(peak <= BOUND, "{extensions:?}: {peak} KiB for a message of {megabytes} MiB");
         let sent = b"Subject: large\r\n\r\n".len() + megabytes * (megabyte().len() - 1);
         assert_eq!(mta.taken()[0].octets.len(), sent, "{extensions:?}");
+    }
+}
+
+#[test]
+fn a_large_message_goes_to_a_web_server_in_a_small_memory() {
+    let megabytes = megabytes();
+    for body in ["raw", "form-base64:email_encoded"] {
+        let (server, web) = (server(megabytes), Web::builder().start());
+        let account = Account::on(server.port).set("deliver", "\"there\"").set("timeout", 60);
+        let sandbox = Sandbox::new();
+        let target = format!("[targets.there]\ndeliver = \"{}\"\nbody = \"{body}\"\n", web.url());
+        let peak = peak_with(&sandbox, &format!("{target}{account}"));
+        assert!(peak <= BOUND, "{body}: {peak} KiB for a message of {megabytes} MiB");
+        let sent = b"Subject: large\r\n\r\n".len() + megabytes * (megabyte().len() - 1);
+        assert_eq!(web.taken()[0].message().len(), sent, "{body}");
     }
 }

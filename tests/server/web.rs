@@ -170,6 +170,11 @@ impl Web {
         self.shared.taken.lock().unwrap().clone()
     }
 
+    /// From now on it has taken these, and nothing else.
+    pub fn has_taken(&self, posted: &[Posted]) {
+        *self.shared.taken.lock().unwrap() = posted.to_vec();
+    }
+
     /// Their messages, sorted.
     pub fn messages(&self) -> Vec<Vec<u8>> {
         let mut messages: Vec<_> = self.taken().iter().map(Posted::message).collect();
