@@ -44,7 +44,9 @@ impl std::fmt::Debug for Dialogue {
 }
 
 impl Dialogue {
-    pub(super) fn new(stream: Stream, wire: Option<Wire>, label: String) -> Self {
+    pub(super) fn new(mut stream: Stream, wire: Option<Wire>, label: String) -> Self {
+        // Servers answer each of the commands that were sent together in a packet of its own.
+        stream.acknowledge_at_once();
         Dialogue {
             stream,
             came: vec![],
