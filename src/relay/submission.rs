@@ -149,8 +149,9 @@ impl deliver::Publisher for Publisher {
         let Some(connection) = &self.connection else { return };
         let message: &Waiting = next.held();
         let offer = &connection.offer;
-        if offer.pipelining && !offer.takes_chunks() && unfit(offer, message).is_none() {
-            self.next = Some(mail(&self.submission.server, &connection.offer, message));
+        let server = &self.submission.server;
+        if offer.pipelining && !goes_by_bdat(server, offer, message) && unfit(offer, message).is_none() {
+            self.next = Some(mail(server, offer, message));
         }
     }
 
@@ -201,10 +202,10 @@ impl Publisher {
         self.wake(messages)?;
         let Publisher { submission, connection, in_a_row, unanswered, .. } = self;
         let connection = connection.as_mut().ok_or(Cause::Closed)?;
-        let takes_chunks = connection.offer.takes_chunks();
         let server = &submission.server;
+        let by_bdat = messages.first().is_some_and(|(first, _)| goes_by_bdat(server, &connection.offer, first));
         let mut sending = Sending { server, connection, next, in_a_row, unanswered, answers };
-        let sent = if takes_chunks { sending.by_bdat(messages) } else { sending.by_data(messages) };
+        let sent = if by_bdat { sending.by_bdat(messages) } else { sending.by_data(messages) };
         sending.connection.used = Instant::now();
         sent
     }
@@ -544,6 +545,12 @@ fn mail(server: &Server, offer: &Offer, message: &Waiting) -> String {
         mail += " SMTPUTF8";
     }
     mail
+}
+
+/// BDAT gains where several messages are under way, and takes what DATA cannot. One at a time goes faster by DATA, whose
+/// next envelope is there before its message.
+fn goes_by_bdat(server: &Server, offer: &Offer, message: &Waiting) -> bool {
+    offer.takes_chunks() && (server.in_flight > 1 || message.has_nul)
 }
 
 /// Why a message is not even offered.

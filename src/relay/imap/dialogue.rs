@@ -53,7 +53,8 @@ impl std::fmt::Debug for Dialogue {
 }
 
 impl Dialogue {
-    pub(super) fn new(stream: Stream, wire: Option<Wire>, label: String) -> Self {
+    pub(super) fn new(mut stream: Stream, wire: Option<Wire>, label: String) -> Self {
+        stream.acknowledge_at_once();
         let (came, queue, open, secrets) = Default::default();
         Dialogue { stream, came, queue, last: 0, open, wire, label, secrets, hides_challenges: false, stopped: None }
     }
