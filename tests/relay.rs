@@ -173,21 +173,23 @@ fn a_refusal_is_the_messages_or_the_targets() {
             let server = server(mails(4)).start();
             let extensions: &[&str] = if chunks { &CHUNKING } else { &["PIPELINING"] };
             let mta = Mta::lmtp().extensions(extensions).acts(at(verb, nth, Act::Say((*words).into()))).start();
-            let sandbox = sandbox(&server, &mta, "lmtp", "", false);
+            let sandbox = sandbox(&server, &mta, "lmtp", if chunks { "in_flight = 2" } else { "" }, false);
             let run = sandbox.popfetch(["-q"]).exits(*status).says(&[said]);
-            // What a target has taken before it ended is deleted now or by the next run.
-            let (taken, left) = match whose {
-                Message => (3, 1),
-                Target => (nth, server.unique_ids(USER).len().max(4 - nth)),
+            // What was under way beside the one that ended it may have been taken, too.
+            let (taken, left, beside) = match whose {
+                Message => (3, 1, 0),
+                Target => (nth, 4 - nth, usize::from(chunks)),
             };
             let when = format!("{verb} {words}, chunks {chunks}: {run:#?}, {:?}", mta.heard());
-            // What cannot be read leaves in doubt what was sent ahead of it.
-            let in_doubt = usize::from(*status == 76 && chunks);
-            let came = mta.taken().len();
-            assert!((taken..=taken + in_doubt).contains(&came) && server.unique_ids(USER).len() == left, "{when}");
+            let (came, stay) = (mta.taken().len(), server.unique_ids(USER).len());
+            assert!((taken..=taken + beside).contains(&came), "{when}");
+            // What a target has taken before it ended is deleted now or by the next run.
+            assert!(stay == left || matches!(whose, Target) && (left - beside..=4).contains(&stay), "{when}");
             // The next run brings what is missing.
             sandbox.popfetch(["-q", "--now"]).exits(0);
-            assert!(repeated(&mta, &mails(4), &when) <= in_doubt + usize::from(*status == 76), "{when}");
+            // What cannot be read leaves in doubt what was sent ahead of it.
+            let in_doubt = if *status == 76 { 1 + beside } else { 0 };
+            assert!(repeated(&mta, &mails(4), &when) <= in_doubt, "{when}");
         }
     }
 }
@@ -327,8 +329,8 @@ fn an_envelope_that_went_ahead_of_nothing_is_dropped() {
 fn a_server_that_answers_more_than_it_was_asked_is_not_trusted() {
     for (kind, build, keys) in ways() {
         for (verb, words) in [(".", "250 2.0.0 taken\r\n250 2.0.0 taken"), ("RCPT", "250 2.1.5 ok\r\n250 2.1.5 ok")] {
-            let verb =
-                if verb == "." && build().start().shared_extensions().contains("CHUNKING") { "BDAT" } else { verb };
+            let takes_chunks = build().start().shared_extensions().contains("CHUNKING");
+            let verb = if verb == "." && takes_chunks && !keys.is_empty() { "BDAT" } else { verb };
             let server = server(mails(6)).start();
             let mta = build().acts(at(verb, 1, Act::Say(words.into()))).start();
             let sandbox = sandbox(&server, &mta, kind, keys, false);

@@ -104,7 +104,8 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, request: Arc<Request>) -> Self {
+    pub(super) fn new(mut stream: Stream, request: Arc<Request>) -> Self {
+        stream.acknowledge_at_once();
         Connection { stream, came: vec![], used: Instant::now(), request, is_reusable: true }
     }
 
