@@ -8,7 +8,8 @@
 //! Where the server has LITERAL+ (RFC 7888), the whole batch is on its way before the first answer is awaited. With LITERAL-
 //! this is so for messages of up to 4096 octets. Each other one waits until the server is ready for it, and the next
 //! command rides behind its end: one round trip a message. MULTIAPPEND (RFC 3502) saves none of these: each literal of it
-//! is waited for as well, and all would be refused because of one.
+//! is waited for as well, and all would be refused because of one. It is not used, though Dovecot stores 400 messages of 4 KB
+//! four to ten times as fast by it.
 //!
 //! Messages go into their mailbox at once, and not into a folder of popfetch's own to be moved from there: that folder would
 //! be seen by people and programs, MOVE (RFC 6851) is not everywhere and takes one more round trip, and where a mailbox is a
@@ -200,9 +201,15 @@ impl deliver::Publisher for Publisher {
         match sent {
             Ok(renewed) => {
                 connection.used = Instant::now();
-                *bound = renewed.unwrap_or(*bound);
                 self.ended = failure;
-                self.read_back(&messages, first);
+                match renewed {
+                    Some(renewed) => {
+                        *bound = renewed;
+                        self.read_back(&messages, first);
+                    }
+                    // With an old bound, a message of this batch could prove one like it of the next. That one dials again.
+                    None => self.connection = None,
+                }
             }
             // Nothing of it is certain any more, but that no message was offered.
             Err(cause) if is_sent => {
