@@ -10,6 +10,7 @@ use popfetch::account::{Auth, Password, SecretKind};
 use popfetch::config::{self, Flags, Source};
 use popfetch::ledger::Ledger;
 use popfetch::pop3::{Authorization, Credentials, Error, Incoming, Limits, Transport, Wanted, Window};
+use popfetch::relay::imap::response::{self, Response};
 use popfetch::relay::reply;
 use popfetch::relay::wire::{Dots, Lines};
 use proptest::prelude::*;
@@ -124,6 +125,36 @@ proptest! {
             match reply::read(&wire[..cut]) {
                 Ok(None) => {}
                 early => prop_assert_eq!(&early, &whole),
+            }
+        }
+    }
+
+    #[test]
+    fn a_response_of_an_imap_server_ends_at_the_same_octet_in_every_split(
+        wire in prop::collection::vec(
+            prop::sample::select(vec![
+                "* ", "1 FETCH (", "UID 7", " ", ")", "BODY[] ", "BODY[HEADER] ", "{3}\r\n", "{3+}\r\nabc", "\"a\\\"", "\"",
+                "NIL", "OK ", "[APPENDUID 1 2:4]", "a1 ", "LIST (\\X) \"/\" ", "STATUS x (UIDNEXT 4)", "SEARCH 1 2", "+ ", "\r\n",
+            ]),
+            0..16,
+        ),
+    ) {
+        let wire = wire.concat().into_bytes();
+        let whole = response::read(&wire);
+        for cut in 0..wire.len() {
+            match response::read(&wire[..cut]) {
+                Ok(None) => {}
+                early => prop_assert_eq!(&early, &whole),
+            }
+        }
+        if let Ok(Some((Response::Literal { fetch, .. }, length))) = whole {
+            let rest = &wire[length..];
+            let whole = response::read_rest(rest, &fetch);
+            for cut in 0..rest.len() {
+                match response::read_rest(&rest[..cut], &fetch) {
+                    Ok(None) => {}
+                    early => prop_assert_eq!(&early, &whole),
+                }
             }
         }
     }

@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     let (first, second) = (u64::from(*first), u64::from(*second));
     let spool_offset = if choices & 4 == 0 { 0 } else { u64::from(*spool_offset) };
     let places = [place(offset, first, spool_offset), place(offset + first, second, spool_offset + first)];
-    let recovered = deliver::recover(&places, &context(folder.path()));
+    let recovered = deliver::recover(&places, &[], &context(folder.path()));
     let after = fs::read(&mbox).expect("the mbox is still there");
     assert!(after.starts_with(&before), "an mbox only grows");
     let Ok(recovered) = recovered else { return };
