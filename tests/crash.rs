@@ -231,7 +231,7 @@ fn an_mbox_or_a_spool_cut_off_at_any_octet_gets_each_message_once() {
 // An MDA or a server, and a machine that stops: what its page cache held is lost, and what the target has is not.
 
 /// How much of the ledger was durable each time that a target got a message, as strace(1) has seen it.
-fn durable_at_each(log: &str, is_given: impl Fn(&str) -> bool) -> Vec<usize> {
+pub fn durable_at_each(log: &str, is_given: impl Fn(&str) -> bool) -> Vec<usize> {
     let (mut written, mut durable, mut starts) = (0, 0, vec![]);
     for line in log.lines() {
         let call = line.split_once(' ').map_or("", |(_, call)| call.trim_start());

@@ -39,7 +39,7 @@ impl Mode {
 }
 
 /// A Dovecot of our own. Dropping it ends it.
-struct Dovecot {
+pub struct Dovecot {
     folder: tempfile::TempDir,
     process: Child,
     port: u16,
@@ -62,7 +62,7 @@ impl Dovecot {
     }
 
     /// The same with settings of the test's, in which `FOLDER` is the server's own.
-    fn start_with(users: &[String], mails: &[Vec<u8>], settings: &str) -> Option<Self> {
+    pub fn start_with(users: &[String], mails: &[Vec<u8>], settings: &str) -> Option<Self> {
         if let Err(why) = version() {
             left_out("interop", &why);
             return None;
@@ -142,7 +142,7 @@ fn version() -> Result<(), String> {
 }
 
 /// A program of the PATH, or of `/usr/sbin`, which an ordinary user's PATH may lack.
-fn program(name: &str) -> Option<PathBuf> {
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
@@ -212,11 +212,11 @@ fn fill(maildir: &Path, mails: &[Vec<u8>], owner: Owner) {
     }
 }
 
-fn write(folder: &Path, name: &str, octets: impl AsRef<[u8]>) {
+pub fn write(folder: &Path, name: &str, octets: impl AsRef<[u8]>) {
     fs::write(folder.join(name), octets).unwrap();
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -641,7 +641,7 @@ fn a_real_exim_takes_each_message_by_smtp() {
 }
 
 /// Numbers of a user of this system and of the group of that name.
-fn user_ids(name: &str) -> Option<(u32, u32)> {
+pub fn user_ids(name: &str) -> Option<(u32, u32)> {
     let id = |option| {
         let output = Command::new("id").args([option, name]).output().expect("`id` is everywhere");
         String::from_utf8_lossy(&output.stdout).trim().parse().ok()

@@ -136,6 +136,12 @@ mod relay;
 /// Web applications that take mail, what they may do to us, and what arrives there.
 mod http;
 
+/// Mailboxes of IMAP servers of every kind: what arrives there, and that it does so once.
+mod imap;
+
+/// Real Dovecot and Cyrus as targets: octet for octet, and once whatever becomes of the line.
+mod mailboxes;
+
 /// Several targets for one account.
 mod lanes;
 

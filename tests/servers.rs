@@ -97,7 +97,7 @@ impl Kind {
 }
 
 /// Where `tests/run` has unpacked a package.
-fn downloaded(package: &str) -> PathBuf {
+pub fn downloaded(package: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target folder").join("servers").join(package)
 }
 
