@@ -616,7 +616,8 @@ fn kill_everywhere(keys: &str, in_flight: usize) {
         assert_eq!(spools.count(), 0, "{when}: litter");
     }
     println!("{keys}: {} calls, {killed} kills, at most {most} twice", calls.len());
-    assert!(killed > 20 && most > 0, "{killed} kills, at most {most} twice");
+    // Which thread comes to its n-th call first is chance, and so is whether a kill falls between a message and its record.
+    assert!(killed > 20, "only {killed} of {} kills happened", calls.len());
 }
 
 #[test]
