@@ -921,3 +921,54 @@ fn a_real_action_mailbox_takes_each_message_once_even_when_it_comes_again() {
     sandbox.popfetch(["-q", "--all"]).exits(0).silently();
     assert!(rails.messages() == whole, "{} of {}", rails.messages().len(), whole.len());
 }
+
+/// What one of them has would count for both, and the message be deleted before the other has it.
+#[test]
+fn two_targets_at_one_address_have_recipients_of_their_own() {
+    let server = server(mails(1)).start();
+    let web = Web::builder().start();
+    let config = |deliver: &str, rules: &str, tables: [&str; 2]| {
+        let account = Account::on(server.port).set("deliver", deliver).set("keep", false);
+        let [a, b] = tables.map(|keys| format!("{keys}\n"));
+        format!("[targets.a]\ndeliver = \"{0}\"\n{a}[targets.b]\ndeliver = \"{0}\"\n{b}{account}{rules}", web.url())
+    };
+    let rule = "[[accounts.work.rules]]\nsubject = \"x\"\ndeliver = \"b\"\n";
+    let form = |project: &str| format!("body = \"form:email\"\nform.project = \"{project}\"");
+    let [one, other] = [form("one"), form("two")];
+    let sandbox = Sandbox::new();
+    for tables in [[one.as_str(), &other], ["", "request_headers.X-P = \"2\""], ["recipient = \"%u\"", "in_flight = 2"]]
+    {
+        for (deliver, rules) in [("[\"a\", \"b\"]", ""), ("\"a\"", rule)] {
+            sandbox.config(&config(deliver, rules, tables));
+            sandbox
+                .popfetch(["-q"])
+                .exits(78)
+                .says(&["is the address of another target of this account", "`recipient`"]);
+        }
+    }
+    assert_eq!((web.connections(), server.unique_ids(USER).len()), (0, 1));
+    // The same by two names is one in a rule, and twice among the targets of a message.
+    sandbox.config(&config("[\"a\", \"b\"]", "", [&one, &one]));
+    sandbox.popfetch(["-q"]).exits(78).says(&["is among the targets already"]);
+    sandbox.config(&config("[\"a\", \"b\"]", "", [&one, &format!("{other}\nrecipient = \"two\"")]));
+    sandbox.popfetch(["-q"]).exits(0);
+    assert_eq!(server.unique_ids(USER).len(), 0);
+}
+
+#[test]
+fn a_check_warns_of_an_application_that_answers_everything_alike() {
+    let server = server(mails(1)).start();
+    for code in [302, 503] {
+        let web = Web::builder().usual(status(code)).start();
+        let sandbox = Sandbox::new();
+        let account = Account::on(server.port).set("deliver", format!("\"{}\"", web.url()));
+        sandbox.config(&account.to_string());
+        let run = sandbox.popfetch(["check"]).exits(0);
+        assert!(run.stdout.contains("warning target"), "{}", run.stdout);
+        assert!(
+            run.stdout.contains(&format!("` answers `{code}")) && !run.stdout.contains("takes mail"),
+            "{}",
+            run.stdout
+        );
+    }
+}

@@ -105,6 +105,11 @@ impl Checking<'_> {
                 "a fetch waits half a minute for it, and then fails for the time being",
             ),
             (Ok(Tried::Answers(words)), _) => Row::good(Point::Target, format!("`{shown}` takes mail: {words}")),
+            (Ok(Tried::Doubtful(words)), _) => Row::doubtful(
+                Point::Target,
+                format!("`{shown}` answers {words}"),
+                "a fetch that gets such an answer to a message ends there for this run",
+            ),
             (Ok(Tried::Ready), None) => Row::good(Point::Target, format!("the program of `{shown}` can be started")),
             (Ok(Tried::Ready), Some(_)) => Row::good(
                 Point::Target,

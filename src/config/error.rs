@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::excerpt::Excerpt;
 use super::forms::{self, Expected};
 use super::url;
+use crate::account::{Server, Target};
 use crate::failure::Kind;
 use crate::os::exposure::Exposure;
 use crate::text::{self, reason};
@@ -203,6 +204,8 @@ pub enum Problem {
     Unread(usize),
     /// A target is there twice.
     SameTarget(String),
+    /// Another target of the account has this address and recipient, and says something else besides.
+    SameServer(String),
     /// A name of the account cannot stand in the path of a target.
     Placeholder {
         /// The target, as it is written.
@@ -428,6 +431,19 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Two targets of an account that are one.
+    pub(super) fn same_target(one: &Target, other: &Target) -> Self {
+        if differ(one, other) { Problem::SameServer(one.to_string()) } else { Problem::SameTarget(one.to_string()) }
+    }
+}
+
+/// True for servers of which more is said than what they are called, and not the same.
+pub(super) fn differ(one: &Target, other: &Target) -> bool {
+    let said = |target: &Target| target.server().map(|server| Server { name: None, ..server.clone() });
+    said(one) != said(other)
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -484,6 +500,12 @@ impl fmt::Display for Problem {
             Problem::Unread(rule) => write!(
                 f,
                 "rule {rule} deletes messages that no target has, which needs `allow_delete_unread = true` in the account"
+            ),
+            Problem::SameServer(target) => write!(
+                f,
+                "`{}` is the address of another target of this account, too, and what one of them has would count for both; \
+                 give each a `recipient` of its own",
+                shown(target)
             ),
             Problem::SameTarget(target) => {
                 write!(f, "`{}` is among the targets already; each of them gets a message once", shown(target))

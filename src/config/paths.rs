@@ -95,7 +95,10 @@ impl Paths<'_> {
 
     fn resolve_at(&self, at: &At) -> Result<At, Expected> {
         Ok(match at {
-            At::Socket(path) => At::Socket(self.resolve(path)?),
+            At::Socket(path) => {
+                let path = self.resolve(path)?;
+                At::Socket(without_parents(&path).unwrap_or(path))
+            }
             At::Host { .. } => at.clone(),
         })
     }
@@ -110,10 +113,13 @@ impl Paths<'_> {
     }
 }
 
-/// True for two targets that are one, as far as words can tell.
+/// True for two targets that are one, as far as words can tell. Of two servers with one identity the ledger could not tell
+/// which of them has a message.
 pub(super) fn is_same(one: &Target, other: &Target) -> bool {
     let plain = |target: &Target| without_parents(target.path()?);
-    one.kind() == other.kind() && (one == other || plain(one).is_some_and(|path| Some(path) == plain(other)))
+    let is_one_server = one.server().is_some() && one.identity() == other.identity();
+    let is_one_path = || plain(one).is_some_and(|path| Some(path) == plain(other));
+    one.kind() == other.kind() && (one == other || is_one_server || is_one_path())
 }
 
 /// `None` where a link comes before `..`: only the system knows the folder above it. A run compares such places, too.

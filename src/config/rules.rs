@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::error::{Fault, Place, Problem};
+use super::error::{Fault, Place, Problem, differ};
 use super::forms::{self, Expected};
 use super::keys::{self, Key, Row, Said};
 use super::paths::{self, Paths};
@@ -147,8 +147,11 @@ impl Written {
             let target = written.for_account(account)?;
             let known = account.targets.iter().position(|other| paths::is_same(other, &target));
             let position = known.unwrap_or(account.targets.len());
-            if positions.contains(&position) {
-                return Err(Problem::SameTarget(target.to_string()));
+            match known.map(|known| &account.targets[known]) {
+                Some(other) if positions.contains(&position) || differ(&target, other) => {
+                    return Err(Problem::same_target(&target, other));
+                }
+                _ => {}
             }
             if position == account.targets.len() {
                 account.targets.push(target);

@@ -491,8 +491,8 @@ impl Draft {
         account.name = name.unwrap_or_else(|| account.address());
         for written in deliver {
             let target = written.for_account(&account).map_err(Incomplete::Targets)?;
-            if account.targets.iter().any(|other| paths::is_same(other, &target)) {
-                return Err(Incomplete::Targets(Problem::SameTarget(target.to_string())));
+            if let Some(other) = account.targets.iter().find(|other| paths::is_same(other, &target)) {
+                return Err(Incomplete::Targets(Problem::same_target(&target, other)));
             }
             account.targets.push(target);
         }

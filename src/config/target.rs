@@ -419,10 +419,10 @@ pub(super) fn read(said: &Said<'_>, targets: &Targets) -> Result<Vec<Written>, V
         let entry = item.entry(&said.entry.key);
         let said = Said::of(&entry, said.paths);
         match read_one(&said, Some(targets)) {
-            Ok(target) if written.iter().any(|other| paths::is_same(&other.target, &target.target)) => {
-                faults.extend(said.fault(Problem::SameTarget(target.target.to_string())));
-            }
-            Ok(target) => written.push(target),
+            Ok(target) => match written.iter().find(|other| paths::is_same(&other.target, &target.target)) {
+                Some(other) => faults.extend(said.fault(Problem::same_target(&target.target, &other.target))),
+                None => written.push(target),
+            },
             Err(more) => faults.extend(more),
         }
     }

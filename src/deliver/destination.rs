@@ -136,6 +136,8 @@ pub enum Tried {
     Locked(String),
     /// A server that takes mail, and what it says of itself.
     Answers(String),
+    /// A server of which that cannot be told, and what it says.
+    Doubtful(String),
 }
 
 /// What [`look`] finds at an intended place.

@@ -214,10 +214,14 @@ impl Destination for Http {
             let answer = self.connect(&request, context)?.ask()?;
             match answer.head.status {
                 401 => Err(self.cause(refused(&answer, &request.sight), &request, context)),
-                _ => Ok(said(&answer, &request.sight)),
+                status => Ok((status, said(&answer, &request.sight))),
             }
         };
-        let said = asked().map_err(|cause| self.failed(cause, 0))?;
+        let (status, said) = asked().map_err(|cause| self.failed(cause, 0))?;
+        // A login page, or an application that is down, answers everything so.
+        if matches!(status, 300..400 | 429 | 500 | 502..600) {
+            return Ok(Tried::Doubtful(format!("`{said}` to OPTIONS")));
+        }
         let tail = "whether it takes a message, only a message tells; each would go there by POST, at least once";
         Ok(Tried::Answers(format!("`{said}` to OPTIONS; {tail}")))
     }
